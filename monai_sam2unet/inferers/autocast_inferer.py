@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a network in mixed precision on any device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from torch import Tensor
+
+__all__ = ["AutocastInferer"]
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def _to_float(output: Any) -> Any:
+    if isinstance(output, Tensor):
+        return output.float()
+    return [_to_float(item) for item in output]
+
+
+class AutocastInferer(Inferer):
+    """One pass through the network under ``torch.autocast``, with float32 results.
+
+    MONAI's engines offer mixed precision for CUDA only; this serves them on the CPU too. The network sees plain tensors,
+    since each operation on a ``MetaTensor`` costs time.
+
+    Args:
+        precision: ``"fp32"``; ``"bf16"``; ``"fp16"`` (for inference: gradients would need a scaler); or ``"auto"``,
+            which is bf16 on a GPU that computes it and fp32 elsewhere.
+
+    Raises:
+        ValueError: When ``precision`` is none of these.
+    """
+
+    def __init__(self, precision: str = "auto") -> None:
+        super().__init__()
+        allowed = ("auto", "fp32", *PRECISIONS)
+        if precision not in allowed:
+            raise ValueError(f"precision must be one of {', '.join(allowed)}, got {precision!r}.")
+        self.precision = precision
+
+    def _dtype(self, device: torch.device) -> torch.dtype | None:
+        if self.precision == "auto":
+            return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
+        return PRECISIONS.get(self.precision)
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run the network.
+
+        Args:
+            inputs: images (B, C, H, W).
+            network: takes the images and gives a tensor or a list of tensors.
+            args: given on to the network.
+            kwargs: given on to the network.
+
+        Returns:
+            The network's output, in float32.
+        """
+        if isinstance(inputs, MetaTensor):
+            inputs = inputs.as_tensor()
+        dtype = self._dtype(inputs.device)
+        with torch.autocast(inputs.device.type, dtype=dtype, enabled=dtype is not None):
+            output = network(inputs, *args, **kwargs)
+        return _to_float(output)

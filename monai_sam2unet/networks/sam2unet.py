@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SAM2-UNet: a frozen SAM 2 encoder with adapters, receptive-field blocks and a U-shaped decoder."""
+
+from typing import Final, Union
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from monai_sam2unet.networks.blocks import RFB, Adapter, Up
+from monai_sam2unet.networks.hiera import Hiera, MultiScaleBlock
+from monai_sam2unet.networks.weights import load_weights
+
+__all__ = ["SAM2UNet"]
+
+class SAM2UNet(nn.Module):
+    """SAM2-UNet for 2D segmentation.
+
+    Xiong et al., "SAM2-UNet: Segment Anything 2 Makes Strong Encoder for Natural and Medical Image Segmentation",
+    arXiv 2408.08870. The parameters are named as in the released code, whose checkpoints load unchanged.
+
+    Args:
+        in_channels: channels of the input image. With 3 the published patch embedding is used as it is. With 1 its
+            filters are summed, which equals repeating the channel. With any other number (neighbouring slices, say)
+            it starts from the filters' mean and is trained.
+        out_channels: channels of the output logits: 1 for a binary mask, else one per class.
+        size: size of the encoder: ``"tiny"``, ``"small"``, ``"base_plus"`` or ``"large"`` (the paper's).
+        adapter_channels: width of the adapters' bottleneck; 32 in the paper.
+        decoder_channels: channels of the RFBs and of the decoder; 64 in the paper.
+        dropout: probability, in [0, 1), of dropping a whole channel before each output convolution.
+        deep_supervision: whether a training pass returns the two side outputs too. Without it their convolutions
+            take no part and require no gradient.
+        freeze_encoder: whether the encoder's own parameters are kept as they are.
+        use_checkpoint: recompute each encoder block in the backward pass: less memory, more time.
+        weights: pretrained weights, see :func:`monai_sam2unet.networks.load_weights`. None leaves the encoder at
+            random values, which is of use for tests and for loading a checkpoint afterwards.
+
+    Raises:
+        ValueError: When ``size`` is not known, a number of channels is below 1, or ``dropout`` is outside [0, 1).
+        monai_sam2unet.networks.WeightsError: When ``weights`` cannot be found, read or does not fit.
+
+    Example:
+        >>> import torch
+        >>> from monai_sam2unet.networks import SAM2UNet
+        >>> net = SAM2UNet(in_channels=1, out_channels=4, size="tiny").eval()
+        >>> tuple(net(torch.zeros(1, 1, 50, 75)).shape)
+        (1, 4, 50, 75)
+    """
+
+    stride: Final[int] = 32
+    """Pixels that one token of the coarsest feature map covers; inputs are padded to a multiple of it."""
+
+    deep_supervision: Final[bool]
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 1,
+        size: str = "large",
+        *,
+        adapter_channels: int = 32,
+        decoder_channels: int = 64,
+        dropout: float = 0.0,
+        deep_supervision: bool = False,
+        freeze_encoder: bool = True,
+        use_checkpoint: bool = False,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        channel_counts = {
+            "out_channels": out_channels,
+            "adapter_channels": adapter_channels,
+            "decoder_channels": decoder_channels,
+        }
+        for name, value in channel_counts.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {dropout}.")
+        self.deep_supervision = deep_supervision
+        self.encoder = Hiera(size, in_channels, use_checkpoint)
+        channels = self.encoder.channels
+        self.rfb1, self.rfb2, self.rfb3, self.rfb4 = (RFB(c, decoder_channels) for c in channels)
+        self.up1, self.up2, self.up3 = (Up(2 * decoder_channels, decoder_channels) for _ in range(3))
+        self.side1, self.side2, self.head = (nn.Conv2d(decoder_channels, out_channels, 1) for _ in range(3))
+        self.dropout = nn.Dropout2d(dropout)
+
+        self.encoder.requires_grad_(not freeze_encoder)
+        # Filters averaged over the colours cannot tell one channel from another: they must be learnt.
+        if in_channels not in (1, 3):
+            self.encoder.patch_embed.requires_grad_(True)
+        self._insert_adapters(adapter_channels)
+        # Distributed training waits for a gradient of every parameter that asks for one.
+        self.side1.requires_grad_(deep_supervision)
+        self.side2.requires_grad_(deep_supervision)
+        if weights is not None:
+            load_weights(self, weights)
+
+    def _insert_adapters(self, adapter_channels: int) -> None:
+        for i, block in enumerate(self.encoder.blocks):
+            if isinstance(block, MultiScaleBlock):
+                self.encoder.blocks[i] = Adapter(block, block.attn.qkv.in_features, adapter_channels)
+
+    def _decode(self, x: Tensor) -> list[Tensor]:
+        """Decoder maps of a padded image, finest first, at strides 4, 8 and 16."""
+        features = self.encoder(x)
+        x3 = self.up1(self.rfb4(features[3]), self.rfb3(features[2]))
+        x2 = self.up2(x3, self.rfb2(features[1]))
+        x1 = self.up3(x2, self.rfb1(features[0]))
+        return [x1, x2, x3]
+
+    def _enlarge(self, logits: Tensor, stride: int, height: int, width: int) -> Tensor:
+        size = [logits.shape[2] * stride, logits.shape[3] * stride]
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)[:, :, :height, :width]
+
+    def forward(self, x: Tensor) -> Union[Tensor, list[Tensor]]:
+        """Segment an image.
+
+        Args:
+            x: image (B, in_channels, H, W) of any H and W, normalised. Where 32 does not divide H or W the image is
+                continued at the bottom and right by its edge pixels, and the result is cut back.
+
+        Returns:
+            Logits (B, out_channels, H, W). While training with ``deep_supervision``, a list of three such tensors:
+            the main output, then the side outputs at strides 8 and 16 (``side2`` and ``side1`` of the paper's code).
+        """
+        height, width = x.shape[2], x.shape[3]
+        x = F.pad(x, [0, -width % self.stride, 0, -height % self.stride], mode="replicate")
+        maps = self._decode(x)
+        main = self._enlarge(self.head(self.dropout(maps[0])), 4, height, width)
+        if torch.jit.is_scripting():
+            return main
+        else:
+            if not (self.deep_supervision and self.training):
+                return main
+            side2 = self._enlarge(self.side2(self.dropout(maps[1])), 8, height, width)
+            side1 = self._enlarge(self.side1(self.dropout(maps[2])), 16, height, width)
+            return [main, side2, side1]

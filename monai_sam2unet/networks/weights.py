@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads published and own weights of every layout into an encoder or a whole network, whole or not at all."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from monai_sam2unet.errors import WeightsError, listing
+from monai_sam2unet.networks.hiera import HIERA_SPECS, Hiera
+from monai_sam2unet.networks.hub import find_weights
+from monai_sam2unet.networks.layouts import Weights, recognise
+from monai_sam2unet.networks.light_checkpoint import frozen_sha256, is_light
+
+__all__ = ["WeightsError", "WeightsReport", "load_weights"]
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What :func:`load_weights` found and did.
+
+    Attributes:
+        path: the file.
+        layout: whose naming the file follows, such as ``"SAM 2"`` or ``"timm"``.
+        part: what was loaded: ``"encoder"`` or ``"network"``.
+        loaded: names of the parameters and buffers that now hold the file's values.
+        ignored: names in the file that have no place in this network (SAM 2's mask decoder, say).
+    """
+
+    path: Path
+    layout: str
+    part: str
+    loaded: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+    def __str__(self) -> str:
+        text = f"{self.path}: {self.layout} weights, {len(self.loaded)} tensors loaded into the {self.part}"
+        return f"{text}, {len(self.ignored)} of the file not used" if self.ignored else text
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a ``.safetensors`` file, or a torch file with ``weights_only=True``.
+
+    Raises:
+        WeightsError: When the file cannot be read, or does not hold a dict.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(
+            f"{path} cannot be read as weights: {reason}\n"
+            "It may be incomplete, or hold something else than tensors. Fetch it again, or give another file."
+        ) from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} holds a {type(content).__name__}, not a dict of tensors.")
+    return content
+
+
+def _size_of(encoder: Mapping[str, Tensor]) -> str | None:
+    """The encoder size whose width and number of blocks the tensors have, if any."""
+    width = encoder["pos_embed"].shape[1] if "pos_embed" in encoder else None
+    blocks = {k.split(".")[1] for k in encoder if k.startswith("blocks.")}
+    for size, spec in HIERA_SPECS.items():
+        if (spec.embed_dim, sum(spec.stages)) == (width, len(blocks)):
+            return size
+    return None
+
+
+def _fit_in_channels(filters: Tensor, in_channels: int) -> Tensor:
+    """Make filters (C, 3, 7, 7) take another number of channels, with the same response where all channels agree."""
+    return filters.float().sum(1, keepdim=True).repeat(1, in_channels, 1, 1) / in_channels
+
+
+def _check(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path, hint: str) -> None:
+    """Refuse tensors that are not exactly those expected, by name and shape, or are not finite."""
+    lines = [f"missing: {k}" for k in expected if k not in found]
+    lines += [f"unexpected: {k}" for k in found if k not in expected]
+    lines += [
+        f"shape of {k}: {tuple(v.shape)} in the file, {tuple(expected[k].shape)} in the network"
+        for k, v in found.items()
+        if k in expected and v.shape != expected[k].shape
+    ]
+    lines += [f"not finite: {k}" for k, v in found.items() if v.is_floating_point() and not v.isfinite().all()]
+    if lines:
+        raise WeightsError(f"{path} does not fit the network; nothing was loaded.{hint}\n{listing(lines)}")
+
+
+def _size_hint(found: str | None, wanted: str) -> str:
+    if found is None or found == wanted:
+        return ""
+    return f" It holds an encoder of size {found!r}, the network's is {wanted!r}."
+
+
+def _load_light(network: nn.Module, content: Mapping[str, Any], path: Path) -> WeightsReport:
+    found: dict[str, Tensor] = content["state_dict"]
+    own = network.state_dict()
+    frozen = [k for k in own if k not in found]
+    stored = {k: v for k, v in own.items() if k in found}
+    _check(found, stored, path, " It is a light checkpoint: only what was trained.")
+    if any(not k.startswith("encoder.") for k in frozen) or frozen_sha256(network, frozen) != content["frozen_sha256"]:
+        raise WeightsError(
+            f"{path} is a light checkpoint, trained on other frozen encoder weights than this network holds now.\n"
+            "First load the weights that the training started from (the network's argument `weights`, `--weights` "
+            "of a bundle), of the same encoder size."
+        )
+    network.load_state_dict({**own, **found})
+    return WeightsReport(path, "light checkpoint", "network", tuple(found), ())
+
+
+def _adapted_name(name: str) -> str:
+    """Name of an encoder tensor inside a network, whose adapters wrap each block: blocks.3.x to blocks.3.block.x."""
+    parts = name.split(".")
+    return ".".join([*parts[:2], "block", *parts[2:]]) if parts[0] == "blocks" else name
+
+
+def _load_encoder(encoder: Hiera, weights: Weights, path: Path) -> WeightsReport:
+    found = dict(weights.tensors)
+    own = encoder.state_dict()
+    adapters = {k: v for k, v in own.items() if ".prompt_learn." in k}
+    filters = "patch_embed.proj.weight"
+    wanted = own[filters].shape[1]
+    if filters in found and found[filters].shape[1] == 3 and wanted != 3:
+        found[filters] = _fit_in_channels(found[filters], wanted)
+    if adapters:
+        found = {_adapted_name(k): v for k, v in found.items()}
+    hint = _size_hint(_size_of(weights.tensors), encoder.size)
+    _check(found, {k: v for k, v in own.items() if k not in adapters}, path, hint)
+    encoder.load_state_dict({**adapters, **found})
+    return WeightsReport(path, weights.layout, "encoder", tuple(found), weights.ignored)
+
+
+def load_weights(module: nn.Module, source: str | Path) -> WeightsReport:
+    """Load weights of any known layout.
+
+    Known are: Meta's SAM 2 and 2.1 checkpoints (``{"model": {"image_encoder.trunk...": ...}}``), Hugging Face
+    transformers' and timm's safetensors, the checkpoints of the released SAM2-UNet code, this package's own full and
+    light checkpoints, and any of them inside a dict under ``model``, ``net``, ``network`` or ``state_dict``, as MONAI's
+    ``CheckpointSaver`` writes them. Torch files are read with ``weights_only=True``.
+
+    A file that holds only the encoder, given to a whole network, fills the encoder and leaves adapters and decoder as
+    they are. A file that holds a whole network, given to an encoder, fills it from the network's frozen part.
+
+    Args:
+        module: a :class:`~monai_sam2unet.networks.Hiera`, or a network with one under ``encoder``.
+        source: a file's path, ``"sam2"`` or ``"sam2.1"`` (Meta's encoder of the module's size), or a repository of the
+            Hugging Face hub, ``owner/name``.
+
+    Returns:
+        What was found and what was loaded.
+
+    Raises:
+        TypeError: When ``module`` is neither an encoder nor has one.
+        WeightsError: When nothing is found under ``source``; it cannot be read; its layout is not known; a tensor is
+            missing, unexpected, of another shape or not finite (the text lists them); or a light checkpoint was trained
+            on other frozen weights. The module is then unchanged.
+    """
+    encoder = module if isinstance(module, Hiera) else getattr(module, "encoder", None)
+    if not isinstance(encoder, Hiera):
+        raise TypeError(f"Weights are loaded into a Hiera or a network with one as `encoder`, not {type(module)}.")
+    path = find_weights(source, encoder.size)
+    content = read_checkpoint(path)
+    if is_light(content):
+        return _load_light(module, content, path)
+    weights = recognise(content, path)
+    if weights.whole_network and module is not encoder:
+        found_size = _size_of(weights.encoder().tensors)
+        _check(weights.tensors, module.state_dict(), path, _size_hint(found_size, encoder.size))
+        module.load_state_dict(dict(weights.tensors))
+        return WeightsReport(path, weights.layout, "network", tuple(weights.tensors), weights.ignored)
+    return _load_encoder(encoder, weights.encoder(), path)
