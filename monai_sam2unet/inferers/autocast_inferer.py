@@ -25,8 +25,9 @@ def _to_float(output: Any) -> Any:
 class AutocastInferer(Inferer):
     """One pass through the network under ``torch.autocast``, with float32 results.
 
-    MONAI's engines offer mixed precision for CUDA only; this serves them on the CPU too. The network sees plain tensors,
-    since each operation on a ``MetaTensor`` costs time.
+    MONAI's engines offer mixed precision for CUDA only; this serves them on the CPU too. The network sees plain
+    tensors, since each operation on a ``MetaTensor`` costs time; a single result gets the input's metadata back, so
+    that ``Invertd`` can bring it to the source's geometry.
 
     Args:
         precision: ``"fp32"``; ``"bf16"``; ``"fp16"`` (for inference: gradients would need a scaler); or ``"auto"``,
@@ -60,9 +61,10 @@ class AutocastInferer(Inferer):
         Returns:
             The network's output, in float32.
         """
-        if isinstance(inputs, MetaTensor):
-            inputs = inputs.as_tensor()
         dtype = self._dtype(inputs.device)
+        plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         with torch.autocast(inputs.device.type, dtype=dtype, enabled=dtype is not None):
-            output = network(inputs, *args, **kwargs)
-        return _to_float(output)
+            output = _to_float(network(plain, *args, **kwargs))
+        if isinstance(inputs, MetaTensor) and isinstance(output, Tensor):
+            output = MetaTensor(output).copy_meta_from(inputs)
+        return output

@@ -16,9 +16,9 @@ __all__ = ["StructureLoss"]
 class StructureLoss(_Loss):
     """Binary cross-entropy plus IoU loss, where pixels that differ from their surroundings weigh up to six times.
 
-    The weight of a pixel is ``1 + boundary_weight * |mean of the truth over a kernel_size square - truth|``. Introduced
-    by Wei et al., "F3Net: Fusion, Feedback and Focus for Salient Object Detection", arXiv 1911.11445, and used by PraNet
-    and SAM2-UNet (arXiv 2408.08870).
+    The weight of a pixel is ``1 + boundary_weight * |mean of the truth over a kernel_size square - truth|``.
+    Introduced by Wei et al., "F3Net: Fusion, Feedback and Focus for Salient Object Detection", arXiv 1911.11445, and
+    used by PraNet and SAM2-UNet (arXiv 2408.08870).
 
     The published formula weights the cross-entropy. The released code of all three passes ``reduce='none'`` to torch,
     which takes the non-empty string for true and averages the cross-entropy *without* weights. Published numbers were

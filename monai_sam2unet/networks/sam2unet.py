@@ -13,6 +13,7 @@ from monai_sam2unet.networks.weights import load_weights
 
 __all__ = ["SAM2UNet"]
 
+
 class SAM2UNet(nn.Module):
     """SAM2-UNet for 2D segmentation.
 
@@ -32,8 +33,8 @@ class SAM2UNet(nn.Module):
             take no part and require no gradient.
         freeze_encoder: whether the encoder's own parameters are kept as they are.
         use_checkpoint: recompute each encoder block in the backward pass: less memory, more time.
-        weights: pretrained weights, see :func:`monai_sam2unet.networks.load_weights`. None leaves the encoder at
-            random values, which is of use for tests and for loading a checkpoint afterwards.
+        weights: pretrained weights, see :func:`monai_sam2unet.networks.load_weights`. None or ``"random"`` leaves the
+            encoder at random values: for comparison, or to load a checkpoint afterwards.
 
     Raises:
         ValueError: When ``size`` is not known, a number of channels is below 1, or ``dropout`` is outside [0, 1).
@@ -93,7 +94,7 @@ class SAM2UNet(nn.Module):
         # Distributed training waits for a gradient of every parameter that asks for one.
         self.side1.requires_grad_(deep_supervision)
         self.side2.requires_grad_(deep_supervision)
-        if weights is not None:
+        if weights not in (None, "random"):
             load_weights(self, weights)
 
     def _insert_adapters(self, adapter_channels: int) -> None:

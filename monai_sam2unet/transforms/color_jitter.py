@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ class RandColorJitter(RandomizableTransform):
         ValueError: When brightness, contrast or saturation is outside [0, 1], or hue outside [0, 0.5].
     """
 
-    backend = [TransformBackends.TORCH]
+    backend: ClassVar = [TransformBackends.TORCH]
 
     def __init__(
         self,
@@ -112,16 +112,16 @@ class RandColorJitterd(RandomizableTransform, MapTransform):
 
     Args:
         keys: keys of the images.
-        prob: see :class:`RandColorJitter`, also for the following.
-        brightness: ...
-        contrast: ...
-        saturation: ...
-        hue: ...
-        max_value: ...
+        prob: probability, in [0, 1], that the images of one dictionary are changed.
+        brightness: as in :class:`RandColorJitter`.
+        contrast: as in :class:`RandColorJitter`.
+        saturation: as in :class:`RandColorJitter`.
+        hue: as in :class:`RandColorJitter`.
+        max_value: as in :class:`RandColorJitter`.
         allow_missing_keys: whether a missing key is passed over.
     """
 
-    backend = RandColorJitter.backend
+    backend: ClassVar = RandColorJitter.backend
 
     def __init__(
         self,
@@ -138,9 +138,7 @@ class RandColorJitterd(RandomizableTransform, MapTransform):
         RandomizableTransform.__init__(self, prob)
         self.jitter = RandColorJitter(1.0, brightness, contrast, saturation, hue, max_value)
 
-    def set_random_state(
-        self, seed: int | None = None, state: np.random.RandomState | None = None
-    ) -> RandColorJitterd:
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandColorJitterd:
         """Seed both the draw of whether and the draw of how much."""
         super().set_random_state(seed, state)
         self.jitter.set_random_state(seed, state)

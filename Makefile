@@ -1,0 +1,37 @@
+# make demo: set up, train on phantoms, show a picture.   make test: set up, run the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: help demo test lint clean
+help:
+	@echo "make demo   train, evaluate and predict on phantoms made on the spot; a few minutes"
+	@echo "make test   run the test suite"
+	@echo "make lint   run ruff and mypy"
+	@echo "make clean  remove the virtual environment and the demo's files"
+
+$(VENV)/.core: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.core
+	$(PIP) -e ".[test]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(PIP) -e ".[dev]"
+	@touch $@
+
+demo: $(VENV)/.core
+	$(BIN)/sam2unet demo
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the bundles' configs call."""
+
+from monai_sam2unet.bundle.datalists import (
+    evaluation_datalist,
+    fail_on_rejected,
+    inference_datalist,
+    training_datalist,
+)
+from monai_sam2unet.bundle.multi_scale import PrepareBatchMultiScale
+from monai_sam2unet.bundle.optimisation import cosine_schedule, distribute, trained_parameters
+from monai_sam2unet.bundle.start import default_device, local_device, start, start_distributed
+
+__all__ = [
+    "PrepareBatchMultiScale",
+    "cosine_schedule",
+    "default_device",
+    "distribute",
+    "evaluation_datalist",
+    "fail_on_rejected",
+    "inference_datalist",
+    "local_device",
+    "start",
+    "start_distributed",
+    "trained_parameters",
+    "training_datalist",
+]

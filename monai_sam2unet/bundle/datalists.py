@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists of cases for the bundles' configs: training with a part held out, evaluation by set, inference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai.data import partition_dataset
+
+from monai_sam2unet.data import check_pairs, find_sets, list_images, pair_by_stem, read_split, split_readable
+from monai_sam2unet.errors import ConfigError, DataError, listing
+
+__all__ = ["evaluation_datalist", "fail_on_rejected", "inference_datalist", "training_datalist"]
+
+
+def _labelled(
+    dataset_dir: str | Path, part: str, sets: Sequence[str] | None, split_file: str | Path | None
+) -> list[dict[str, str]]:
+    """Pairs of the chosen sets, each item with its set's name under ``dataset``."""
+    found = find_sets(dataset_dir, part)
+    unknown = [name for name in sets or () if name not in found]
+    if unknown:
+        raise DataError(f"There is no set {', '.join(unknown)} in {dataset_dir}. It has: {', '.join(found)}.")
+    stems = None if split_file is None else read_split(split_file)
+    return [
+        {**pair, "dataset": name}
+        for name, (images, masks) in found.items()
+        if sets is None or name in sets
+        for pair in pair_by_stem(images, masks, stems)
+    ]
+
+
+def training_datalist(
+    dataset_dir: str | Path,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    sets: Sequence[str] | None = None,
+    split_file: str | Path | None = None,
+    max_cases: int | None = None,
+) -> dict[str, list[dict[str, str]]]:
+    """Cases to train on, and cases held out of training for validation.
+
+    Args:
+        dataset_dir: a folder as :func:`monai_sam2unet.data.find_sets` knows them; of PraNet's layout, ``TrainDataset``.
+        val_fraction: share held out, in (0, 1); at least one case.
+        seed: of the random choice of the cases held out.
+        sets: names of the sets to take; None takes all.
+        split_file: a text file of stems, one a line: only these cases.
+        max_cases: take only so many, chosen at random with the seed, held-out cases included; None takes all.
+
+    Returns:
+        ``{"training": [...], "validation": [...]}`` with items ``{"image", "label", "dataset"}``.
+
+    Raises:
+        ConfigError: When ``val_fraction`` is outside (0, 1), or ``max_cases`` is below 2.
+        DataError: When files are missing, unreadable, or do not pair; or there are fewer than two cases.
+    """
+    if not 0 < val_fraction < 1:
+        raise ConfigError(f"val_fraction must lie between 0 and 1, got {val_fraction}.")
+    if max_cases is not None and max_cases < 2:
+        raise ConfigError(f"max_cases must be at least 2, got {max_cases}.")
+    items = _labelled(dataset_dir, "TrainDataset", sets, split_file)
+    if len(items) < 2:
+        raise DataError(f"There is only one image in {dataset_dir}; training needs one more, to validate on.")
+    if max_cases is not None and max_cases < len(items):
+        items = partition_dataset(items, ratios=[max_cases, len(items) - max_cases], shuffle=True, seed=seed)[0]
+    check_pairs(items)
+    held_out = max(1, round(val_fraction * len(items)))
+    validation, training = partition_dataset(items, ratios=[held_out, len(items) - held_out], shuffle=True, seed=seed)
+    return {"training": training, "validation": validation}
+
+
+def evaluation_datalist(
+    dataset_dir: str | Path, sets: Sequence[str] | None = None, split_file: str | Path | None = None
+) -> list[dict[str, str]]:
+    """Cases to measure on, set by set.
+
+    Args:
+        dataset_dir: a folder as :func:`monai_sam2unet.data.find_sets` knows them; of PraNet's layout, ``TestDataset``.
+        sets: names of the sets to take; None takes all.
+        split_file: a text file of stems, one a line: only these cases.
+
+    Returns:
+        Items ``{"image", "label", "dataset"}``.
+
+    Raises:
+        DataError: When files are missing, unreadable, or do not pair.
+    """
+    items = _labelled(dataset_dir, "TestDataset", sets, split_file)
+    check_pairs(items)
+    return items
+
+
+def inference_datalist(dataset_dir: str | Path) -> dict[str, list]:
+    """Images to predict: all below a folder, or a single file.
+
+    Args:
+        dataset_dir: a folder, searched at any depth, or an image file.
+
+    Returns:
+        ``{"cases": [{"image": path}, ...], "rejected": [line, ...]}``; the lines name unreadable images and say why.
+
+    Raises:
+        DataError: When there is no image, or none that can be read.
+    """
+    path = Path(dataset_dir)
+    readable, rejected = split_readable([path] if path.is_file() else list_images(path, recursive=True))
+    if not readable:
+        raise DataError(f"None of the images in {path} can be read:\n{listing(rejected)}")
+    return {"cases": [{"image": name} for name in readable], "rejected": rejected}
+
+
+def fail_on_rejected(rejected: Sequence[str]) -> None:
+    """End a run that did all it could with an error that names what it could not do.
+
+    Args:
+        rejected: a line for each image left out.
+
+    Raises:
+        DataError: When there is such a line.
+    """
+    if rejected:
+        raise DataError(f"All other images are done, but {len(rejected)} could not be read:\n{listing(rejected)}")

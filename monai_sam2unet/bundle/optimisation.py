@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is trained, and how fast, as the bundles' configs ask for it."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+
+from monai_sam2unet.errors import ConfigError
+
+__all__ = ["cosine_schedule", "distribute", "trained_parameters"]
+
+
+def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """The parameters that require a gradient; frozen ones get no optimiser state."""
+    return [p for p in network.parameters() if p.requires_grad]
+
+
+def cosine_schedule(
+    optimizer: torch.optim.Optimizer, max_epochs: int, warmup_epochs: int = 0, end_learning_rate: float = 1e-7
+) -> LRScheduler:
+    """Half a cosine from the optimiser's learning rate down to ``end_learning_rate``, stepped once an epoch.
+
+    Args:
+        optimizer: holds the initial learning rate.
+        max_epochs: length of the training in epochs.
+        warmup_epochs: epochs before the cosine, over which the rate rises linearly from a tenth; 0 for none. A training
+            of no more epochs than that has no warm-up.
+        end_learning_rate: the rate after the last epoch.
+
+    Raises:
+        ConfigError: When ``max_epochs`` is below 1 or ``warmup_epochs`` below 0.
+    """
+    if max_epochs < 1 or warmup_epochs < 0:
+        raise ConfigError(
+            f"max_epochs must be at least 1 and warmup_epochs at least 0, got {max_epochs} and {warmup_epochs}."
+        )
+    if warmup_epochs >= max_epochs:
+        warmup_epochs = 0
+    cosine = CosineAnnealingLR(optimizer, T_max=max_epochs - warmup_epochs, eta_min=end_learning_rate)
+    if warmup_epochs == 0:
+        return cosine
+    warmup = LinearLR(optimizer, start_factor=0.1, total_iters=warmup_epochs)
+    return SequentialLR(optimizer, [warmup, cosine], milestones=[warmup_epochs])
+
+
+def distribute(network: nn.Module, device: torch.device) -> DistributedDataParallel:
+    """Put a network on this process's device and average its gradients over the processes."""
+    device_ids = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(network.to(device), device_ids=device_ids)

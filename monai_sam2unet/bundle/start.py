@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a bundle's ``initialize`` does before anything is built: errors, seeds, folders."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from monai.utils import set_determinism
+
+from monai_sam2unet.bundle.command_line import check_arguments, explain_user_errors
+from monai_sam2unet.errors import ConfigError
+
+__all__ = ["default_device", "local_device", "start", "start_distributed"]
+
+
+def default_device() -> torch.device:
+    """The first GPU, or the CPU where there is none."""
+    return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+
+
+def local_device() -> torch.device:
+    """This process's own GPU under ``torchrun``, or the CPU where there is none."""
+    return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu")
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"Nothing can be written to {folder}: {error.strerror}. Give another folder "
+            "(`--ckpt_dir`, `--output_dir`), or make it writable."
+        ) from error
+
+
+def start(*folders: str | Path, seed: int | None = None) -> None:
+    """Begin a bundle's run: say errors in a few lines, check the command line and the folders, fix the seeds.
+
+    Args:
+        folders: where the run will write; they are made.
+        seed: of torch's, NumPy's and Python's random numbers; None leaves them as they are.
+
+    Raises:
+        ConfigError: When an argument on the command line names nothing in the config, or a folder cannot be written to.
+    """
+    explain_user_errors()
+    check_arguments(sys.argv)
+    for folder in folders:
+        _check_writable(Path(folder))
+    if seed is not None:
+        set_determinism(seed)
+
+
+def start_distributed(*folders: str | Path, seed: int | None = None) -> None:
+    """As :func:`start`, in each process of ``torchrun``: NCCL on GPUs, gloo on CPUs.
+
+    Raises:
+        ConfigError: As :func:`start`; or when the process was not started by ``torchrun``.
+    """
+    start(*folders, seed=seed)
+    if "RANK" not in os.environ:
+        raise ConfigError(
+            "multi_gpu_train.yaml is for several processes. Start it as\n"
+            "  torchrun --standalone --nproc_per_node=2 -m monai.bundle run training "
+            "--config_file \"['configs/train.yaml','configs/multi_gpu_train.yaml']\""
+        )
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_device())
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")

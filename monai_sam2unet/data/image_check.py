@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads photographs and masks, and checks all of them before a training spends time on some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from monai_sam2unet.errors import DataError, listing
+
+__all__ = ["check_pairs", "split_readable", "to_gray", "to_rgb"]
+
+READ_ERRORS = (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError)
+EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a photograph as its camera says (EXIF orientation), for that is how it was shown and annotated."""
+    if image.mode not in EIGHT_BIT_MODES:
+        raise DataError(f"Images of 8 bits a channel are expected, this one has the mode {image.mode}.")
+    return ImageOps.exif_transpose(image)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an opened image to upright RGB, 8 bits a channel; a ``converter`` for MONAI's ``PILReader``.
+
+    Raises:
+        DataError: When the image has more than 8 bits a channel.
+    """
+    return _upright(image).convert("RGB")
+
+
+def to_gray(image: Image.Image) -> Image.Image:
+    """Convert an opened mask to upright gray, 8 bits; a ``converter`` for MONAI's ``PILReader``.
+
+    Raises:
+        DataError: When the image has more than 8 bits a channel.
+    """
+    return _upright(image).convert("L")
+
+
+def _read(path: str, gray: bool = False) -> tuple[np.ndarray | None, str | None]:
+    """Decode a file wholly: its pixels, or why not."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(to_gray(image) if gray else to_rgb(image)), None
+    except READ_ERRORS as error:
+        return None, f"{path}: cannot be read ({str(error).splitlines()[0]})"
+
+
+def _problems_of(item: Mapping[str, str]) -> list[str]:
+    image, image_problem = _read(item["image"])
+    mask, mask_problem = _read(item["label"], gray=True)
+    problems = [p for p in (image_problem, mask_problem) if p]
+    if image is not None and mask is not None and image.shape[:2] != mask.shape:
+        (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
+        problems.append(f"{item['label']}: the mask is {mask_width}x{mask_height} pixels, its image {width}x{height}")
+    if mask is not None and 0 < mask.max() < 128:
+        problems.append(f"{item['label']}: the mask's largest value is {mask.max()}, of 255 for foreground")
+    return problems
+
+
+def check_pairs(items: Sequence[Mapping[str, str]], num_threads: int = 4) -> None:
+    """Decode all images and masks once and name everything that is wrong with them, at once.
+
+    Args:
+        items: pairs ``{"image": path, "label": path}``.
+        num_threads: how many files are decoded at the same time.
+
+    Raises:
+        DataError: When files cannot be read, a mask has another size than its image, or a mask that is not empty stays
+            below half range (0/1 instead of 0/255, say: it would count as empty).
+    """
+    with ThreadPoolExecutor(num_threads) as pool:
+        problems = [p for found in pool.map(_problems_of, items) for p in found]
+    if problems:
+        raise DataError(
+            f"{len(problems)} problems with images or masks; mend or remove these files:\n{listing(problems)}"
+        )
+
+
+def split_readable(paths: Sequence[str | Path], num_threads: int = 4) -> tuple[list[str], list[str]]:
+    """Separate images that can be decoded from those that cannot.
+
+    Args:
+        paths: the files.
+        num_threads: how many files are decoded at the same time.
+
+    Returns:
+        The readable files, and for each other one a line that says why.
+    """
+    names = [str(p) for p in paths]
+    with ThreadPoolExecutor(num_threads) as pool:
+        reasons = list(pool.map(lambda name: _read(name)[1], names))
+    readable = [n for n, reason in zip(names, reasons, strict=True) if reason is None]
+    return readable, [reason for reason in reasons if reason is not None]

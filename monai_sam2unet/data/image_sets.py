@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds sets of images and masks in the folder layouts of public data sets, and pairs them by stem."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai_sam2unet.errors import DataError, listing
+
+__all__ = ["IMAGE_SUFFIXES", "find_sets", "list_images", "pair_by_stem", "read_split"]
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+# Kvasir-SEG and PraNet; PraNet's training set; CVC-ClinicDB as distributed; common in others.
+IMAGE_FOLDERS = ("images", "image", "original")
+MASK_FOLDERS = ("masks", "mask", "ground truth", "labels")
+
+
+def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
+    """List the image files of a folder, sorted by path, hidden ones left out.
+
+    Args:
+        folder: where to look.
+        recursive: whether to look in the folders below, too.
+
+    Raises:
+        DataError: When there is no such folder, or no image in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}. Check the path (`--dataset_dir` of a bundle).")
+    found = folder.rglob("*") if recursive else folder.iterdir()
+    images = sorted(p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    if not images:
+        raise DataError(f"There are no images in {folder}. Known are the file types {', '.join(IMAGE_SUFFIXES)}.")
+    return images
+
+
+def _by_stem(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    files: dict[str, Path] = {}
+    problems = []
+    for path in list_images(folder):
+        if path.stem in files:
+            problems.append(f"{path}: {files[path.stem].name} has the same stem")
+        files[path.stem] = path
+    return files, problems
+
+
+def pair_by_stem(
+    image_dir: str | Path, mask_dir: str | Path, stems: Sequence[str] | None = None
+) -> list[dict[str, str]]:
+    """Pair images and masks whose file names agree up to the suffix.
+
+    Args:
+        image_dir: folder of the images.
+        mask_dir: folder of the masks.
+        stems: which pairs to take, in this order; all, by name, if None. With it, other files may lack a partner.
+
+    Returns:
+        Items ``{"image": path, "label": path}``.
+
+    Raises:
+        DataError: When a folder is missing or empty, a file has no partner, a stem is there twice or not at all; all
+            such files are listed.
+    """
+    images, problems = _by_stem(Path(image_dir))
+    masks, mask_problems = _by_stem(Path(mask_dir))
+    problems += mask_problems
+    wanted = sorted(images.keys() | masks.keys()) if stems is None else list(stems)
+    for stem in wanted:
+        if stem not in images and stem not in masks:
+            problems.append(f"{stem}: named in the split, but there is no such image")
+        elif stem not in masks:
+            problems.append(f"{images[stem]}: no mask of this name in {mask_dir}")
+        elif stem not in images:
+            problems.append(f"{masks[stem]}: no image of this name in {image_dir}")
+    if problems:
+        raise DataError(
+            f"{len(problems)} files cannot be paired. Add what is missing, or take them away:\n" + listing(problems)
+        )
+    return [{"image": str(images[stem]), "label": str(masks[stem])} for stem in wanted]
+
+
+def read_split(path: str | Path) -> list[str]:
+    """Read a split file: one stem or file name a line, empty lines left out.
+
+    Raises:
+        DataError: When the file is missing or empty, or names a stem twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"There is no split file {path}.")
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    # Only a known suffix is taken off: names such as "case.12" have dots of their own.
+    stems = [Path(s).stem if Path(s).suffix.lower() in IMAGE_SUFFIXES else s for s in lines if s]
+    if not stems:
+        raise DataError(f"The split file {path} is empty; it should hold one file name or stem a line.")
+    twice = sorted({s for s in stems if stems.count(s) > 1}) if len(set(stems)) < len(stems) else []
+    if twice:
+        raise DataError(f"The split file {path} names some images twice:\n{listing(twice)}")
+    return stems
+
+
+def _pair_folders(folder: Path) -> tuple[Path, Path] | None:
+    """The folders of images and of masks directly below a folder, if there are both."""
+    below = {p.name.lower(): p for p in sorted(folder.iterdir()) if p.is_dir()}
+    images = [below[name] for name in IMAGE_FOLDERS if name in below]
+    masks = [below[name] for name in MASK_FOLDERS if name in below]
+    return (images[0], masks[0]) if images and masks else None
+
+
+def find_sets(dataset_dir: str | Path, part: str | None = None) -> dict[str, tuple[Path, Path]]:
+    """Find the sets of images and masks in a folder.
+
+    Known are a folder of images beside one of masks (``images`` or ``image`` or ``Original``; ``masks`` or ``mask`` or
+    ``Ground Truth`` or ``labels``), as Kvasir-SEG and CVC-ClinicDB are distributed; several such sets, each in a folder
+    of its own; and PraNet's layout, ``TrainDataset/image|images, mask|masks`` beside
+    ``TestDataset/<set>/images, masks``.
+
+    Args:
+        dataset_dir: the folder.
+        part: ``"TrainDataset"`` or ``"TestDataset"``: which part to take where the folder has PraNet's layout.
+
+    Returns:
+        For each set, by name, its folder of images and its folder of masks.
+
+    Raises:
+        DataError: When the folder is missing, or there is no such set in it.
+    """
+    root = Path(dataset_dir)
+    if not root.is_dir():
+        raise DataError(f"There is no folder {root}. Check the path (`--dataset_dir` of a bundle).")
+    folder = root / part if part is not None and (root / part).is_dir() else root
+    own = _pair_folders(folder)
+    if own is not None:
+        return {folder.name if folder != root or part is None else root.resolve().name: own}
+    sets = {p.name: pair for p in sorted(folder.iterdir()) if p.is_dir() and (pair := _pair_folders(p)) is not None}
+    if not sets:
+        below = sorted(p.name for p in folder.iterdir())
+        raise DataError(
+            f"There are no images with masks in {folder}. Expected are the folders `images` and `masks` in it, or in "
+            "folders below it, or PraNet's `TrainDataset` and `TestDataset`. It holds:"
+            f"\n{listing(below or ['nothing'])}"
+        )
+    return sets

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ignite handlers, usable as ``_target_`` in a bundle's config."""
+
+from monai_sam2unet.handlers.epoch_seed import EpochSeed
+from monai_sam2unet.handlers.evaluation_report import EvaluationReport
+from monai_sam2unet.handlers.gradient_clipper import GradientClipper
+from monai_sam2unet.handlers.overlay import draw_overlay
+from monai_sam2unet.handlers.prediction_writer import PredictionWriter
+from monai_sam2unet.handlers.progress_bar import ProgressBar
+from monai_sam2unet.handlers.tensorboard_log import TensorBoardLog
+from monai_sam2unet.handlers.training_checkpoint import TrainingCheckpoint, save_atomically
+
+__all__ = [
+    "EpochSeed",
+    "EvaluationReport",
+    "GradientClipper",
+    "PredictionWriter",
+    "ProgressBar",
+    "TensorBoardLog",
+    "TrainingCheckpoint",
+    "draw_overlay",
+    "save_atomically",
+]

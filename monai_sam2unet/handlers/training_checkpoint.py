@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the best weights and the state to resume from, in a way that a crash or a full disk cannot spoil."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from monai_sam2unet.errors import CheckpointError
+from monai_sam2unet.networks import frozen_sha256, light_state_dict
+
+__all__ = ["TrainingCheckpoint", "save_atomically"]
+
+logger = logging.getLogger(__name__)
+
+
+def save_atomically(content: Any, path: Path) -> None:
+    """``torch.save`` beside the path, then rename: the file there is the old one or the new one, never half of one.
+
+    Raises:
+        CheckpointError: When the file cannot be written (disk full, no permission); what was there is unchanged.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, RuntimeError) as error:
+        part.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"The checkpoint {path} could not be written: {error}. What was there before is unchanged. Make room or "
+            "give another folder (`--ckpt_dir`), then go on from the last epoch saved with `--resume true`."
+        ) from error
+
+
+class TrainingCheckpoint:
+    """Saves after each epoch; resumes where asked to.
+
+    ``model.pt`` holds the network's weights of the epoch with the best validation metric: a plain full state dict, or a
+    light checkpoint (see :mod:`monai_sam2unet.networks.light_checkpoint`). ``last.pt`` holds all that is needed to go
+    on: network, optimiser, learning-rate schedule, epoch, best metric.
+
+    Args:
+        ckpt_dir: folder to write to; it exists.
+        network: the network itself, not its distributed wrapper.
+        optimizer: its optimiser.
+        lr_scheduler: the schedule, stepped before this handler (attach it earlier).
+        validator: the engine that validates, run before this handler (attach it earlier).
+        metric: which of the validator's metrics; the larger, the better.
+        light: whether frozen parameters are left out of both files.
+        resume: whether to go on from ``last.pt``.
+    """
+
+    def __init__(
+        self,
+        ckpt_dir: str | Path,
+        network: nn.Module,
+        optimizer: Optimizer,
+        lr_scheduler: LRScheduler,
+        validator: Engine,
+        metric: str = "val_mean_dice",
+        light: bool = False,
+        resume: bool = False,
+    ) -> None:
+        self.best_path = Path(ckpt_dir) / "model.pt"
+        self.last_path = Path(ckpt_dir) / "last.pt"
+        self.network = network
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.validator = validator
+        self.metric = metric
+        self.light = light
+        self.resume = resume
+        self.best_metric = -math.inf
+        self.best_epoch = 0
+        self._frozen_sha256: str | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+
+    def _weights(self) -> dict[str, Any]:
+        if not self.light:
+            return self.network.state_dict()
+        if self._frozen_sha256 is None:
+            self._frozen_sha256 = frozen_sha256(self.network)
+        return light_state_dict(self.network, self._frozen_sha256)
+
+    def _start(self, engine: Engine) -> None:
+        if self.resume:
+            self._load(engine)
+        elif self.best_path.exists() and idist.get_rank() == 0:
+            logger.warning(f"{self.best_path} of an earlier training will be replaced after the first epoch.")
+
+    def _load(self, engine: Engine) -> None:
+        if not self.last_path.is_file():
+            raise CheckpointError(f"There is no {self.last_path} to resume from. Leave out `--resume` to start anew.")
+        try:
+            state = torch.load(self.last_path, map_location="cpu", weights_only=True)
+            weights = state["network"]
+            if self.light:
+                self._check_frozen(weights["frozen_sha256"])
+                weights = {**self.network.state_dict(), **weights["state_dict"]}
+            self.network.load_state_dict(weights)
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+            self.best_metric, self.best_epoch = state["best_metric"], state["best_epoch"]
+            epoch = int(state["epoch"])
+        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise CheckpointError(
+                f"{self.last_path} cannot be resumed from: {error}\nIt must come from a training with the same "
+                "network, optimiser and `light_checkpoints`."
+            ) from error
+        engine.state.epoch = epoch
+        engine.state.iteration = epoch * (engine.state.epoch_length or 0)
+        logger.info(f"Resumed from {self.last_path} after epoch {epoch}.")
+
+    def _check_frozen(self, sha256: str) -> None:
+        if frozen_sha256(self.network) != sha256:
+            raise CheckpointError(
+                f"{self.last_path} was trained on other frozen encoder weights; give the same `--weights` as then."
+            )
+
+    def _save(self, engine: Engine) -> None:
+        value = float(self.validator.state.metrics.get(self.metric, math.nan))
+        value = -math.inf if math.isnan(value) else value  # no held-out image shows the object
+        # A metric of another epoch is left over where validation is not due every epoch.
+        improved = self.validator.state.epoch == engine.state.epoch and (
+            self.best_epoch == 0 or value > self.best_metric
+        )
+        if improved:
+            self.best_metric, self.best_epoch = value, engine.state.epoch
+        if idist.get_rank() != 0:
+            return
+        weights = self._weights()
+        if improved:
+            save_atomically(weights, self.best_path)
+        state = {
+            "network": weights,
+            "optimizer": self.optimizer.state_dict(),
+            "lr_scheduler": self.lr_scheduler.state_dict(),
+            "epoch": engine.state.epoch,
+            "best_metric": self.best_metric,
+            "best_epoch": self.best_epoch,
+        }
+        save_atomically(state, self.last_path)
