@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains and evaluates the polyp bundle from pretrained and from random weights, several seeds, into one JSON file.
 
-    python -m benchmarks.polyp_results --dataset-dir DIR --weights sam2 --encoder-size tiny --output docs/results/NAME.json
+    python -m benchmarks.polyp_results --dataset-dir DIR --work-dir WORK --output docs/results/NAME.json
 
-Each training and evaluation is a `monai.bundle run` of its own. A run that was stopped is resumed after its last epoch by
-the same command, and finished runs are not done again, so the whole can be made in pieces.
+Each training and evaluation is a `monai.bundle run` of its own. A run that was stopped is resumed after its last epoch
+by the same command, and finished runs are not done again, so the whole can be made in pieces.
 """
 
 from __future__ import annotations

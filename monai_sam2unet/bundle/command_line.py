@@ -63,7 +63,7 @@ def _arguments(argv: Sequence[str]) -> dict[str, str]:
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
             following = argv[i + 1] if i + 1 < len(argv) else ""
-            pairs[name] = value if equals else following
+            pairs[name.replace("-", "_")] = value if equals else following  # as Fire reads them
     return pairs
 
 
@@ -103,7 +103,6 @@ def check_arguments(argv: Sequence[str]) -> None:
     if "config_file" not in pairs:
         return
     config = ConfigParser.load_config_files(_config_files(pairs["config_file"]))
-    config = {ID_SEP_KEY.join([k]): v for k, v in config.items()}
     own = set(inspect.signature(bundle_run).parameters)
     for name in pairs:
         parts = name.replace("#", ID_SEP_KEY).split(ID_SEP_KEY)

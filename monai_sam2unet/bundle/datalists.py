@@ -19,6 +19,7 @@ def _labelled(
 ) -> list[dict[str, str]]:
     """Pairs of the chosen sets, each item with its set's name under ``dataset``."""
     found = find_sets(dataset_dir, part)
+    sets = [sets] if isinstance(sets, str) else sets
     unknown = [name for name in sets or () if name not in found]
     if unknown:
         raise DataError(f"There is no set {', '.join(unknown)} in {dataset_dir}. It has: {', '.join(found)}.")
@@ -43,7 +44,7 @@ def training_datalist(
 
     Args:
         dataset_dir: a folder as :func:`monai_sam2unet.data.find_sets` knows them; of PraNet's layout, ``TrainDataset``.
-        val_fraction: share held out, in (0, 1); at least one case.
+        val_fraction: share held out, in (0, 1); at least one case, and all but one at most.
         seed: of the random choice of the cases held out.
         sets: names of the sets to take; None takes all.
         split_file: a text file of stems, one a line: only these cases.
@@ -66,7 +67,7 @@ def training_datalist(
     if max_cases is not None and max_cases < len(items):
         items = partition_dataset(items, ratios=[max_cases, len(items) - max_cases], shuffle=True, seed=seed)[0]
     check_pairs(items)
-    held_out = max(1, round(val_fraction * len(items)))
+    held_out = min(max(1, round(val_fraction * len(items))), len(items) - 1)
     validation, training = partition_dataset(items, ratios=[held_out, len(items) - held_out], shuffle=True, seed=seed)
     return {"training": training, "validation": validation}
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 from monai.engines import PrepareBatch, default_prepare_batch
 from torch import Tensor
 from torch.nn import functional as F
@@ -28,7 +29,7 @@ class PrepareBatchMultiScale(PrepareBatch):
     """
 
     def __init__(self, scales: Sequence[float] = (1.0,), multiple: int = 32) -> None:
-        if not scales or any(s <= 0 for s in scales):
+        if not isinstance(scales, (list, tuple)) or not scales or any(s <= 0 for s in scales):
             raise ConfigError(f"multi_scale must be a list of factors above 0, such as [0.75, 1, 1.25]; got {scales}.")
         self.scales = tuple(scales)
         self.multiple = multiple
@@ -54,8 +55,8 @@ class PrepareBatchMultiScale(PrepareBatch):
         Returns:
             Image and label, plain tensors, resized: bilinear for the image, nearest for the label.
         """
-        image, label = default_prepare_batch(batchdata, device, non_blocking, **kwargs)[:2]
-        image, label = torch.as_tensor(image), torch.as_tensor(label)
+        prepared = default_prepare_batch(batchdata, device, non_blocking, **kwargs)[:2]
+        image, label = (x.as_tensor() if isinstance(x, MetaTensor) else torch.as_tensor(x) for x in prepared)
         scale = self.scales[int(torch.randint(len(self.scales), ()))]
         if scale == 1:
             return image, label

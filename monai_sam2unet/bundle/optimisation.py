@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+from torch.optim.lr_scheduler import LambdaLR
 
 from monai_sam2unet.errors import ConfigError
 
@@ -20,7 +22,7 @@ def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
 
 def cosine_schedule(
     optimizer: torch.optim.Optimizer, max_epochs: int, warmup_epochs: int = 0, end_learning_rate: float = 1e-7
-) -> LRScheduler:
+) -> LambdaLR:
     """Half a cosine from the optimiser's learning rate down to ``end_learning_rate``, stepped once an epoch.
 
     Args:
@@ -37,13 +39,17 @@ def cosine_schedule(
         raise ConfigError(
             f"max_epochs must be at least 1 and warmup_epochs at least 0, got {max_epochs} and {warmup_epochs}."
         )
-    if warmup_epochs >= max_epochs:
-        warmup_epochs = 0
-    cosine = CosineAnnealingLR(optimizer, T_max=max_epochs - warmup_epochs, eta_min=end_learning_rate)
-    if warmup_epochs == 0:
-        return cosine
-    warmup = LinearLR(optimizer, start_factor=0.1, total_iters=warmup_epochs)
-    return SequentialLR(optimizer, [warmup, cosine], milestones=[warmup_epochs])
+    warmup = warmup_epochs if warmup_epochs < max_epochs else 0
+    initial = float(optimizer.param_groups[0]["lr"])
+
+    # A closed form of the epoch: a resumed training may be given more epochs than it was begun with.
+    def factor(epoch: int) -> float:
+        if epoch < warmup:
+            return 0.1 + 0.9 * epoch / warmup
+        done = min(1.0, (epoch - warmup) / (max_epochs - warmup))
+        return (end_learning_rate + (initial - end_learning_rate) * (1 + math.cos(math.pi * done)) / 2) / initial
+
+    return LambdaLR(optimizer, factor)
 
 
 def distribute(network: nn.Module, device: torch.device) -> DistributedDataParallel:

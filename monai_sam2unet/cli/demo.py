@@ -48,7 +48,8 @@ def demo(
     console = Console()
     if not BUNDLE.is_dir():
         raise ConfigError(
-            f"The bundles are not beside the package ({BUNDLE}). The demo runs from a clone of the repository: `make demo`."
+            f"The bundles are not beside the package ({BUNDLE}). The demo runs from a clone of the repository: "
+            "`make demo`."
         )
     output = output.resolve()
     console.print(f"Writing {images} + 32 phantoms to {output / 'data'} ...")

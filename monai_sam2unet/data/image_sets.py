@@ -30,7 +30,13 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}. Check the path (`--dataset_dir` of a bundle).")
     found = folder.rglob("*") if recursive else folder.iterdir()
-    images = sorted(p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    images = sorted(
+        p
+        for p in found
+        if p.suffix.lower() in IMAGE_SUFFIXES
+        and not any(name.startswith(".") for name in p.relative_to(folder).parts)
+        and not p.is_dir()
+    )
     if not images:
         raise DataError(f"There are no images in {folder}. Known are the file types {', '.join(IMAGE_SUFFIXES)}.")
     return images
@@ -90,7 +96,7 @@ def read_split(path: str | Path) -> list[str]:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"There is no split file {path}.")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     # Only a known suffix is taken off: names such as "case.12" have dots of their own.
     stems = [Path(s).stem if Path(s).suffix.lower() in IMAGE_SUFFIXES else s for s in lines if s]
     if not stems:
@@ -133,7 +139,7 @@ def find_sets(dataset_dir: str | Path, part: str | None = None) -> dict[str, tup
     folder = root / part if part is not None and (root / part).is_dir() else root
     own = _pair_folders(folder)
     if own is not None:
-        return {folder.name if folder != root or part is None else root.resolve().name: own}
+        return {folder.name if folder != root else root.resolve().name: own}
     sets = {p.name: pair for p in sorted(folder.iterdir()) if p.is_dir() and (pair := _pair_folders(p)) is not None}
     if not sets:
         below = sorted(p.name for p in folder.iterdir())

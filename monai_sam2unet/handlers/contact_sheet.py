@@ -10,13 +10,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from monai_sam2unet.data import list_images, to_gray, to_rgb
+from monai_sam2unet.errors import DataError
 from monai_sam2unet.handlers.overlay import draw_overlay
 
 __all__ = ["write_contact_sheet"]
 
 
 def _open_mask(folder: Path, stem: str) -> np.ndarray:
-    with Image.open(next(p for p in list_images(folder) if p.stem == stem)) as opened:
+    path = next((p for p in list_images(folder) if p.stem == stem), None)
+    if path is None:
+        raise DataError(f"There is no mask of {stem} in {folder}.")
+    with Image.open(path) as opened:
         return np.asarray(to_gray(opened)) > 127
 
 
@@ -34,7 +38,7 @@ def write_contact_sheet(path: Path, image_dir: Path, truth_dir: Path, prediction
         ``path``.
 
     Raises:
-        DataError: When a folder is missing or holds no image.
+        DataError: When a folder is missing or holds no image, or an image has no mask.
     """
     images = list_images(image_dir)[:cases]
     figure = Figure(figsize=(9, 1.75 * len(images)), layout="constrained")

@@ -86,7 +86,9 @@ class EvaluationReport:
             writer.writerows(self.rows)
         summary = self.summary()
         content = {"settings": self.settings, "sets": summary}
-        (self.output_dir / "summary.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (self.output_dir / "summary.json").write_text(
+            json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8"
+        )
 
         table = Table(title="Threshold 0.5, native resolution; mean (standard deviation)")
         for heading in ("test set", "images", "Dice", "IoU"):

@@ -27,7 +27,7 @@ class GradientClipper:
     """
 
     def __init__(self, network: nn.Module, max_norm: float = 0.0) -> None:
-        if not isinstance(max_norm, (int, float)) or max_norm < 0:
+        if not isinstance(max_norm, (int, float)) or not max_norm >= 0:
             raise ConfigError(f"max_norm (`--clip_norm`) must be a number of at least 0, got {max_norm!r}.")
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.max_norm = float(max_norm) or math.inf

@@ -86,5 +86,6 @@ class ProgressBar:
     def _close(self, engine: Engine, error: BaseException | None = None) -> None:
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
         if error is not None:
             raise error

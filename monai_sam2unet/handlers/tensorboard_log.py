@@ -11,7 +11,7 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from monai.engines import Trainer
+from monai.engines import SupervisedTrainer
 
 from monai_sam2unet.handlers.overlay import draw_overlay
 
@@ -72,12 +72,13 @@ class TensorBoardLog:
         if self._writer is not None and output:
             self._writer.add_scalar("train/loss", float(output[0]["loss"]), engine.state.iteration)
 
-    def _log_epoch(self, engine: Trainer) -> None:
+    def _log_epoch(self, engine: SupervisedTrainer) -> None:
         if self._writer is None:
             return
         self._writer.add_scalar("train/learning_rate", engine.optimizer.param_groups[0]["lr"], engine.state.epoch)
-        for name, value in self.validator.state.metrics.items():
-            self._writer.add_scalar(f"validation/{name}", float(value), engine.state.epoch)
+        if self.validator.state.epoch == engine.state.epoch:  # else the metrics are those of an earlier epoch
+            for name, value in self.validator.state.metrics.items():
+                self._writer.add_scalar(f"validation/{name}", float(value), engine.state.epoch)
         self._writer.flush()
 
     def _start_images(self, engine: Engine) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +39,10 @@ def save_atomically(content: Any, path: Path) -> None:
         part.replace(path)
     except (OSError, RuntimeError) as error:
         part.unlink(missing_ok=True)
+        # Where the system refuses in the middle of a file, torch raises an error of its own in reply.
+        reason = error.__context__ if isinstance(error.__context__, OSError) else error
         raise CheckpointError(
-            f"The checkpoint {path} could not be written: {error}. What was there before is unchanged. Make room or "
+            f"The checkpoint {path} could not be written: {reason}. What was there before is unchanged. Make room or "
             "give another folder (`--ckpt_dir`), then go on from the last epoch saved with `--resume true`."
         ) from error
 
@@ -120,7 +121,9 @@ class TrainingCheckpoint:
             self.lr_scheduler.load_state_dict(state["lr_scheduler"])
             self.best_metric, self.best_epoch = state["best_metric"], state["best_epoch"]
             epoch = int(state["epoch"])
-        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        except CheckpointError:
+            raise
+        except Exception as error:  # what a spoilt file raises in torch is of many kinds
             raise CheckpointError(
                 f"{self.last_path} cannot be resumed from: {error}\nIt must come from a training with the same "
                 "network, optimiser and `light_checkpoints`."

@@ -31,7 +31,8 @@ class StructureLoss(_Loss):
         bce: ``"released"`` (cross-entropy unweighted) or ``"weighted"`` (as published on paper).
         to_onehot_y: whether the target holds class indices (B, 1, H, W), to be turned into one channel per class.
         softmax: whether the channels are classes that exclude each other, instead of independent masks.
-        include_background: whether channel 0 takes part in the IoU term; needs more than one channel if False.
+        include_background: whether channel 0 takes part in the IoU term and, without ``softmax``, in the
+            cross-entropy; needs more than one channel if False.
         kernel_size: side in pixels of the square that the truth is averaged over; odd.
         boundary_weight: factor of the weight, at least 0; 5 as published.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``, over images and channels.
@@ -75,8 +76,15 @@ class StructureLoss(_Loss):
         self.boundary_weight = boundary_weight
 
     def _weights(self, target: Tensor) -> Tensor:
+        """Weight of each pixel, (B, C, H, W); or (B, 1, H, W) where the classes exclude each other."""
         surroundings = F.avg_pool2d(target, self.kernel_size, stride=1, padding=self.kernel_size // 2)
-        return 1 + self.boundary_weight * (surroundings - target).abs()
+        if not self.softmax:
+            return 1 + self.boundary_weight * (surroundings - target).abs()
+        # Beyond the frame lies background: its share is what the other classes leave.
+        others = surroundings[:, 1:]
+        surroundings = torch.cat([1 - others.sum(dim=1, keepdim=True), others], dim=1)
+        # Half the sum over the classes: for two classes this is the weight of the binary mask.
+        return 1 + self.boundary_weight * (surroundings - target).abs().sum(dim=1, keepdim=True) / 2
 
     def _average(self, values: Tensor, weights: Tensor) -> Tensor:
         """Mean over each map, with the weights or without, (B, C, H, W) to (B, C)."""
@@ -85,8 +93,6 @@ class StructureLoss(_Loss):
         return (values * weights).sum(dim=(2, 3)) / weights.sum(dim=(2, 3))
 
     def _iou_loss(self, probability: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-        if not self.include_background:
-            probability, target = probability[:, 1:], target[:, 1:]
         intersection = (probability * target * weights).sum(dim=(2, 3))
         total = ((probability + target) * weights).sum(dim=(2, 3))
         return 1 - (intersection + 1) / (total - intersection + 1)
@@ -116,13 +122,15 @@ class StructureLoss(_Loss):
         logits, target = input.float(), target.float()
         weights = self._weights(target)
         if self.softmax:
-            # Half the sum over the classes: for two classes this is the weight of the binary mask.
-            weights = 1 + (weights - 1).sum(dim=1, keepdim=True) / 2
             probability = logits.softmax(dim=1)
             cross_entropy = -(target * logits.log_softmax(dim=1)).sum(dim=1, keepdim=True)
         else:
             probability = logits.sigmoid()
             cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        if not self.include_background:
+            probability, target = probability[:, 1:], target[:, 1:]
+            if not self.softmax:
+                cross_entropy, weights = cross_entropy[:, 1:], weights[:, 1:]
         loss = self._average(cross_entropy, weights) + self._iou_loss(probability, target, weights)
         if self.reduction == LossReduction.MEAN.value:
             return torch.mean(loss)

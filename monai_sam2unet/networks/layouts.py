@@ -62,9 +62,11 @@ def _unwrap(content: Mapping[str, Any]) -> dict[str, Tensor]:
         if isinstance(content.get(key), Mapping):
             return _unwrap(content[key])
     tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)}
-    for prefix in WRAPPERS:
-        if tensors and all(k.startswith(prefix) for k in tensors):
-            tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
+    while tensors:
+        prefix = next((p for p in WRAPPERS if all(k.startswith(p) for k in tensors)), None)
+        if prefix is None:
+            break
+        tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
     return tensors
 
 

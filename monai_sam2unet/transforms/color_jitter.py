@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ class RandColorJitter(RandomizableTransform):
         ValueError: When brightness, contrast or saturation is outside [0, 1], or hue outside [0, 0.5].
     """
 
-    backend: ClassVar = [TransformBackends.TORCH]
+    backend = [TransformBackends.TORCH]  # noqa: RUF012 (MONAI declares it so)
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class RandColorJitterd(RandomizableTransform, MapTransform):
         allow_missing_keys: whether a missing key is passed over.
     """
 
-    backend: ClassVar = RandColorJitter.backend
+    backend = RandColorJitter.backend
 
     def __init__(
         self,

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What MONAI's model zoo asks of a bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.utils import set_determinism
+
+from monai_sam2unet.networks import SAM2UNet
+
+REQUIRED = (
+    "schema", "version", "changelog", "monai_version", "pytorch_version", "numpy_version", "required_packages_version",
+    "task", "description", "authors", "copyright", "network_data_format",
+)  # fmt: skip
+# Required entries and their types, where the zoo's own schema is not at hand (SAM2UNET_META_SCHEMA names it).
+SCHEMA = {
+    "type": "object",
+    "required": list(REQUIRED),
+    "properties": {
+        **{name: {"type": "string"} for name in REQUIRED},
+        **{name: {"type": "object"} for name in ("changelog", "required_packages_version")},
+        "network_data_format": {
+            "type": "object",
+            "required": ["inputs", "outputs"],
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": {
+                    "type": "object",
+                    "required": ["type", "format", "num_channels", "spatial_shape", "dtype", "value_range"],
+                    "properties": {
+                        "num_channels": {"type": "integer"},
+                        "spatial_shape": {"type": "array", "items": {"type": ["string", "integer"]}},
+                        "value_range": {"type": "array", "items": {"type": "number"}},
+                        "is_patch_data": {"type": "boolean"},
+                        "channel_def": {"type": "object"},
+                    },
+                },
+            },
+        },
+    },
+}
+
+
+def monai_bundle(bundle: Path, *words: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "monai.bundle", *words], cwd=bundle, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize(("config", "kind"), [("train", "train"), ("evaluate", "infer"), ("inference", "infer")])
+def test_required_properties(
+    bundle: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str, kind: str
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the bundle sets its own
+    settings = {"dataset_dir": str(phantoms), "encoder_size": "tiny", "weights": "random", "spatial_size": [64, 64]}
+    folders = {"ckpt_dir": str(tmp_path), "log_dir": str(tmp_path), "output_dir": str(tmp_path)}
+    path = bundle / "configs" / f"{config}.yaml"
+    workflow = ConfigWorkflow(str(path), workflow_type=kind, **settings, **folders)
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    set_determinism(None)
+
+
+@pytest.mark.parametrize("config", ["train", "evaluate", "inference"])
+def test_run_ids(bundle: Path, config: str) -> None:
+    content = ConfigParser.load_config_file(bundle / "configs" / f"{config}.yaml")
+    verb = {"train": "training", "evaluate": "evaluating", "inference": "inferring"}[config]
+    assert "run" in content
+    assert content[verb] == "%run"
+
+
+def test_metadata_fits_the_schema(bundle: Path, tmp_path: Path) -> None:
+    schema = Path(os.environ.get("SAM2UNET_META_SCHEMA", tmp_path / "schema.json"))
+    if not schema.exists():
+        schema.write_text(json.dumps(SCHEMA))
+    monai_bundle(bundle, "verify_metadata", "--meta_file", "configs/metadata.json", "--filepath", str(schema))
+
+
+def test_versions_are_those_of_the_package_and_its_constraints(bundle: Path, repository: Path) -> None:
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    assert metadata["version"] in metadata["changelog"]
+    lines = (repository / "constraints.txt").read_text().splitlines()
+    pins = dict(line.lower().split("==") for line in lines if "==" in line)
+    named = {"torch": "pytorch_version", "monai": "monai_version", "numpy": "numpy_version"}
+    for package, key in named.items():
+        assert metadata[key] == pins[package]
+    for package, version in metadata["required_packages_version"].items():
+        assert version == pins[package]
+
+
+@pytest.mark.parametrize("config", ["train", "inference"])
+def test_network_matches_the_metadata(bundle: Path, config: str) -> None:
+    monai_bundle(
+        bundle, "verify_net_in_out", "network_def", "--meta_file", "configs/metadata.json",
+        "--config_file", f"configs/{config}.yaml", "--encoder_size", "tiny", "--weights", "random", "--n", "2",
+    )  # fmt: skip
+
+
+def test_exported_script_is_the_network(bundle: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = SAM2UNet(size="tiny", deep_supervision=True)
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    monai_bundle(
+        bundle, "ckpt_export", "network_def", "--filepath", str(tmp_path / "model.ts"),
+        "--ckpt_file", str(tmp_path / "model.pt"), "--meta_file", "configs/metadata.json",
+        "--config_file", "configs/inference.yaml", "--encoder_size", "tiny",
+    )  # fmt: skip
+    script = torch.jit.load(tmp_path / "model.ts")
+    for shape in ((1, 3, 64, 96), (2, 3, 90, 70)):
+        image = torch.randn(shape)
+        with torch.no_grad():
+            torch.testing.assert_close(script(image), network.eval()(image), rtol=1e-5, atol=1e-6)
+
+
+def test_the_licence_lies_beside_the_bundle(bundle: Path, repository: Path) -> None:
+    assert (bundle / "LICENSE").read_text() == (repository / "LICENSE").read_text()
+    assert (bundle / "docs" / "README.md").exists()

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the report of an evaluation, against Dice and IoU by hand; images and masks are read from real files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+from monai.transforms import AsDiscreted, Compose, EnsureChannelFirstd, LoadImaged
+from PIL import Image
+from torch import nn
+
+from monai_sam2unet.handlers import EvaluationReport
+
+
+def strip(first: int, last: int, height: int = 4, width: int = 10) -> np.ndarray:
+    """A mask whose first row is foreground from ``first`` up to, not with, ``last``."""
+    mask = np.zeros((height, width), np.uint8)
+    mask[0, first:last] = 255
+    return mask
+
+
+# Name, set, prediction, truth, Dice, IoU.
+CASES = [
+    ("overlap", "A", strip(0, 4), strip(1, 7), 2 * 3 / (4 + 6), 3 / 7),
+    ("exact", "A", strip(2, 5, 3, 7), strip(2, 5, 3, 7), 1.0, 1.0),
+    ("apart", "A", strip(0, 2), strip(5, 8), 0.0, 0.0),
+    ("nothing to find", "B", strip(0, 0), strip(0, 0), 1.0, 1.0),
+    ("nothing to find, but found", "B", strip(0, 2), strip(0, 0), 0.0, 0.0),
+    ("missed", "C", strip(0, 0), strip(0, 2), 0.0, 0.0),
+]
+
+
+def evaluator(folder, cases, report, network=None):
+    """An evaluator that predicts what the image shows."""
+    items = []
+    for name, dataset, prediction, truth, *_ in cases:
+        paths = {"image": folder / f"{name}.png", "label": folder / f"{name} truth.png"}
+        for path, mask in zip(paths.values(), (prediction, truth), strict=True):
+            Image.fromarray(mask).save(path)
+        items.append({**{key: str(path) for key, path in paths.items()}, "dataset": dataset})
+    keys = ["image", "label"]
+    transform = Compose(
+        [
+            LoadImaged(keys, reader="PILReader", reverse_indexing=False),
+            EnsureChannelFirstd(keys),
+            AsDiscreted("label", threshold=127.5),
+        ]
+    )
+    return SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset(items, transform), batch_size=1),
+        network=network or nn.Identity(),
+        postprocessing=AsDiscreted("pred", threshold=127.5),
+        val_handlers=[report],
+    )
+
+
+@pytest.fixture
+def report(tmp_path):
+    (tmp_path / "eval").mkdir()
+    return EvaluationReport(tmp_path / "eval", {"precision": "fp32", "checkpoint": tmp_path / "model.pt"})
+
+
+def test_table_of_images(tmp_path, report):
+    evaluator(tmp_path, CASES, report).run()
+    with (tmp_path / "eval" / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["dataset", "image", "height", "width", "dice", "iou"]
+    for row, (name, dataset, _, truth, dice, iou) in zip(rows, CASES, strict=True):
+        assert row["dataset"] == dataset
+        assert Path(row["image"]) == tmp_path / f"{name}.png"
+        assert (int(row["height"]), int(row["width"])) == truth.shape
+        assert float(row["dice"]) == pytest.approx(dice)
+        assert float(row["iou"]) == pytest.approx(iou)
+
+
+def test_summary_of_sets(tmp_path, report):
+    evaluator(tmp_path, CASES, report).run()
+    content = json.loads((tmp_path / "eval" / "summary.json").read_text())
+    assert content["settings"] == {"precision": "fp32", "checkpoint": str(tmp_path / "model.pt")}
+    assert list(content["sets"]) == ["A", "B", "C"]
+    for name, summary in content["sets"].items():
+        dice = [case[4] for case in CASES if case[1] == name]
+        iou = [case[5] for case in CASES if case[1] == name]
+        assert summary == {
+            "images": len(dice),
+            "mean_dice": pytest.approx(np.mean(dice)),
+            "std_dice": pytest.approx(np.std(dice, ddof=1) if len(dice) > 1 else 0),
+            "mean_iou": pytest.approx(np.mean(iou)),
+            "std_iou": pytest.approx(np.std(iou, ddof=1) if len(iou) > 1 else 0),
+        }
+    assert report.summary() == content["sets"]
+
+
+def test_printed_table(tmp_path, report, capsys):
+    evaluator(tmp_path, CASES, report).run()
+    printed = capsys.readouterr().out
+    assert "0.5333 (0.5033)" in printed  # Dice of set A: mean and deviation of 0.6, 1 and 0
+    assert str(tmp_path / "eval" / "metrics.csv") in printed
+
+
+def test_a_second_run_starts_anew(tmp_path, report):
+    engine = evaluator(tmp_path, CASES, report)
+    engine.run()
+    engine.run()
+    assert len(report.rows) == len(CASES)
+
+
+def test_prediction_and_truth_must_have_one_size(tmp_path, report):
+    with pytest.raises(ValueError, match=r"\(1, 1, 2, 5\) and truth \(1, 1, 4, 10\) differ in size"):
+        evaluator(tmp_path, CASES, report, nn.AvgPool2d(2)).run()

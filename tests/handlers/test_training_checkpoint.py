@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of writing checkpoints and resuming from them, in real trainings of a tiny network."""
+
+from __future__ import annotations
+
+import logging
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.handlers import LrScheduleHandler, ValidationHandler
+from torch import nn
+
+from monai_sam2unet.bundle import cosine_schedule
+from monai_sam2unet.errors import CheckpointError
+from monai_sam2unet.handlers import TrainingCheckpoint, save_atomically
+from monai_sam2unet.networks.light_checkpoint import LIGHT_FORMAT
+
+CPU = torch.device("cpu")
+
+
+class Network(nn.Module):
+    """A frozen encoder and a trained head."""
+
+    def __init__(self, encoder_seed=0):
+        super().__init__()
+        torch.manual_seed(encoder_seed)
+        self.encoder = nn.Conv2d(1, 2, 1).requires_grad_(False)
+        torch.manual_seed(1)
+        self.head = nn.Conv2d(2, 1, 1)
+
+    def forward(self, x):
+        return self.head(self.encoder(x))
+
+
+class Training:
+    """Trainer, validator with scripted metrics and checkpoint, as a bundle puts them together."""
+
+    def __init__(self, folder, metrics, *, epochs=None, interval=1, network=None, **options):
+        items = [{"image": torch.full((1, 2, 2), n / 4), "label": torch.full((1, 2, 2), 9.0)} for n in range(4)]
+        loader = DataLoader(Dataset(items), batch_size=2)
+        self.network = network or Network()
+        self.optimizer = torch.optim.AdamW([p for p in self.network.parameters() if p.requires_grad], lr=0.1)
+        self.scheduler = cosine_schedule(self.optimizer, 5)
+        self.validator = SupervisedEvaluator(CPU, loader, self.network)
+        self.validator.add_event_handler(
+            Events.EPOCH_COMPLETED, lambda e: e.state.metrics.update(val_mean_dice=metrics[e.state.epoch - 1])
+        )
+        self.checkpoint = TrainingCheckpoint(
+            folder, self.network, self.optimizer, self.scheduler, self.validator, **options
+        )
+        handlers = [
+            ValidationHandler(interval, self.validator),
+            LrScheduleHandler(self.scheduler, print_lr=False),
+            self.checkpoint,
+        ]
+        self.trainer = SupervisedTrainer(
+            device=CPU,
+            max_epochs=epochs or len(metrics),
+            train_data_loader=loader,
+            network=self.network,
+            optimizer=self.optimizer,
+            loss_function=nn.MSELoss(),
+            train_handlers=handlers,
+        )
+
+    def run(self):
+        self.trainer.run()
+        return self
+
+
+def load(path):
+    return torch.load(path, weights_only=True)
+
+
+def assert_same(found, expected):
+    """Equality of nested states; tensors bit by bit."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            assert_same(found[key], value)
+    elif isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected)
+    else:
+        assert found == expected
+
+
+# ---- writing
+
+
+def test_best_weights_are_kept_on_improvement_only(tmp_path):
+    training = Training(tmp_path, [0.2, 0.5, 0.4, math.nan, 0.5, 0.6])
+    heads, kept = {}, {}
+
+    def note(engine):
+        heads[engine.state.epoch] = training.network.head.weight.detach().clone()
+        kept[engine.state.epoch] = load(tmp_path / "model.pt")["head.weight"]
+
+    training.trainer.add_event_handler(Events.EPOCH_COMPLETED, note)
+    training.run()
+    best = {epoch: next(e for e, head in heads.items() if torch.equal(head, kept[epoch])) for epoch in kept}
+    assert best == {1: 1, 2: 2, 3: 2, 4: 2, 5: 2, 6: 6}
+    last = load(tmp_path / "last.pt")
+    assert (last["epoch"], last["best_epoch"], last["best_metric"]) == (6, 6, 0.6)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "model.pt"]
+
+
+def test_the_first_weights_are_kept_even_without_a_metric(tmp_path):
+    Training(tmp_path, [math.nan, math.nan]).run()
+    assert load(tmp_path / "last.pt")["best_epoch"] == 1
+    Training(tmp_path, [math.nan, 0.0]).run()
+    assert load(tmp_path / "last.pt")["best_epoch"] == 2
+
+
+def test_a_metric_of_an_earlier_epoch_does_not_count(tmp_path):
+    training = Training(tmp_path, [0.0, 0.3, 0.9, 0.2, 0.9], interval=2).run()
+    assert (training.checkpoint.best_epoch, training.checkpoint.best_metric) == (2, 0.3)
+    assert load(tmp_path / "last.pt")["epoch"] == 5
+
+
+def test_full_weights_fit_the_network(tmp_path):
+    training = Training(tmp_path, [0.5]).run()
+    assert_same(load(tmp_path / "model.pt"), dict(training.network.state_dict()))
+
+
+def test_light_files_hold_what_was_trained(tmp_path):
+    training = Training(tmp_path, [0.5], light=True).run()
+    content = load(tmp_path / "model.pt")
+    assert content["format"] == LIGHT_FORMAT
+    assert set(content["state_dict"]) == {"head.weight", "head.bias"}
+    assert torch.equal(content["state_dict"]["head.weight"], training.network.head.weight)
+    assert_same(load(tmp_path / "last.pt")["network"], content)
+
+
+def test_replacing_an_earlier_training_is_told(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "monai_sam2unet"):
+        Training(tmp_path, [0.5]).run()
+        assert not caplog.records
+        Training(tmp_path, [0.5]).run()
+    assert "model.pt of an earlier training will be replaced" in caplog.text
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import torch
+from monai_sam2unet.errors import CheckpointError
+from monai_sam2unet.handlers import save_atomically
+
+path = Path(sys.argv[1])
+save_atomically({"weights": torch.ones(8)}, path)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+for size in (30_000, 3_000_000):
+    try:
+        save_atomically({"weights": torch.zeros(size)}, path)
+    except CheckpointError as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path):
+    path = tmp_path / "model.pt"
+    command = [sys.executable, "-W", "ignore", "-c", FULL_DISK, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    messages = done.stdout.splitlines()
+    assert len(messages) == 2
+    for message in messages:
+        assert f"The checkpoint {path} could not be written: [Errno 27] File too large" in message
+        assert "What was there before is unchanged" in message
+    assert torch.equal(load(path)["weights"], torch.ones(8))
+    assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_a_missing_folder_is_told(tmp_path):
+    with pytest.raises(CheckpointError, match=r"could not be written: .*No such file.*--ckpt_dir"):
+        save_atomically({}, tmp_path / "nowhere" / "model.pt")
+
+
+# ---- resuming
+
+
+@pytest.mark.parametrize("light", [False, True])
+@pytest.mark.parametrize("metrics", [[0.2, 0.6, 0.5, 0.4], [0.2, 0.3, 0.5, 0.4]])
+def test_a_resumed_training_ends_as_one_without_a_break(tmp_path, light, metrics):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    expected = Training(whole, metrics, light=light).run()
+    Training(broken, metrics, epochs=2, light=light).run()
+    resumed = Training(broken, metrics, light=light, resume=True)
+    epochs = []
+    resumed.trainer.add_event_handler(Events.EPOCH_STARTED, lambda e: epochs.append((e.state.epoch, e.state.iteration)))
+    resumed.run()
+    assert epochs == [(3, 4), (4, 6)]
+    assert resumed.trainer.state.iteration == expected.trainer.state.iteration == 8
+    for name in ("last.pt", "model.pt"):
+        assert_same(load(broken / name), load(whole / name))
+    assert_same(dict(resumed.network.state_dict()), dict(expected.network.state_dict()))
+
+
+def test_resuming_a_finished_training_changes_nothing(tmp_path):
+    Training(tmp_path, [0.5, 0.4]).run()
+    before = (tmp_path / "last.pt").read_bytes()
+    again = Training(tmp_path, [0.5, 0.4], resume=True).run()
+    assert again.trainer.state.epoch == 2
+    assert (tmp_path / "last.pt").read_bytes() == before
+
+
+def test_nothing_to_resume_from(tmp_path):
+    with pytest.raises(CheckpointError, match=r"There is no .*last.pt to resume from. Leave out `--resume`"):
+        Training(tmp_path, [0.5], resume=True).run()
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        truncated,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_text("junk"),
+        lambda path: torch.save([1, 2], path),
+        lambda path: torch.save(torch.ones(2), path),
+        lambda path: torch.save({"epoch": 1}, path),
+        lambda path: torch.save({**load(path), "network": {"other.weight": torch.ones(1)}}, path),
+        lambda path: torch.save({**load(path), "optimizer": None}, path),
+    ],
+)
+def test_a_spoilt_file_is_told(tmp_path, spoil):
+    Training(tmp_path, [0.5]).run()
+    spoil(tmp_path / "last.pt")
+    with pytest.raises(CheckpointError, match=r"last.pt cannot be resumed from(.|\n)*same network, optimiser"):
+        Training(tmp_path, [0.5, 0.6], resume=True).run()
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_light_and_full_files_are_not_mixed_up(tmp_path, light):
+    Training(tmp_path, [0.5], light=light).run()
+    with pytest.raises(CheckpointError, match=r"cannot be resumed from(.|\n)*`light_checkpoints`"):
+        Training(tmp_path, [0.5, 0.6], light=not light, resume=True).run()
+
+
+def test_a_light_file_needs_the_same_frozen_weights(tmp_path):
+    Training(tmp_path, [0.5], light=True).run()
+    with pytest.raises(CheckpointError, match="other frozen encoder weights; give the same `--weights`"):
+        Training(tmp_path, [0.5, 0.6], network=Network(encoder_seed=5), light=True, resume=True).run()

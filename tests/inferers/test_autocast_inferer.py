@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of mixed precision on the CPU."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Flip
+from torch import nn
+
+from monai_sam2unet.inferers import AutocastInferer
+
+
+class Network(nn.Module):
+    """A convolution that remembers what it was given; one output, or three of them."""
+
+    def __init__(self, outputs=1):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 2, 3)
+        self.outputs = outputs
+
+    def forward(self, x, scale=1.0):
+        self.seen = x
+        y = self.conv(x)
+        self.computed = y.dtype
+        return y * scale if self.outputs == 1 else tuple(y * n for n in range(self.outputs))
+
+
+@pytest.fixture
+def images():
+    return torch.rand(2, 3, 12, 14, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_full_precision_is_a_plain_call(images, precision):
+    network = Network()
+    found = AutocastInferer(precision)(images, network)
+    assert network.computed == torch.float32
+    assert torch.equal(found, network(images))
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_half_precision_gives_float32_close_to_full(images, precision, dtype):
+    network = Network()
+    found = AutocastInferer(precision)(images, network)
+    assert network.computed == dtype
+    assert found.dtype == torch.float32
+    expected = network(images)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.02)
+    assert not torch.equal(found, expected)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_gradients_reach_the_weights(images):
+    network = Network()
+    AutocastInferer("bf16")(images, network).sum().backward()
+    assert network.conv.weight.grad.dtype == torch.float32
+    assert network.conv.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_several_outputs_become_a_list(images, precision):
+    found = AutocastInferer(precision)(images, Network(outputs=3))
+    assert isinstance(found, list)
+    assert [y.dtype for y in found] == [torch.float32] * 3
+    torch.testing.assert_close(found[2], 2 * found[1])
+
+
+def test_arguments_are_given_on(images):
+    network = Network()
+    assert torch.equal(AutocastInferer("fp32")(images, network, scale=2.0), network(images, 2.0))
+    assert torch.equal(AutocastInferer("fp32")(images, network, 2.0), network(images, 2.0))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_metadata_goes_around_the_network(images, precision):
+    network = Network()
+    image = MetaTensor(images[0])
+    image.meta["filename_or_obj"] = "a.png"
+    inputs = Flip(spatial_axis=0)(image)[None]
+    found = AutocastInferer(precision)(inputs, network)
+    assert type(network.seen) is torch.Tensor
+    assert isinstance(found, MetaTensor)
+    assert found.meta["filename_or_obj"] == "a.png"
+    assert found.applied_operations == inputs.applied_operations
+    assert len(found.applied_operations) == 1
+    torch.testing.assert_close(found.as_tensor(), network(inputs.as_tensor()), rtol=0, atol=0.02)
+
+
+def test_several_outputs_are_plain(images):
+    found = AutocastInferer("fp32")(MetaTensor(images), Network(outputs=2))
+    assert [type(y) for y in found] == [torch.Tensor] * 2
+
+
+def test_unknown_precision():
+    with pytest.raises(ValueError, match="auto, fp32, bf16, fp16, got 'tf32'"):
+        AutocastInferer("tf32")
