@@ -43,17 +43,18 @@ def _explanation(error: BaseException) -> str | None:
     return None
 
 
-def _excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    text = _explanation(error)
-    if text is None:
-        sys.__excepthook__(kind, error, traceback)
-    else:
-        print(f"error: {text}", file=sys.stderr)
-
-
 def explain_user_errors() -> None:
     """From now on, end the process on a :class:`~monai_sam2unet.errors.UserError` with its text alone; exit code 1."""
-    sys.excepthook = _excepthook
+    others = sys.excepthook
+
+    def explain(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        text = _explanation(error)
+        if text is None:
+            others(kind, error, traceback)
+        else:
+            print(f"error: {text}", file=sys.stderr)
+
+    sys.excepthook = explain
 
 
 def _arguments(argv: Sequence[str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import ignite.distributed as idist
 from monai.data import partition_dataset
 
 from monai_sam2unet.data import check_pairs, find_sets, list_images, pair_by_stem, read_split, split_readable
@@ -55,7 +56,8 @@ def training_datalist(
 
     Raises:
         ConfigError: When ``val_fraction`` is outside (0, 1), or ``max_cases`` is below 2.
-        DataError: When files are missing, unreadable, or do not pair; or there are fewer than two cases.
+        DataError: When files are missing, unreadable, or do not pair; there are fewer than two cases; or, in distributed
+            training, one part has fewer cases than there are processes.
     """
     if not 0 < val_fraction < 1:
         raise ConfigError(f"val_fraction must lie between 0 and 1, got {val_fraction}.")
@@ -68,6 +70,12 @@ def training_datalist(
         items = partition_dataset(items, ratios=[max_cases, len(items) - max_cases], shuffle=True, seed=seed)[0]
     check_pairs(items)
     held_out = min(max(1, round(val_fraction * len(items))), len(items) - 1)
+    processes = idist.get_world_size()
+    if min(held_out, len(items) - held_out) < processes:
+        raise DataError(
+            f"{len(items) - held_out} images to train on and {held_out} held out are too few for {processes} processes; "
+            "take a larger `--val_fraction`, more images, or fewer processes."
+        )
     validation, training = partition_dataset(items, ratios=[held_out, len(items) - held_out], shuffle=True, seed=seed)
     return {"training": training, "validation": validation}
 

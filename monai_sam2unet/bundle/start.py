@@ -74,3 +74,4 @@ def start_distributed(*folders: str | Path, seed: int | None = None) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(local_device())
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    explain_user_errors()  # torch has just put its own hook in place of it

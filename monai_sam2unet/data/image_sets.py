@@ -16,6 +16,13 @@ IMAGE_FOLDERS = ("images", "image", "original")
 MASK_FOLDERS = ("masks", "mask", "ground truth", "labels")
 
 
+def _existing(folder: str | Path) -> Path:
+    # An argument without a value arrives as True.
+    if not isinstance(folder, (str, Path)) or not Path(folder).is_dir():
+        raise DataError(f"There is no folder {folder}. Check the path (`--dataset_dir` of a bundle).")
+    return Path(folder)
+
+
 def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
     """List the image files of a folder, sorted by path, hidden ones left out.
 
@@ -26,9 +33,7 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
     Raises:
         DataError: When there is no such folder, or no image in it.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}. Check the path (`--dataset_dir` of a bundle).")
+    folder = _existing(folder)
     found = folder.rglob("*") if recursive else folder.iterdir()
     images = sorted(
         p
@@ -133,9 +138,7 @@ def find_sets(dataset_dir: str | Path, part: str | None = None) -> dict[str, tup
     Raises:
         DataError: When the folder is missing, or there is no such set in it.
     """
-    root = Path(dataset_dir)
-    if not root.is_dir():
-        raise DataError(f"There is no folder {root}. Check the path (`--dataset_dir` of a bundle).")
+    root = _existing(dataset_dir)
     folder = root / part if part is not None and (root / part).is_dir() else root
     own = _pair_folders(folder)
     if own is not None:

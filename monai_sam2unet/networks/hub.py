@@ -24,7 +24,7 @@ META_ID = re.compile(r"facebook/(sam2(?:\.1)?)-hiera-([\w-]+)")
 def weights_folder() -> Path:
     """The folder searched for weights by name: that of ``SAM2UNET_WEIGHTS``, else ``~/.cache/monai_sam2unet``."""
     given = os.environ.get(WEIGHTS_VARIABLE)
-    return Path(given) if given else Path.home() / ".cache" / "monai_sam2unet"
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "monai_sam2unet"
 
 
 def hub_id(size: str, version: str = "sam2.1") -> str:
@@ -52,7 +52,8 @@ def download_weights(repo_id: str) -> Path:
     """Fetch a hub repository's weights into the hub's cache, or find them there.
 
     The file is ``model.safetensors``; Meta's repositories that lack it have the same weights as ``sam2_hiera_SIZE.pt``.
-    A broken download is continued by the next call. ``HF_HOME`` moves the cache, ``HF_ENDPOINT`` names a mirror.
+    A connection that closes too early is taken up where it broke; what else breaks off is fetched anew by the next
+    call. ``HF_HOME`` moves the cache, ``HF_ENDPOINT`` names a mirror.
 
     Args:
         repo_id: ``owner/name`` on the Hugging Face hub.
@@ -63,18 +64,24 @@ def download_weights(repo_id: str) -> Path:
     Raises:
         WeightsError: When the file is neither cached nor can be fetched; the text says how to go on without a network.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     meta = META_ID.fullmatch(repo_id)
     try:
         try:
             return Path(hf_hub_download(repo_id, "model.safetensors"))
         except EntryNotFoundError as error:
-            if meta is None or isinstance(error, LocalEntryNotFoundError):
+            if meta is None:
                 raise
-            return Path(hf_hub_download(repo_id, f"{meta[1]}_hiera_{meta[2].replace('-', '_')}.pt"))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+            checkpoint = f"{meta[1]}_hiera_{meta[2].replace('-', '_')}.pt"
+            if not isinstance(error, LocalEntryNotFoundError):
+                return Path(hf_hub_download(repo_id, checkpoint))
+            cached = try_to_load_from_cache(repo_id, checkpoint)
+            if not isinstance(cached, str):
+                raise
+            return Path(cached)
+    except Exception as error:  # the hub's client passes on its HTTP library's errors, which differ between versions
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(
             f"The weights {repo_id} could not be fetched from the Hugging Face hub ({reason}).\n"

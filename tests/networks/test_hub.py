@@ -30,7 +30,7 @@ class Hub(ThreadingHTTPServer):
 
     Attributes:
         files: content by name.
-        requests: method, file and Range header of each request.
+        requests: method, file and Range header of each request for a file.
         breaks: how the next transfers end in the middle: "closed" or "reset"; those after are whole.
     """
 
@@ -58,15 +58,21 @@ class HubHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.respond(with_body=True)
 
+    def do_CONNECT(self) -> None:
+        """As a proxy that wants a password."""
+        self.send_response(407)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def log_message(self, *_) -> None:
         pass
 
     def respond(self, with_body: bool) -> None:
         match = re.fullmatch(rf"/{re.escape(REPO)}/resolve/(main|{COMMIT})/(.+)", self.path)
-        name = match[2] if match else ""
         wanted = self.headers.get("Range")
-        self.server.requests.append((self.command, name or self.path, wanted))
-        content = self.server.files.get(name)
+        if match:
+            self.server.requests.append((self.command, match[2], wanted))
+        content = self.server.files.get(match[2]) if match else None
         if content is None:
             self.send_response(404)
             self.send_header("X-Error-Code", "EntryNotFound" if match else "RepoNotFound")
@@ -153,12 +159,12 @@ def test_download_prints_the_path_and_the_next_call_uses_the_cache(hub, download
 
 
 def test_connection_that_closes_early_is_taken_up_where_it_broke(hub, download):
+    hub.files = {"model.safetensors": 24 * CONTENT}  # the client keeps what it got in pieces of 10 MiB
     hub.breaks = ["closed"]
-    assert downloaded(download(hub.url)).read_bytes() == CONTENT
-    assert [request for request in hub.requests if request[0] == "GET"] == [
-        ("GET", "model.safetensors", None),
-        ("GET", "model.safetensors", f"bytes={len(CONTENT) // 2}-"),
-    ]
+    assert downloaded(download(hub.url)).read_bytes() == 24 * CONTENT
+    first, second = (wanted for method, _, wanted in hub.requests if method == "GET")
+    assert first is None
+    assert 0 < int(re.fullmatch(r"bytes=(\d+)-", second)[1]) <= 12 * len(CONTENT)
 
 
 def test_connection_that_is_reset_leaves_nothing_half(hub, download, tmp_path):
@@ -194,12 +200,8 @@ def test_offline_without_a_cache_is_a_short_error(hub, download):
     assert hub.requests == []
 
 
-def test_wrong_proxy_is_a_short_error(hub, download):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        proxy = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        done = download("https://hub.invalid", HTTPS_PROXY=proxy, HF_HUB_ETAG_TIMEOUT="1")
-    assert_short_error(done)
+def test_proxy_that_refuses_is_a_short_error(hub, download):
+    assert_short_error(download("https://hub.invalid", HTTPS_PROXY=hub.url))
 
 
 # Finding, without a network.
