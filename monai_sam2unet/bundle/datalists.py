@@ -56,8 +56,8 @@ def training_datalist(
 
     Raises:
         ConfigError: When ``val_fraction`` is outside (0, 1), or ``max_cases`` is below 2.
-        DataError: When files are missing, unreadable, or do not pair; there are fewer than two cases; or, in distributed
-            training, one part has fewer cases than there are processes.
+        DataError: When files are missing, unreadable, or do not pair; there are fewer than two cases; or, in
+            distributed training, one part has fewer cases than there are processes.
     """
     if not 0 < val_fraction < 1:
         raise ConfigError(f"val_fraction must lie between 0 and 1, got {val_fraction}.")
@@ -73,8 +73,8 @@ def training_datalist(
     processes = idist.get_world_size()
     if min(held_out, len(items) - held_out) < processes:
         raise DataError(
-            f"{len(items) - held_out} images to train on and {held_out} held out are too few for {processes} processes; "
-            "take a larger `--val_fraction`, more images, or fewer processes."
+            f"{len(items) - held_out} images to train on and {held_out} held out are too few for {processes} "
+            "processes; take a larger `--val_fraction`, more images, or fewer processes."
         )
     validation, training = partition_dataset(items, ratios=[held_out, len(items) - held_out], shuffle=True, seed=seed)
     return {"training": training, "validation": validation}

@@ -12,9 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from monai_sam2unet.data import write_polyp_phantoms
 from monai_sam2unet.errors import ConfigError
-from monai_sam2unet.handlers.contact_sheet import write_contact_sheet
 
 __all__ = ["demo"]
 
@@ -45,6 +43,10 @@ def demo(
     The phantoms look like colonoscopy with polyps, but are computed: the result shows that everything works, and says
     nothing about real polyps. Nothing is downloaded; a few minutes on two CPU cores.
     """
+    # `--help` should not wait for torch and MONAI.
+    from monai_sam2unet.data import write_polyp_phantoms
+    from monai_sam2unet.handlers import write_contact_sheet
+
     console = Console()
     if not BUNDLE.is_dir():
         raise ConfigError(

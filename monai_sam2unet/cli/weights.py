@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-from monai_sam2unet.networks.hub import download_weights, hub_id
-
 __all__ = ["app"]
 
 app = typer.Typer(help="Fetch the published SAM 2 encoders that training starts from.", no_args_is_help=True)
@@ -40,6 +38,9 @@ def download(
 
     Bundles then find it by its name: `--weights sam2.1 --encoder_size SIZE`.
     """
+    # `--help` should not wait for torch.
+    from monai_sam2unet.networks.hub import download_weights, hub_id
+
     path = download_weights(hub_id(size.value, version.value))
     print(path)
     print(f"Use it as: --weights {version.value} --encoder_size {size.value}")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ignite handlers, usable as ``_target_`` in a bundle's config."""
 
+from monai_sam2unet.handlers.contact_sheet import write_contact_sheet
 from monai_sam2unet.handlers.epoch_seed import EpochSeed
 from monai_sam2unet.handlers.evaluation_report import EvaluationReport
 from monai_sam2unet.handlers.gradient_clipper import GradientClipper
@@ -20,4 +21,5 @@ __all__ = [
     "TrainingCheckpoint",
     "draw_overlay",
     "save_atomically",
+    "write_contact_sheet",
 ]

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import pickle
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -526,23 +524,9 @@ def test_light_checkpoint_of_size_large_is_under_25_mb(folder):
 # The real weights.
 
 
-@pytest.fixture(scope="module")
-def real_tiny() -> Path:
-    """Meta's Hiera-Tiny, fetched where this checkout has the means to."""
-    path = Path.home() / ".cache" / "monai_sam2unet" / "sam2_hiera_tiny.pt"
-    script = Path(__file__).parents[2].parent / "shared" / "get_weights.py"
-    if not path.is_file():
-        if not script.is_file():
-            pytest.skip(f"no {path}, and no {script} to make it")
-        done = subprocess.run([sys.executable, str(script), str(path.parent)], capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"{script} could not fetch the weights: {done.stderr.strip()[-300:]}")
-    return path
-
-
 @pytest.mark.slow
-def test_real_weights_give_features_of_their_own(real_tiny, monkeypatch):
-    monkeypatch.setenv("SAM2UNET_WEIGHTS", str(real_tiny.parent))
+def test_real_weights_give_features_of_their_own(tiny_weights, monkeypatch):
+    monkeypatch.setenv("SAM2UNET_WEIGHTS", str(tiny_weights.parent))
     torch.manual_seed(0)
     net = Hiera("tiny").eval()
     image = torch.randn(1, 3, 128, 160)
@@ -551,7 +535,7 @@ def test_real_weights_give_features_of_their_own(real_tiny, monkeypatch):
         report = load_weights(net, "sam2")
         features = net(image)
         inside = SAM2UNet(size="tiny", weights="sam2").eval().encoder(image)
-    assert (report.path, report.layout) == (real_tiny, "SAM 2")
+    assert (report.path, report.layout) == (tiny_weights, "SAM 2")
     for feature, other, same in zip(features, untrained, inside, strict=True):
         assert feature.isfinite().all()
         assert feature.std() > 0
@@ -560,12 +544,12 @@ def test_real_weights_give_features_of_their_own(real_tiny, monkeypatch):
 
 
 @pytest.mark.slow
-def test_real_weights_in_half_precision_give_nearly_the_same(real_tiny):
-    half = real_tiny.with_name("sam2_hiera_tiny_fp16.safetensors")
+def test_real_weights_in_half_precision_give_nearly_the_same(tiny_weights):
+    half = tiny_weights.with_name("sam2_hiera_tiny_fp16.safetensors")
     if not half.is_file():
         pytest.skip(f"no {half}")
     net, other = Hiera("tiny").eval(), Hiera("tiny").eval()
-    load_weights(net, real_tiny)
+    load_weights(net, tiny_weights)
     load_weights(other, half)
     image = torch.randn(1, 3, 128, 160)
     with torch.inference_mode():
