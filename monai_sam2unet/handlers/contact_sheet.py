@@ -24,7 +24,7 @@ def _open_mask(folder: Path, stem: str) -> np.ndarray:
         return np.asarray(to_gray(opened)) > 127
 
 
-def write_contact_sheet(path: Path, image_dir: Path, truth_dir: Path, prediction_dir: Path, cases: int = 6) -> Path:
+def write_contact_sheet(path: Path, image_dir: Path, truth_dir: Path, prediction_dir: Path, cases: int = 4) -> Path:
     """Draw the first cases of a folder, a row each: image, truth, prediction, and the prediction over the image.
 
     Args:

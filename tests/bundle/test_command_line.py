@@ -69,6 +69,13 @@ def test_unknown_names_are_refused(check, words, name):
         check(*words)
 
 
+def test_the_config_may_follow_an_equals_sign(repository):
+    config = repository / "bundles" / "polyp_segmentation" / "configs" / "train.yaml"
+    check_arguments([PROGRAM, "run", f"--config_file={config}", "--max_epochs=5"])
+    with pytest.raises(ConfigError, match="max_epoch"):
+        check_arguments([PROGRAM, "run", f"--config_file={config}", "--max_epoch=5"])
+
+
 def test_the_nearest_names_and_all_names_are_told(check):
     with pytest.raises(ConfigError) as error:
         check("--max_epoch", "5")

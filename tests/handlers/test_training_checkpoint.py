@@ -222,19 +222,18 @@ def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        truncated,
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_text("junk"),
-        lambda path: torch.save([1, 2], path),
-        lambda path: torch.save(torch.ones(2), path),
-        lambda path: torch.save({"epoch": 1}, path),
-        lambda path: torch.save({**load(path), "network": {"other.weight": torch.ones(1)}}, path),
-        lambda path: torch.save({**load(path), "optimizer": None}, path),
-    ],
-)
+SPOIL = {
+    "truncated": truncated,
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("junk"),
+    "a list": lambda path: torch.save([1, 2], path),
+    "incomplete": lambda path: torch.save({"epoch": 1}, path),
+    "another network": lambda path: torch.save({**load(path), "network": {"other.weight": torch.ones(1)}}, path),
+    "no optimiser": lambda path: torch.save({**load(path), "optimizer": None}, path),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOIL.values(), ids=SPOIL)
 def test_a_spoilt_file_is_told(tmp_path, spoil):
     Training(tmp_path, [0.5]).run()
     spoil(tmp_path / "last.pt")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -417,12 +418,15 @@ def test_trains_on_two_processes_without_looking_for_unused_parameters(tmp_path,
     arguments = [str(tmp_path / "rendezvous"), str(deep_supervision)]
     processes = [
         subprocess.Popen(
-            [sys.executable, str(script), str(rank), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, str(script), str(rank), *arguments],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for rank in range(2)
     ]
     try:
-        errors = [process.communicate(timeout=240)[1].decode() for process in processes]
+        errors = [process.communicate(timeout=240)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
