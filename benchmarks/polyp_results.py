@@ -13,7 +13,6 @@ import json
 import platform
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,11 +30,9 @@ def bundle_command(run_id: str, config: str, **overrides: object) -> list[str]:
     return words
 
 
-def run(command: list[str]) -> float:
-    """Run a command inside the bundle; its seconds."""
-    started = time.monotonic()
+def run(command: list[str]) -> None:
+    """Run a command inside the bundle."""
     subprocess.run([sys.executable, *command[1:]], cwd=BUNDLE, check=True)
-    return time.monotonic() - started
 
 
 def one_run(work_dir: Path, training: dict[str, Any], evaluation: dict[str, Any], data: Path) -> dict[str, Any]:
@@ -56,12 +53,11 @@ def one_run(work_dir: Path, training: dict[str, Any], evaluation: dict[str, Any]
         "eval": str(work_dir / "eval"),
     }
     resume = ["--resume", "true"] if (checkpoints / "last.pt").exists() else []
-    seconds = run([places.get(word, word) for word in train] + resume)
+    run([places.get(word, word) for word in train] + resume)
     run([places.get(word, word) for word in evaluate])
     result = {
         "commands": [" ".join(train), " ".join(evaluate)],
         "resumed": bool(resume),
-        "training_seconds": round(seconds, 1),
         "sets": json.loads((work_dir / "eval" / "summary.json").read_text(encoding="utf-8"))["sets"],
     }
     done.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ from monai_sam2unet.bundle.datalists import (
 )
 from monai_sam2unet.bundle.multi_scale import PrepareBatchMultiScale
 from monai_sam2unet.bundle.optimisation import cosine_schedule, distribute, trained_parameters
-from monai_sam2unet.bundle.start import default_device, local_device, start, start_distributed
+from monai_sam2unet.bundle.start import default_device, finish_distributed, local_device, start, start_distributed
 
 __all__ = [
     "PrepareBatchMultiScale",
@@ -18,6 +18,7 @@ __all__ = [
     "distribute",
     "evaluation_datalist",
     "fail_on_rejected",
+    "finish_distributed",
     "inference_datalist",
     "local_device",
     "start",

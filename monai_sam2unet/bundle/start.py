@@ -15,7 +15,7 @@ from monai.utils import set_determinism
 from monai_sam2unet.bundle.command_line import check_arguments, explain_user_errors
 from monai_sam2unet.errors import ConfigError
 
-__all__ = ["default_device", "local_device", "start", "start_distributed"]
+__all__ = ["default_device", "finish_distributed", "local_device", "start", "start_distributed"]
 
 
 def default_device() -> torch.device:
@@ -56,6 +56,12 @@ def start(*folders: str | Path, seed: int | None = None) -> None:
         _check_writable(Path(folder))
     if seed is not None:
         set_determinism(seed)
+
+
+def finish_distributed() -> None:
+    """End distributed training, once all processes have come to its end."""
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 def start_distributed(*folders: str | Path, seed: int | None = None) -> None:

@@ -34,7 +34,9 @@ def download(
     size: Annotated[Size, typer.Argument(help="Size of the encoder; the paper uses large.")],
     version: Annotated[Version, typer.Option(help="SAM 2 or SAM 2.1.")] = Version.sam2_1,
 ) -> None:
-    """Fetch an encoder from the Hugging Face hub into its cache; go on where an earlier try was broken off.
+    """Fetch an encoder from the Hugging Face hub into its cache, or find it there.
+
+    A connection that breaks on the way is taken up again where it broke.
 
     Bundles then find it by its name: `--weights sam2.1 --encoder_size SIZE`.
     """

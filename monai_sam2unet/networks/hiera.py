@@ -260,13 +260,10 @@ class Hiera(nn.Module):
         """Encode an image.
 
         Args:
-            x: image (B, in_channels, H, W), normalised; H and W are multiples of 32.
+            x: image (B, in_channels, H, W), normalised; H and W must be multiples of 32. SAM2UNet pads to that.
 
         Returns:
             Four maps, finest first: (B, C_i, H / 2**(i + 1), W / 2**(i + 1)) for i = 1..4.
-
-        Raises:
-            RuntimeError: When H or W is not a multiple of 32 (by torch, from the position embedding).
         """
         x = self.patch_embed(x)
         x = x + self._position_embedding(x.shape[1], x.shape[2])

@@ -109,6 +109,8 @@ def find_weights(source: str | Path, size: str) -> Path:
     if name in VERSIONS:
         repo_id = hub_id(size, name)
         folder = weights_folder()
+        if WEIGHTS_VARIABLE in os.environ and not folder.exists():
+            raise WeightsError(f"{WEIGHTS_VARIABLE} names {folder}, which does not exist. Correct or unset it.")
         if folder.is_file():
             return folder
         for suffix in SUFFIXES:

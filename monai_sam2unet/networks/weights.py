@@ -101,12 +101,12 @@ def _size_hint(found: str | None, wanted: str) -> str:
 
 
 def _load_light(network: nn.Module, content: Mapping[str, Any], path: Path) -> WeightsReport:
-    found: dict[str, Tensor] = content["state_dict"]
+    found: dict[str, Tensor] = content.get("state_dict", {})
     own = network.state_dict()
-    frozen = [k for k in own if k not in found]
-    stored = {k: v for k, v in own.items() if k in found}
-    _check(found, stored, path, " It is a light checkpoint: only what was trained.")
-    if any(not k.startswith("encoder.") for k in frozen) or frozen_sha256(network, frozen) != content["frozen_sha256"]:
+    frozen = [k for k in own if k not in found and k.startswith("encoder.") and ".prompt_learn." not in k]
+    trained = {k: v for k, v in own.items() if k not in frozen}
+    _check(found, trained, path, " It is a light checkpoint: only what was trained.")
+    if frozen_sha256(network, frozen) != content.get("frozen_sha256"):
         raise WeightsError(
             f"{path} is a light checkpoint, trained on other frozen encoder weights than this network holds now.\n"
             "First load the weights that the training started from (the network's argument `weights`, `--weights` "

@@ -50,12 +50,12 @@ def make_validator(handlers=()):
 
 
 def make_trainer(bar, validator=None, epochs=3, fail_at=None):
-    """A trainer whose loss is the mean of the labels: 0.125 and 0.625."""
+    """A trainer whose loss is the epoch times the mean of the labels, 0.125 and 0.625."""
 
     def loss(prediction, label):
         if trainer.state.iteration == fail_at:
             raise ValueError("stop here")
-        return prediction.mean() * 0 + label.mean()
+        return prediction.mean() * 0 + label.mean() * trainer.state.epoch
 
     network = nn.Conv2d(1, 1, 1)
     handlers = [ValidationHandler(1, validator)] if validator else []
@@ -82,7 +82,7 @@ def test_a_line_an_epoch_without_a_terminal(caplog):
     found = lines(caplog)
     assert len(found) == 3
     for epoch, line in enumerate(found, start=1):
-        assert line.startswith(f"training: epoch {epoch}/3, loss 0.3750, val_mean_dice 0.2500, ")
+        assert line.startswith(f"training: epoch {epoch}/3, loss {0.375 * epoch:.4f}, val_mean_dice 0.2500, ")
         assert re.search(r", \d+ s, about \d+ min left$", line)
 
 
@@ -106,7 +106,7 @@ def test_one_bar_for_the_whole_training(caplog):
         last = terminal.bars[-1]
         assert last.startswith("training: 100%")
         assert "6/6" in last
-        assert "epoch=3/3, loss=0.625, val_mean_dice=0.2500" in last
+        assert "epoch=3/3, loss=1.875, val_mean_dice=0.2500" in last
         assert "other" not in last
         assert terminal.getvalue().endswith("\n")  # the bar is closed
         assert terminal.getvalue().count("\n") == 1

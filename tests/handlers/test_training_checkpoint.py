@@ -121,7 +121,14 @@ def test_the_first_weights_are_kept_even_without_a_metric(tmp_path):
 def test_a_metric_of_an_earlier_epoch_does_not_count(tmp_path):
     training = Training(tmp_path, [0.0, 0.3, 0.9, 0.2, 0.9], interval=2).run()
     assert (training.checkpoint.best_epoch, training.checkpoint.best_metric) == (2, 0.3)
+    assert_same(load(tmp_path / "last.pt")["network"], dict(training.network.state_dict()))
     assert load(tmp_path / "last.pt")["epoch"] == 5
+
+
+def test_before_the_first_validation_nothing_is_best(tmp_path):
+    Training(tmp_path, [0.5], interval=2).run()
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+    assert load(tmp_path / "last.pt")["best_epoch"] == 0
 
 
 def test_full_weights_fit_the_network(tmp_path):
@@ -250,5 +257,6 @@ def test_light_and_full_files_are_not_mixed_up(tmp_path, light):
 
 def test_a_light_file_needs_the_same_frozen_weights(tmp_path):
     Training(tmp_path, [0.5], light=True).run()
-    with pytest.raises(CheckpointError, match="other frozen encoder weights; give the same `--weights`"):
+    with pytest.raises(CheckpointError, match=r"other frozen encoder weights; give the same `--weights`") as error:
         Training(tmp_path, [0.5, 0.6], network=Network(encoder_seed=5), light=True, resume=True).run()
+    assert str(error.value).startswith(f"{tmp_path / 'last.pt'} was trained on")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import shutil
 
@@ -134,6 +135,17 @@ def test_same_features_as_transformers_at_1024(same_weights):
 @pytest.mark.parametrize("same_weights", ["tiny"], indirect=True)
 def test_same_features_as_transformers_for_a_batch(same_weights):
     assert_same_features(*same_weights, random_image(3, 3, 96, 160))
+
+
+@pytest.mark.parametrize("same_weights", ["tiny"], indirect=True)
+def test_same_features_as_transformers_for_faint_tokens(same_weights):
+    """Tokens whose variance is about that which layer normalisation adds."""
+    ours, theirs = copy.deepcopy(same_weights)
+    with torch.no_grad():
+        for net in (ours, theirs):
+            for value in (net.pos_embed, net.pos_embed_window, *net.patch_embed.parameters()):
+                value.mul_(1e-3)
+    assert_same_features(ours, theirs, random_image(1, 3, 64, 96))
 
 
 @pytest.mark.parametrize("size", list(PUBLISHED))

@@ -478,8 +478,8 @@ def test_light_checkpoint_on_other_frozen_weights_is_refused(network, trained_ne
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (without("head.bias"), "trained on other frozen encoder weights"),
-        (without("encoder.blocks.0.prompt_learn.0.bias"), "trained on other frozen encoder weights"),
+        (without("head.bias"), "missing: head.bias"),
+        (without("encoder.blocks.0.prompt_learn.0.bias"), r"missing: encoder.blocks.0.prompt_learn.0.bias"),
         (with_("tail.bias", torch.ones(1)), "unexpected: tail.bias"),
         (with_("head.bias", torch.ones(4)), r"head.bias: \(4,\) in the file, \(1,\) in the network"),
         (with_("head.bias", torch.full((1,), torch.nan)), "not finite: head.bias"),
@@ -501,6 +501,13 @@ def test_light_checkpoint_is_refused_by_a_bare_encoder(encoder, trained_network,
     with pytest.raises(WeightsError, match="light checkpoint"):
         load_weights(encoder, path)
     assert all_are_5(encoder.state_dict())
+
+
+def test_hash_depends_on_names(network):
+    names = ["encoder.blocks.0.block.norm1.weight", "encoder.blocks.0.block.norm2.weight"]
+    first, second = (frozen_sha256(network, [name]) for name in names)
+    assert first != second
+    assert frozen_sha256(network, names) == frozen_sha256(network, names[::-1])
 
 
 def test_hash_depends_on_frozen_values_and_not_on_trained_ones(trained_network):
