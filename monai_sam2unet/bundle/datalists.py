@@ -25,12 +25,22 @@ def _labelled(
     if unknown:
         raise DataError(f"There is no set {', '.join(unknown)} in {dataset_dir}. It has: {', '.join(found)}.")
     stems = None if split_file is None else read_split(split_file)
-    return [
-        {**pair, "dataset": name}
-        for name, (images, masks) in found.items()
-        if sets is None or name in sets
-        for pair in pair_by_stem(images, masks, stems)
-    ]
+    missing = set(stems or ())
+    items = []
+    for name, (images, masks) in found.items():
+        if sets is not None and name not in sets:
+            continue
+        wanted = None
+        if stems is not None:
+            present = {p.stem for folder in (images, masks) for p in list_images(folder)}
+            wanted = [stem for stem in stems if stem in present]
+            missing -= present
+        items += [{**pair, "dataset": name} for pair in pair_by_stem(images, masks, wanted)]
+    if missing:
+        raise DataError(f"{split_file} names images that are in none of the sets:\n{listing(sorted(missing))}")
+    if not items:
+        raise DataError(f"No image of {dataset_dir} is chosen; its sets are {', '.join(found)}.")
+    return items
 
 
 def training_datalist(
@@ -101,11 +111,12 @@ def evaluation_datalist(
     return items
 
 
-def inference_datalist(dataset_dir: str | Path) -> dict[str, list]:
+def inference_datalist(dataset_dir: str | Path, output_dir: str | Path | None = None) -> dict[str, list]:
     """Images to predict: all below a folder, or a single file.
 
     Args:
         dataset_dir: a folder, searched at any depth, or an image file.
+        output_dir: where predictions are written; what earlier runs wrote there is left out.
 
     Returns:
         ``{"cases": [{"image": path}, ...], "rejected": [line, ...]}``; the lines name unreadable images and say why.
@@ -114,7 +125,11 @@ def inference_datalist(dataset_dir: str | Path) -> dict[str, list]:
         DataError: When there is no image, or none that can be read.
     """
     path = Path(dataset_dir)
-    readable, rejected = split_readable([path] if path.is_file() else list_images(path, recursive=True))
+    images = [path] if path.is_file() else list_images(path, recursive=True)
+    if output_dir is not None and path.is_dir():
+        own = Path(output_dir).resolve()
+        images = [image for image in images if not {own / "masks", own / "overlays"} & set(image.resolve().parents)]
+    readable, rejected = split_readable(images)
     if not readable:
         raise DataError(f"None of the images in {path} can be read:\n{listing(rejected)}")
     return {"cases": [{"image": name} for name in readable], "rejected": rejected}

@@ -33,12 +33,14 @@ def cosine_schedule(
         end_learning_rate: the rate after the last epoch.
 
     Raises:
-        ConfigError: When ``max_epochs`` is below 1 or ``warmup_epochs`` below 0.
+        ConfigError: When ``max_epochs`` is below 1, ``warmup_epochs`` below 0, or the learning rate not above 0.
     """
     if max_epochs < 1 or warmup_epochs < 0:
         raise ConfigError(
             f"max_epochs must be at least 1 and warmup_epochs at least 0, got {max_epochs} and {warmup_epochs}."
         )
+    if optimizer.param_groups[0]["lr"] <= 0:
+        raise ConfigError(f"The learning rate must be above 0, got {optimizer.param_groups[0]['lr']}.")
     warmup = warmup_epochs if warmup_epochs < max_epochs else 0
     initial = float(optimizer.param_groups[0]["lr"])
 

@@ -13,6 +13,7 @@ __all__ = ["IMAGE_SUFFIXES", "find_sets", "list_images", "pair_by_stem", "read_s
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 # Kvasir-SEG and PraNet; PraNet's training set; CVC-ClinicDB as distributed; common in others.
 IMAGE_FOLDERS = ("images", "image", "original")
+PARTS = ("TrainDataset", "TestDataset")
 MASK_FOLDERS = ("masks", "mask", "ground truth", "labels")
 
 
@@ -96,12 +97,15 @@ def read_split(path: str | Path) -> list[str]:
     """Read a split file: one stem or file name a line, empty lines left out.
 
     Raises:
-        DataError: When the file is missing or empty, or names a stem twice.
+        DataError: When the file is missing, empty or no text, or names a stem twice.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"There is no split file {path}.")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"The split file {path} is no UTF-8 text.") from error
     # Only a known suffix is taken off: names such as "case.12" have dots of their own.
     stems = [Path(s).stem if Path(s).suffix.lower() in IMAGE_SUFFIXES else s for s in lines if s]
     if not stems:
@@ -136,10 +140,13 @@ def find_sets(dataset_dir: str | Path, part: str | None = None) -> dict[str, tup
         For each set, by name, its folder of images and its folder of masks.
 
     Raises:
-        DataError: When the folder is missing, or there is no such set in it.
+        DataError: When the folder is missing, there is no such set in it, or it has only the other part of PraNet's
+            layout.
     """
     root = _existing(dataset_dir)
     folder = root / part if part is not None and (root / part).is_dir() else root
+    if part is not None and folder == root and any((root / other).is_dir() for other in PARTS):
+        raise DataError(f"{root} has PraNet's layout, but no folder {part}, which is wanted here.")
     own = _pair_folders(folder)
     if own is not None:
         return {folder.name if folder != root else root.resolve().name: own}

@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from monai_sam2unet.errors import CheckpointError
+from monai_sam2unet.errors import CheckpointError, ConfigError
 from monai_sam2unet.networks import frozen_sha256, light_state_dict
 
 __all__ = ["TrainingCheckpoint", "save_atomically"]
@@ -60,7 +60,8 @@ class TrainingCheckpoint:
         optimizer: its optimiser.
         lr_scheduler: the schedule, stepped before this handler (attach it earlier).
         validator: the engine that validates, run before this handler (attach it earlier).
-        metric: which of the validator's metrics; the larger, the better.
+        metric: which of the validator's metrics; the larger, the better. Where no epoch is validated, ``model.pt``
+            holds the last one's weights.
         light: whether frozen parameters are left out of both files.
         resume: whether to go on from ``last.pt``.
     """
@@ -93,6 +94,7 @@ class TrainingCheckpoint:
         """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _weights(self) -> dict[str, Any]:
         if not self.light:
@@ -138,15 +140,28 @@ class TrainingCheckpoint:
                 f"{self.last_path} was trained on other frozen encoder weights; give the same `--weights` as then."
             )
 
-    def _save(self, engine: Engine) -> None:
-        value = float(self.validator.state.metrics.get(self.metric, math.nan))
-        value = -math.inf if math.isnan(value) else value  # no held-out image shows the object
+    def _improved(self, epoch: int) -> bool:
+        """Whether this epoch was validated, and better than those before."""
         # A metric of another epoch is left over where validation is not due every epoch.
-        improved = self.validator.state.epoch == engine.state.epoch and (
-            self.best_epoch == 0 or value > self.best_metric
-        )
-        if improved:
-            self.best_metric, self.best_epoch = value, engine.state.epoch
+        if self.validator.state.epoch != epoch:
+            return False
+        found = self.validator.state.metrics
+        if self.metric not in found:
+            raise ConfigError(f"The validation gives no metric {self.metric!r}; it gives {', '.join(found)}.")
+        value = float(found[self.metric])
+        value = -math.inf if math.isnan(value) else value  # no held-out image shows the object
+        if self.best_epoch > 0 and value <= self.best_metric:
+            return False
+        self.best_metric, self.best_epoch = value, epoch
+        return True
+
+    def _finish(self, engine: Engine) -> None:
+        if self.best_epoch == 0 and idist.get_rank() == 0:
+            logger.warning(f"No epoch was validated: {self.best_path} holds the weights of the last one.")
+            save_atomically(self._weights(), self.best_path)
+
+    def _save(self, engine: Engine) -> None:
+        improved = self._improved(engine.state.epoch)
         if idist.get_rank() != 0:
             return
         weights = self._weights()

@@ -116,6 +116,8 @@ class StructureLoss(_Loss):
         if channels == 1 and (self.softmax or self.to_onehot_y or not self.include_background):
             raise ValueError("softmax, to_onehot_y and include_background=False need more than one channel of logits.")
         if self.to_onehot_y and channels:
+            if target.dim() != 4 or target.shape[1] != 1:
+                raise ValueError(f"With to_onehot_y the truth must be (B, 1, H, W), got {tuple(target.shape)}.")
             target = one_hot(target, num_classes=channels)
         if input.shape != target.shape or not channels:
             raise ValueError(f"Logits and truth must both be (B, C, H, W), got {input.shape} and {target.shape}.")

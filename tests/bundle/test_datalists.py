@@ -185,3 +185,22 @@ def test_rejected_images_fail_a_run_at_its_end():
     fail_on_rejected([])
     with pytest.raises(UserError, match=r"2 could not be read:\n  a\n  b"):
         fail_on_rejected(["a", "b"])
+
+
+def test_a_split_may_name_images_of_several_sets(two_sets, tmp_path):
+    split = tmp_path / "split.txt"
+    split.write_text("3\n0\n")  # 3 is in B only
+    found = evaluation_datalist(two_sets, split_file=split)
+    assert [(item["dataset"], Path(item["image"]).stem) for item in found] == [("A", "0"), ("B", "3"), ("B", "0")]
+    split.write_text("3\n9\n")
+    with pytest.raises(DataError, match="none of the sets:\n  9"):
+        evaluation_datalist(two_sets, split_file=split)
+
+
+def test_predictions_of_an_earlier_run_are_not_predicted_on(tmp_path):
+    write_set(tmp_path, 2)
+    for folder in ("masks", "overlays"):
+        (tmp_path / "images" / "out" / folder).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(tmp_path / "images" / "out" / folder / "0.png")
+    found = inference_datalist(tmp_path / "images", tmp_path / "images" / "out")
+    assert stems(found["cases"]) == ["0", "1"]

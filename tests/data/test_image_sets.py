@@ -95,6 +95,13 @@ def test_pranet_layout(tmp_path, images, masks):
     assert find_sets(test, "TestDataset") == expected
 
 
+def test_the_other_part_of_pranets_layout_is_not_taken_instead(tmp_path):
+    touch(tmp_path / "TrainDataset" / "images", "a.png")
+    touch(tmp_path / "TrainDataset" / "masks", "a.png")
+    with pytest.raises(DataError, match="no folder TestDataset"):
+        find_sets(tmp_path, "TestDataset")
+
+
 @pytest.mark.parametrize("part", [None, "TrainDataset", "TestDataset"])
 def test_several_sets_side_by_side(tmp_path, part):
     touch(tmp_path / "Kvasir-SEG", "images/1.jpg", "masks/1.jpg")

@@ -18,7 +18,7 @@ from monai.handlers import LrScheduleHandler, ValidationHandler
 from torch import nn
 
 from monai_sam2unet.bundle import cosine_schedule
-from monai_sam2unet.errors import CheckpointError
+from monai_sam2unet.errors import CheckpointError, ConfigError
 from monai_sam2unet.handlers import TrainingCheckpoint, save_atomically
 from monai_sam2unet.networks.light_checkpoint import LIGHT_FORMAT
 
@@ -125,10 +125,18 @@ def test_a_metric_of_an_earlier_epoch_does_not_count(tmp_path):
     assert load(tmp_path / "last.pt")["epoch"] == 5
 
 
-def test_before_the_first_validation_nothing_is_best(tmp_path):
-    Training(tmp_path, [0.5], interval=2).run()
-    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+def test_without_any_validation_the_last_weights_are_kept(tmp_path, caplog):
+    training = Training(tmp_path, [0.5], interval=2).run()
     assert load(tmp_path / "last.pt")["best_epoch"] == 0
+    assert_same(load(tmp_path / "model.pt"), dict(training.network.state_dict()))
+    assert "No epoch was validated" in caplog.text
+
+
+def test_a_metric_that_does_not_exist_is_an_error(tmp_path):
+    training = Training(tmp_path, [0.5])
+    training.checkpoint.metric = "val_mean_dise"
+    with pytest.raises(ConfigError, match="val_mean_dise"):
+        training.run()
 
 
 def test_full_weights_fit_the_network(tmp_path):

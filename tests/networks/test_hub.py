@@ -252,6 +252,12 @@ def test_variable_may_name_the_file_itself(home, monkeypatch, version):
     assert find_weights(version, "large") == file
 
 
+def test_variable_that_names_nothing_is_an_error(home, monkeypatch):
+    monkeypatch.setenv(WEIGHTS_VARIABLE, str(home / "nowhere"))
+    with pytest.raises(WeightsError, match="nowhere, which does not exist"):
+        find_weights("sam2", "tiny")
+
+
 def test_variable_may_start_at_home(home, monkeypatch):
     file = touch(home / "mine" / "sam2_hiera_tiny.pt")
     monkeypatch.setenv(WEIGHTS_VARIABLE, "~/mine")
