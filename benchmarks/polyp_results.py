@@ -37,14 +37,18 @@ def run(command: list[str]) -> None:
 
 def one_run(work_dir: Path, training: dict[str, Any], evaluation: dict[str, Any], data: Path) -> dict[str, Any]:
     """Train and evaluate once, or go on with what was begun; its settings, commands and results."""
-    done = work_dir / "result.json"
-    if done.exists():
-        return json.loads(done.read_text(encoding="utf-8"))
     checkpoints = work_dir / "models"
     train = bundle_command("training", "train", dataset_dir="DIR", ckpt_dir="models", log_dir="runs", **training)
     evaluate = bundle_command(
         "evaluating", "evaluate", dataset_dir="DIR", ckpt_path="models/model.pt", output_dir="eval", **evaluation
     )
+    commands = [" ".join(train), " ".join(evaluate)]
+    done = work_dir / "result.json"
+    if done.exists():
+        result = json.loads(done.read_text(encoding="utf-8"))
+        if result["commands"] != commands:
+            raise SystemExit(f"{work_dir} holds a run with other settings; give another --work-dir.")
+        return result
     places = {
         "DIR": str(data),
         "models": str(checkpoints),
@@ -52,11 +56,11 @@ def one_run(work_dir: Path, training: dict[str, Any], evaluation: dict[str, Any]
         "models/model.pt": str(checkpoints / "model.pt"),
         "eval": str(work_dir / "eval"),
     }
-    resume = ["--resume", "true"] if (checkpoints / "last.pt").exists() else []
+    resume = ["--resume", "True"] if (checkpoints / "last.pt").exists() else []
     run([places.get(word, word) for word in train] + resume)
     run([places.get(word, word) for word in evaluate])
     result = {
-        "commands": [" ".join(train), " ".join(evaluate)],
+        "commands": commands,
         "resumed": bool(resume),
         "sets": json.loads((work_dir / "eval" / "summary.json").read_text(encoding="utf-8"))["sets"],
     }
@@ -78,18 +82,18 @@ def main(
     ] = None,
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
     num_workers: Annotated[int, typer.Option(help="Processes that load images.")] = 2,
-    random_weights: Annotated[bool, typer.Option(help="Also train from random encoder weights.")] = True,
+    starts: Annotated[str, typer.Option(help="Encoder weights to start from.")] = "pretrained,random",
 ) -> None:
     """Train and evaluate; write the results."""
     runs: dict[str, Any] = {}
-    starts = {"pretrained": weights, "random": "random"} if random_weights else {"pretrained": weights}
+    start_weights = {"pretrained": weights, "random": "random"}
     for seed in seeds.split(","):
-        for start, start_weights in starts.items():
+        for start in starts.split(","):
             name = f"{start}_seed{seed}"
             spatial_size = f"[{size},{size}]"
             training = {
                 "encoder_size": encoder_size,
-                "weights": start_weights,
+                "weights": start_weights[start],
                 "spatial_size": spatial_size,
                 "max_epochs": max_epochs,
                 "warmup_epochs": 0,

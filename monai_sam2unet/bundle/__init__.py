@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the bundles' configs call."""
 
+from monai_sam2unet.bundle.checkpoint import load_checkpoint
 from monai_sam2unet.bundle.datalists import (
     evaluation_datalist,
     fail_on_rejected,
@@ -9,10 +10,18 @@ from monai_sam2unet.bundle.datalists import (
 )
 from monai_sam2unet.bundle.multi_scale import PrepareBatchMultiScale
 from monai_sam2unet.bundle.optimisation import cosine_schedule, distribute, trained_parameters
-from monai_sam2unet.bundle.start import default_device, finish_distributed, local_device, start, start_distributed
+from monai_sam2unet.bundle.start import (
+    check_light_checkpoints,
+    default_device,
+    finish_distributed,
+    local_device,
+    start,
+    start_distributed,
+)
 
 __all__ = [
     "PrepareBatchMultiScale",
+    "check_light_checkpoints",
     "cosine_schedule",
     "default_device",
     "distribute",
@@ -20,6 +29,7 @@ __all__ = [
     "fail_on_rejected",
     "finish_distributed",
     "inference_datalist",
+    "load_checkpoint",
     "local_device",
     "start",
     "start_distributed",

@@ -6,6 +6,8 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +20,8 @@ from monai.bundle import run as bundle_run
 from monai.bundle.utils import ID_SEP_KEY
 
 from monai_sam2unet.errors import ConfigError, UserError
+
+TRACEBACK_VARIABLE = "SAM2UNET_TRACEBACK"
 
 __all__ = ["check_arguments", "explain_user_errors"]
 
@@ -32,23 +36,37 @@ def _causes(error: BaseException | None) -> list[BaseException]:
 
 def _explanation(error: BaseException) -> str | None:
     """What to print in place of a traceback, for an error that the user can mend."""
-    for cause in _causes(error):
+    causes = _causes(error)
+    for cause in causes:
         if isinstance(cause, UserError):
             return str(cause)
         if isinstance(cause, torch.OutOfMemoryError):
             return (
                 "The GPU has too little memory. Try a smaller `--batch_size`, a smaller `--spatial_size` or "
-                "`--encoder_size`, or `--network_def::use_checkpoint True`."
+                "`--encoder_size`, or in training `--use_checkpoint True`."
             )
+        if isinstance(cause, KeyboardInterrupt):
+            return "stopped. A training goes on after its last finished epoch with `--resume True`."
+    refused = [re.match(r"Failed to instantiate component '([\w.]+)'", str(cause)) for cause in causes]
+    if any(refused) and isinstance(causes[-1], (TypeError, ValueError)):
+        name = next(match[1] for match in refused if match)
+        return (
+            f"{name.rpartition('.')[2]} does not take these settings: {causes[-1]}\n"
+            f"Correct them in the config or on the command line ({TRACEBACK_VARIABLE}=1 shows where it happened)."
+        )
     return None
 
 
 def explain_user_errors() -> None:
-    """From now on, end the process on a :class:`~monai_sam2unet.errors.UserError` with its text alone; exit code 1."""
+    """From now on, end the process on an error that the user can mend with a few lines instead of a traceback.
+
+    These are each :class:`~monai_sam2unet.errors.UserError`, settings that a component of the config refuses, too
+    little GPU memory, and Ctrl-C. The environment variable ``SAM2UNET_TRACEBACK=1`` brings the traceback back.
+    """
     others = sys.excepthook
 
     def explain(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        text = _explanation(error)
+        text = None if os.environ.get(TRACEBACK_VARIABLE) else _explanation(error)
         if text is None:
             others(kind, error, traceback)
         else:
@@ -84,7 +102,16 @@ def _has_parent(config: Any, parts: Sequence[str]) -> bool:
             config = config[part]
         else:
             return False
-    return len(parts) > 1 or parts[0] in config
+    # Only what is instantiated can take an argument that the config does not have yet.
+    return isinstance(config, list) or parts[-1] in config or "_target_" in config
+
+
+def _check_word(name: str, value: str) -> None:
+    """Refuse words that YAML knows and the command line would take for text."""
+    if value in ("true", "false"):
+        raise ConfigError(f"On the command line write --{name} {value.capitalize()}; {value!r} would be a text.")
+    if value in ("null", "none", "None"):
+        raise ConfigError(f"--{name} {value} cannot be given on the command line; set it in a config file.")
 
 
 def check_arguments(argv: Sequence[str]) -> None:
@@ -96,7 +123,8 @@ def check_arguments(argv: Sequence[str]) -> None:
         argv: the command line, the program first. Those of other programs are passed over.
 
     Raises:
-        ConfigError: When a name is not in the config; the text gives the nearest ones.
+        ConfigError: When a name is not in the config (the text gives the nearest ones); or a value is ``true``,
+            ``false``, ``null`` or ``none``, which would arrive as text, or ``None``, which MONAI passes over.
     """
     if not argv or Path(argv[0]).parts[-3:] != ("monai", "bundle", "__main__.py"):
         return
@@ -107,6 +135,8 @@ def check_arguments(argv: Sequence[str]) -> None:
     own = set(inspect.signature(bundle_run).parameters)
     for name in pairs:
         parts = name.replace("#", ID_SEP_KEY).split(ID_SEP_KEY)
+        if name not in own:
+            _check_word(name, pairs[name])
         if name in own or parts[0] == "_meta_" or _has_parent(config, parts):
             continue
         near = difflib.get_close_matches(parts[0], list(config), n=3)

@@ -50,6 +50,7 @@ def training_datalist(
     sets: Sequence[str] | None = None,
     split_file: str | Path | None = None,
     max_cases: int | None = None,
+    mask_threshold: float = 127.5,
 ) -> dict[str, list[dict[str, str]]]:
     """Cases to train on, and cases held out of training for validation.
 
@@ -60,6 +61,7 @@ def training_datalist(
         sets: names of the sets to take; None takes all.
         split_file: a text file of stems, one a line: only these cases.
         max_cases: take only so many, chosen at random with the seed, held-out cases included; None takes all.
+        mask_threshold: mask values from this one on (of 255) are foreground.
 
     Returns:
         ``{"training": [...], "validation": [...]}`` with items ``{"image", "label", "dataset"}``.
@@ -78,7 +80,7 @@ def training_datalist(
         raise DataError(f"There is only one image in {dataset_dir}; training needs one more, to validate on.")
     if max_cases is not None and max_cases < len(items):
         items = partition_dataset(items, ratios=[max_cases, len(items) - max_cases], shuffle=True, seed=seed)[0]
-    check_pairs(items)
+    check_pairs(items, mask_threshold=mask_threshold)
     held_out = min(max(1, round(val_fraction * len(items))), len(items) - 1)
     processes = idist.get_world_size()
     if min(held_out, len(items) - held_out) < processes:
@@ -91,7 +93,10 @@ def training_datalist(
 
 
 def evaluation_datalist(
-    dataset_dir: str | Path, sets: Sequence[str] | None = None, split_file: str | Path | None = None
+    dataset_dir: str | Path,
+    sets: Sequence[str] | None = None,
+    split_file: str | Path | None = None,
+    mask_threshold: float = 127.5,
 ) -> list[dict[str, str]]:
     """Cases to measure on, set by set.
 
@@ -99,15 +104,16 @@ def evaluation_datalist(
         dataset_dir: a folder as :func:`monai_sam2unet.data.find_sets` knows them; of PraNet's layout, ``TestDataset``.
         sets: names of the sets to take; None takes all.
         split_file: a text file of stems, one a line: only these cases.
+        mask_threshold: mask values from this one on (of 255) are foreground.
 
     Returns:
         Items ``{"image", "label", "dataset"}``.
 
     Raises:
-        DataError: When files are missing, unreadable, or do not pair.
+        DataError: When a set or files are missing, unreadable, or do not pair.
     """
     items = _labelled(dataset_dir, "TestDataset", sets, split_file)
-    check_pairs(items)
+    check_pairs(items, mask_threshold=mask_threshold)
     return items
 
 

@@ -15,7 +15,14 @@ from monai.utils import set_determinism
 from monai_sam2unet.bundle.command_line import check_arguments, explain_user_errors
 from monai_sam2unet.errors import ConfigError
 
-__all__ = ["default_device", "finish_distributed", "local_device", "start", "start_distributed"]
+__all__ = [
+    "check_light_checkpoints",
+    "default_device",
+    "finish_distributed",
+    "local_device",
+    "start",
+    "start_distributed",
+]
 
 
 def default_device() -> torch.device:
@@ -62,6 +69,16 @@ def finish_distributed() -> None:
     """End distributed training, once all processes have come to its end."""
     dist.barrier()
     dist.destroy_process_group()
+
+
+def check_light_checkpoints(light_checkpoints: bool, weights: str) -> None:
+    """Refuse light checkpoints of an encoder whose frozen values nobody could load again.
+
+    Raises:
+        ConfigError: When ``light_checkpoints`` is on and ``weights`` are random.
+    """
+    if light_checkpoints and weights in (None, "random"):
+        raise ConfigError("Light checkpoints leave the frozen encoder out; with random `--weights` it would be lost.")
 
 
 def start_distributed(*folders: str | Path, seed: int | None = None) -> None:

@@ -19,7 +19,7 @@ __all__ = ["demo"]
 BUNDLE = Path(__file__).parents[2] / "bundles" / "polyp_segmentation"
 # Without pretrained weights a frozen encoder would know nothing: here all of it is trained, on small images.
 NETWORK = {"encoder_size": "tiny", "spatial_size": "[128,128]"}
-TRAINING = {"weights": "random", "freeze_encoder": "false", "learning_rate": "0.0003", "batch_size": "8"}
+TRAINING = {"weights": "random", "freeze_encoder": "False", "learning_rate": "0.0003", "batch_size": "8"}
 
 
 def _run(console: Console, run_id: str, config: str, **overrides: object) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from monai_sam2unet.errors import DataError, listing
 
@@ -52,31 +52,46 @@ def _read(path: str, gray: bool = False) -> tuple[np.ndarray | None, str | None]
         return None, f"{path}: cannot be read ({str(error).splitlines()[0]})"
 
 
-def _problems_of(item: Mapping[str, str]) -> list[str]:
+def _orientation(path: str) -> int:
+    with Image.open(path) as image:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+
+
+def _annotated_either_way(item: Mapping[str, str], square: bool) -> bool:
+    """Whether EXIF turns the image only, and the sizes do not show it (of quarter turns, 5 to 8, they do)."""
+    hidden = range(2, 9) if square else range(2, 5)
+    return _orientation(item["label"]) == 1 and _orientation(item["image"]) in hidden
+
+
+def _problems_of(item: Mapping[str, str], mask_threshold: float) -> list[str]:
     image, image_problem = _read(item["image"])
     mask, mask_problem = _read(item["label"], gray=True)
     problems = [p for p in (image_problem, mask_problem) if p]
     if image is not None and mask is not None and image.shape[:2] != mask.shape:
         (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
         problems.append(f"{item['label']}: the mask is {mask_width}x{mask_height} pixels, its image {width}x{height}")
-    if mask is not None and 0 < mask.max() < 128:
-        problems.append(f"{item['label']}: the mask's largest value is {mask.max()}, of 255 for foreground")
+    if mask is not None and 0 < mask.max() < mask_threshold:
+        problems.append(f"{item['label']}: the mask's largest value is {mask.max()}, foreground is {mask_threshold} up")
+    if image is not None and mask is not None and _annotated_either_way(item, mask.shape[0] == mask.shape[1]):
+        problems.append(f"{item['image']}: EXIF turns it, but not its mask; save the image upright")
     return problems
 
 
-def check_pairs(items: Sequence[Mapping[str, str]], num_threads: int = 4) -> None:
+def check_pairs(items: Sequence[Mapping[str, str]], num_threads: int = 4, mask_threshold: float = 127.5) -> None:
     """Decode all images and masks once and name everything that is wrong with them, at once.
 
     Args:
         items: pairs ``{"image": path, "label": path}``.
         num_threads: how many files are decoded at the same time.
+        mask_threshold: mask values from this one on (of 255) are foreground.
 
     Raises:
-        DataError: When files cannot be read, a mask has another size than its image, or a mask that is not empty stays
-            below half range (0/1 instead of 0/255, say: it would count as empty).
+        DataError: When files cannot be read; a mask has another size than its image; a mask that is not empty stays
+            below the threshold (0/1 instead of 0/255, say: it would count as empty); or an image is turned by its EXIF
+            orientation and its mask is not.
     """
     with ThreadPoolExecutor(num_threads) as pool:
-        problems = [p for found in pool.map(_problems_of, items) for p in found]
+        problems = [p for found in pool.map(lambda item: _problems_of(item, mask_threshold), items) for p in found]
     if problems:
         raise DataError(
             f"{len(problems)} problems with images or masks; mend or remove these files:\n{listing(problems)}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ignite handlers, usable as ``_target_`` in a bundle's config."""
+"""Ignite handlers, usable as ``_target_`` in a bundle's config, and the drawing and saving that they share."""
 
 from monai_sam2unet.handlers.contact_sheet import write_contact_sheet
 from monai_sam2unet.handlers.epoch_seed import EpochSeed

@@ -68,7 +68,8 @@ class ProgressBar:
             self._bar.update()
 
     def _end_epoch(self, engine: Engine) -> None:
-        if self.validator is not None:
+        self._shown = {k: v for k, v in self._shown.items() if k not in self.metrics}
+        if self.validator is not None and self.validator.state.epoch == engine.state.epoch:
             found = self.validator.state.metrics
             self._shown |= {name: f"{float(found[name]):.4f}" for name in self.metrics if name in found}
         if self._bar is not None:

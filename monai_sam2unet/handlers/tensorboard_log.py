@@ -55,7 +55,7 @@ class TensorBoardLog:
         """Attach to a trainer (and to the validator)."""
         if idist.get_rank() != 0:
             return
-        engine.add_event_handler(Events.STARTED, self._open)
+        engine.add_event_handler(Events.EPOCH_STARTED(once=1), self._open)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._log_loss)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._log_epoch)
         engine.add_event_handler(Events.COMPLETED, self._close)
@@ -65,7 +65,8 @@ class TensorBoardLog:
     def _open(self, engine: Engine) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(self.log_dir)
+        # What a broken-off training logged after its last checkpoint is done again.
+        self._writer = SummaryWriter(self.log_dir, purge_step=engine.state.iteration + 1)
 
     def _log_loss(self, engine: Engine) -> None:
         output: Any = engine.state.output

@@ -14,7 +14,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 
 from monai_sam2unet.errors import CheckpointError, ConfigError
 from monai_sam2unet.networks import frozen_sha256, light_state_dict
@@ -43,7 +43,7 @@ def save_atomically(content: Any, path: Path) -> None:
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         raise CheckpointError(
             f"The checkpoint {path} could not be written: {reason}. What was there before is unchanged. Make room or "
-            "give another folder (`--ckpt_dir`), then go on from the last epoch saved with `--resume true`."
+            "give another folder (`--ckpt_dir`), then go on from the last epoch saved with `--resume True`."
         ) from error
 
 
@@ -52,7 +52,7 @@ class TrainingCheckpoint:
 
     ``model.pt`` holds the network's weights of the epoch with the best validation metric: a plain full state dict, or a
     light checkpoint (see :mod:`monai_sam2unet.networks.light_checkpoint`). ``last.pt`` holds all that is needed to go
-    on: network, optimiser, learning-rate schedule, epoch, best metric.
+    on: network, optimiser, epoch, best metric. The learning rate of a resumed training is that of its own schedule.
 
     Args:
         ckpt_dir: folder to write to; it exists.
@@ -64,6 +64,10 @@ class TrainingCheckpoint:
             holds the last one's weights.
         light: whether frozen parameters are left out of both files.
         resume: whether to go on from ``last.pt``.
+
+    Raises (when the engine runs):
+        CheckpointError: When a file cannot be written, or there is nothing to resume from that fits.
+        ConfigError: When the validator has no such metric.
     """
 
     def __init__(
@@ -71,7 +75,7 @@ class TrainingCheckpoint:
         ckpt_dir: str | Path,
         network: nn.Module,
         optimizer: Optimizer,
-        lr_scheduler: LRScheduler,
+        lr_scheduler: LambdaLR,
         validator: Engine,
         metric: str = "val_mean_dice",
         light: bool = False,
@@ -119,20 +123,34 @@ class TrainingCheckpoint:
                 self._check_frozen(weights["frozen_sha256"])
                 weights = {**self.network.state_dict(), **weights["state_dict"]}
             self.network.load_state_dict(weights)
+            settings = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
             self.optimizer.load_state_dict(state["optimizer"])
-            self.lr_scheduler.load_state_dict(state["lr_scheduler"])
             self.best_metric, self.best_epoch = state["best_metric"], state["best_epoch"]
             epoch = int(state["epoch"])
         except CheckpointError:
             raise
         except Exception as error:  # what a spoilt file raises in torch is of many kinds
             raise CheckpointError(
-                f"{self.last_path} cannot be resumed from: {error}\nIt must come from a training with the same "
-                "network, optimiser and `light_checkpoints`."
+                f"{self.last_path} cannot be resumed from: {' '.join(str(error).splitlines()[:2])}\n"
+                "It must come from a training with the same network (`--encoder_size`) and `--light_checkpoints`."
             ) from error
+        self._apply_settings(settings, epoch)
         engine.state.epoch = epoch
         engine.state.iteration = epoch * (engine.state.epoch_length or 0)
-        logger.info(f"Resumed from {self.last_path} after epoch {epoch}.")
+        if idist.get_rank() == 0:
+            logger.info(f"Resumed from {self.last_path} after epoch {epoch}.")
+            if epoch >= (engine.state.max_epochs or 0):
+                logger.info(f"All {engine.state.max_epochs} epochs are done; nothing is left to train.")
+
+    def _apply_settings(self, settings: list[dict[str, Any]], epoch: int) -> None:
+        """Let the config's learning rate, schedule and weight decay hold, not those of the broken-off training."""
+        for group, given in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(given)
+        self.lr_scheduler.last_epoch = epoch
+        for group, rate, factor in zip(
+            self.optimizer.param_groups, self.lr_scheduler.base_lrs, self.lr_scheduler.lr_lambdas, strict=True
+        ):
+            group["lr"] = rate * factor(epoch)
 
     def _check_frozen(self, sha256: str) -> None:
         if frozen_sha256(self.network) != sha256:
@@ -170,7 +188,6 @@ class TrainingCheckpoint:
         state = {
             "network": weights,
             "optimizer": self.optimizer.state_dict(),
-            "lr_scheduler": self.lr_scheduler.state_dict(),
             "epoch": engine.state.epoch,
             "best_metric": self.best_metric,
             "best_epoch": self.best_epoch,

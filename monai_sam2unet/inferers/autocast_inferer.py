@@ -11,6 +11,8 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor
 
+from monai_sam2unet.errors import ConfigError
+
 __all__ = ["AutocastInferer"]
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -34,19 +36,19 @@ class AutocastInferer(Inferer):
             which is bf16 on a GPU that computes it and fp32 elsewhere.
 
     Raises:
-        ValueError: When ``precision`` is none of these.
+        ConfigError: When ``precision`` is none of these.
     """
 
     def __init__(self, precision: str = "auto") -> None:
         super().__init__()
         allowed = ("auto", "fp32", *PRECISIONS)
         if precision not in allowed:
-            raise ValueError(f"precision must be one of {', '.join(allowed)}, got {precision!r}.")
+            raise ConfigError(f"precision must be one of {', '.join(allowed)}, got {precision!r}.")
         self.precision = precision
 
     def _dtype(self, device: torch.device) -> torch.dtype | None:
         if self.precision == "auto":
-            return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
+            return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else None
         return PRECISIONS.get(self.precision)
 
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -60,8 +62,13 @@ class AutocastInferer(Inferer):
 
         Returns:
             The network's output, in float32.
+
+        Raises:
+            ConfigError: When the precision is fp16 and gradients are computed.
         """
         dtype = self._dtype(inputs.device)
+        if dtype == torch.float16 and torch.is_grad_enabled():
+            raise ConfigError("precision fp16 is for inference: small gradients would vanish. Train in bf16 or fp32.")
         plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         with torch.autocast(inputs.device.type, dtype=dtype, enabled=dtype is not None):
             output = _to_float(network(plain, *args, **kwargs))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network and everything that reads or writes its parameters; imports torch only, and no other room."""
+"""The network and everything that reads or writes its parameters; imports no other subpackage."""
 
 from monai_sam2unet.networks.hiera import HIERA_SPECS, Hiera, HieraSpec
 from monai_sam2unet.networks.light_checkpoint import frozen_sha256, light_state_dict

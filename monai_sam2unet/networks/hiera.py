@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from monai_sam2unet.errors import ConfigError
+
 __all__ = ["HIERA_SPECS", "Hiera", "HieraSpec"]
 
 
@@ -196,7 +198,7 @@ class Hiera(nn.Module):
         channels: channels (C_1, C_2, C_3, C_4) of the feature maps.
 
     Raises:
-        ValueError: When ``size`` is not one of the four, or ``in_channels`` is below 1.
+        ConfigError: When ``size`` is not one of the four, or ``in_channels`` is below 1.
 
     Example:
         >>> import torch
@@ -212,9 +214,9 @@ class Hiera(nn.Module):
     def __init__(self, size: str = "large", in_channels: int = 3, use_checkpoint: bool = False) -> None:
         super().__init__()
         if size not in HIERA_SPECS:
-            raise ValueError(f"size {size!r} is not known; choose one of {', '.join(HIERA_SPECS)}.")
+            raise ConfigError(f"size {size!r} is not known; choose one of {', '.join(HIERA_SPECS)}.")
         if in_channels < 1:
-            raise ValueError(f"in_channels must be at least 1, got {in_channels}.")
+            raise ConfigError(f"in_channels must be at least 1, got {in_channels}.")
         spec = HIERA_SPECS[size]
         self.size = size
         self.use_checkpoint = use_checkpoint

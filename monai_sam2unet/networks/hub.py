@@ -126,5 +126,5 @@ def find_weights(source: str | Path, size: str) -> Path:
     raise WeightsError(
         f"There is no weights file {name}. Give the path of a file ({', '.join(SUFFIXES)}), one of the names "
         f"{', '.join(VERSIONS)}, or a repository of the Hugging Face hub such as facebook/sam2.1-hiera-large. "
-        "A network takes `random`, too."
+        "To start from random weights, give `random`."
     )

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """SAM2-UNet: a frozen SAM 2 encoder with adapters, receptive-field blocks and a U-shaped decoder."""
 
+import logging
 from typing import Final, Union
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.networks.blocks import RFB, Adapter, Up
 from monai_sam2unet.networks.hiera import Hiera, MultiScaleBlock
 from monai_sam2unet.networks.weights import load_weights
 
 __all__ = ["SAM2UNet"]
+
+logger = logging.getLogger(__name__)
 
 
 class SAM2UNet(nn.Module):
@@ -37,7 +41,7 @@ class SAM2UNet(nn.Module):
             encoder at random values: for comparison, or to load a checkpoint afterwards.
 
     Raises:
-        ValueError: When ``size`` is not known, a number of channels is below 1, or ``dropout`` is outside [0, 1).
+        ConfigError: When ``size`` is not known, a number of channels is below 1, or ``dropout`` is outside [0, 1).
         monai_sam2unet.networks.WeightsError: When ``weights`` cannot be found, read or does not fit.
 
     Example:
@@ -75,9 +79,9 @@ class SAM2UNet(nn.Module):
         }
         for name, value in channel_counts.items():
             if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+                raise ConfigError(f"{name} must be at least 1, got {value}.")
         if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), got {dropout}.")
+            raise ConfigError(f"dropout must lie in [0, 1), got {dropout}.")
         self.deep_supervision = deep_supervision
         self.encoder = Hiera(size, in_channels, use_checkpoint)
         channels = self.encoder.channels
@@ -95,7 +99,7 @@ class SAM2UNet(nn.Module):
         self.side1.requires_grad_(deep_supervision)
         self.side2.requires_grad_(deep_supervision)
         if weights not in (None, "random"):
-            load_weights(self, weights)
+            logger.info(str(load_weights(self, weights)))
 
     def _insert_adapters(self, adapter_channels: int) -> None:
         for i, block in enumerate(self.encoder.blocks):

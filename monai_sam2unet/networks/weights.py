@@ -82,6 +82,8 @@ def _fit_in_channels(filters: Tensor, in_channels: int) -> Tensor:
 
 def _check(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path, hint: str) -> None:
     """Refuse tensors that are not exactly those expected, by name and shape, or are not finite."""
+    if hint.startswith(" It holds an encoder of size"):
+        raise WeightsError(f"{path} does not fit the network; nothing was loaded.{hint} Set `--encoder_size` to it.")
     lines = [f"missing: {k}" for k in expected if k not in found]
     lines += [f"unexpected: {k}" for k in found if k not in expected]
     lines += [

@@ -38,7 +38,7 @@ def check(repository, monkeypatch):
         ["--max-epochs", "5"],
         ["--network_def::dropout", "0.1"],  # a new argument of something that is there
         ["--network_def#dropout", "0.1"],
-        ["--train::dataloader::shuffle", "false"],
+        ["--train::dataloader::shuffle", "False"],
         ["--train#handlers#0#seed=3"],
         ["--_meta_::version", "2"],
         ["--meta_file", "configs/metadata.json", "--logging_file", "configs/logging.conf"],
@@ -55,12 +55,13 @@ def test_known_names_pass(check, words, config):
     [
         (["--max_epoch", "5"], "max_epoch"),
         (["--max_epoch=5"], "max_epoch"),
-        (["--resume", "true", "--lr", "3"], "lr"),
+        (["--resume", "True", "--lr", "3"], "lr"),
         (["--network::nowhere::dropout", "1"], "network::nowhere::dropout"),
         (["--netwrk_def::dropout", "1"], "netwrk_def::dropout"),
         (["--netwrk_def#dropout=1"], "netwrk_def#dropout"),
         (["--train::handlers::99::seed", "3"], "train::handlers::99::seed"),
         (["--train::handlers::first::seed", "3"], "train::handlers::first::seed"),
+        (["--train::num_workers", "4"], "train::num_workers"),  # nothing there would take it
         (["--meta", "1"], "meta"),
     ],
 )
@@ -87,7 +88,7 @@ def test_the_nearest_names_and_all_names_are_told(check):
 
 
 def test_names_of_any_of_several_configs_pass(check, tmp_path):
-    (tmp_path / "more.yaml").write_text("own_key: 1\ntrain::sampler: {shuffle: true}\n")
+    (tmp_path / "more.yaml").write_text("own_key: 1\ntrain::sampler: {_target_: DistributedSampler}\n")
     words = ["--own_key", "2", "--train::sampler::seed", "3", "--max_epochs", "2"]
     check(*words, config=f"['configs/train.yaml','{tmp_path / 'more.yaml'}']")
     with pytest.raises(ConfigError, match="own_key"):
@@ -173,3 +174,17 @@ def test_a_process_ends_with_the_traceback_of_other_errors():
     assert code == 1
     assert "Traceback (most recent call last)" in text
     assert text.endswith("RuntimeError: Failed to instantiate.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--resume", "false"], "write --resume False"),
+        (["--resume=true"], "write --resume True"),
+        (["--max_cases", "null"], "set it in a config file"),
+        (["--weights", "None"], "set it in a config file"),
+    ],
+)
+def test_words_that_would_arrive_as_text_are_refused(check, words, message):
+    with pytest.raises(ConfigError, match=message):
+        check(*words)

@@ -6,7 +6,9 @@ from __future__ import annotations
 import hashlib
 import resource
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -97,7 +99,7 @@ def test_folder_that_cannot_be_written_to(train, data: Path, tmp_path: Path) -> 
 
 
 def test_nothing_to_resume_from(train, data: Path) -> None:
-    assert_explained(train(dataset_dir=data, resume="true"), "last.pt", "--resume")
+    assert_explained(train(dataset_dir=data, resume="True"), "last.pt", "--resume")
 
 
 def test_checkpoint_of_another_size(run, trained: Path, phantoms: Path, tmp_path: Path) -> None:
@@ -113,7 +115,7 @@ def test_full_disk_leaves_the_old_checkpoints(command, bundle: Path, trained: Pa
     shutil.copytree(trained, folder)
     before = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob("*.pt")}
     words = command(
-        "training", "train", dataset_dir=phantoms, ckpt_dir=folder, log_dir=tmp_path, resume="true", max_epochs=3
+        "training", "train", dataset_dir=phantoms, ckpt_dir=folder, log_dir=tmp_path, resume="True", max_epochs=3
     )
 
     def no_large_files() -> None:
@@ -123,3 +125,36 @@ def test_full_disk_leaves_the_old_checkpoints(command, bundle: Path, trained: Pa
     assert_explained(done, ".pt could not be written", "unchanged", "--resume")
     assert {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob("*.pt")} == before
     assert not list(folder.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"freeze_encoder": "false"}, ("--freeze_encoder False",)),
+        ({"max_cases": "null"}, ("--max_cases", "config file")),
+        ({"weights": "None"}, ("--weights",)),
+        ({"encoder_size": "huge"}, ("'huge'", "base_plus")),
+        ({"precision": "fp8"}, ("fp8", "bf16")),
+        ({"precision": "fp16"}, ("fp16", "inference")),
+        ({"batch_size": 0}, ("batch_size",)),
+        ({"learning_rate": 0}, ("learning rate",)),
+        ({"network_def::dropuot": 0.1}, ("SAM2UNet", "dropuot")),
+        ({"train::num_workers": 4}, ("train::num_workers",)),
+        ({"light_checkpoints": "True"}, ("random",)),
+    ],
+)
+def test_settings_that_cannot_be(train, phantoms: Path, setting: dict[str, object], words: tuple[str, ...]) -> None:
+    assert_explained(train(dataset_dir=phantoms, **setting), *words)
+
+
+def test_ctrl_c_says_how_to_go_on(command, bundle: Path, phantoms: Path, tmp_path: Path) -> None:
+    words = command("training", "train", dataset_dir=phantoms, ckpt_dir=tmp_path, log_dir=tmp_path, max_epochs=500)
+    process = subprocess.Popen(words, cwd=bundle, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 240
+    while not (tmp_path / "last.pt").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "--resume True" in stderr
+    assert "Traceback" not in stderr

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from monai_sam2unet.networks import SAM2UNet, light_state_dict
+from monai_sam2unet.networks import Hiera, SAM2UNet, light_state_dict
 
 PHANTOM_TEST = Path("TestDataset") / "Phantom"
 
@@ -116,11 +118,11 @@ def test_light_checkpoints(run, phantoms: Path, tmp_path: Path) -> None:
     weights = tmp_path / "encoder.pt"
     torch.save(SAM2UNet(size="tiny").encoder.state_dict(), weights)
     folder = tmp_path / "models"
-    settings = {"dataset_dir": phantoms, "ckpt_dir": folder, "log_dir": tmp_path, "light_checkpoints": "true"}
+    settings = {"dataset_dir": phantoms, "ckpt_dir": folder, "log_dir": tmp_path, "light_checkpoints": "True"}
     plain = {k: v for k, v in torch.load(weights, weights_only=True).items() if "prompt_learn" not in k}
     torch.save({k.replace(".block.", "."): v for k, v in plain.items()}, weights)
     run("training", "train", weights=weights, max_epochs=1, **settings)
-    run("training", "train", weights=weights, max_epochs=2, resume="true", **settings)
+    run("training", "train", weights=weights, max_epochs=2, resume="True", **settings)
     assert (folder / "model.pt").stat().st_size < 12e6
 
     evaluation = {"dataset_dir": phantoms, "ckpt_path": folder / "model.pt", "output_dir": tmp_path / "eval"}
@@ -149,3 +151,33 @@ def test_the_commands_on_real_images(run, shared_data: Path, tiny_weights: Path,
     images = data / "TestDataset" / "CVC-300" / "images"
     run("inferring", "inference", dataset_dir=images / "149.png", ckpt_path=checkpoint, output_dir=tmp_path)
     assert Image.open(tmp_path / "masks" / "149.png").size == Image.open(images / "149.png").size
+
+
+def test_an_encoder_alone_is_not_evaluated(run, phantoms: Path, tmp_path: Path) -> None:
+    torch.save(Hiera("tiny").state_dict(), tmp_path / "encoder.pt")
+    settings = {"dataset_dir": phantoms, "output_dir": tmp_path / "eval"}
+    done = run("evaluating", "evaluate", check=False, ckpt_path=tmp_path / "encoder.pt", **settings)
+    assert done.returncode == 1
+    assert "holds an encoder only" in done.stderr
+    done = run("evaluating", "evaluate", check=False, ckpt_path="models/none.pt", **settings)
+    assert "Train first" in done.stderr
+
+
+def test_overlays_can_be_left_out(run, trained: Path, phantoms: Path, tmp_path: Path) -> None:
+    images = phantoms / PHANTOM_TEST / "images"
+    run(
+        "inferring", "inference", dataset_dir=images, ckpt_path=trained / "model.pt", output_dir=tmp_path,
+        overlays="False",
+    )  # fmt: skip
+    assert [p.name for p in tmp_path.iterdir()] == ["masks"]
+
+
+@pytest.mark.slow
+def test_the_demo_trains_the_whole_network_and_draws_a_picture(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "monai_sam2unet", "demo", "--output", str(tmp_path), "--images", "10"]
+    done = subprocess.run([*words, "--epochs", "1"], capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "Phantom" in done.stdout
+    assert Image.open(tmp_path / "predictions.png").width > 500
+    state = torch.load(tmp_path / "models" / "last.pt", weights_only=True)
+    assert len(state["optimizer"]["state"]) == len(list(SAM2UNet(size="tiny", deep_supervision=True).parameters()))

@@ -67,7 +67,7 @@ def test_a_killed_training_resumes_to_the_same_weights(
     assert process.wait() == -signal.SIGKILL
     assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] < 3
 
-    run("training", "train", resume="true", **settings)
+    run("training", "train", resume="True", **settings)
     assert_equal(weights(unbroken / "last.pt"), weights(tmp_path / "last.pt"))
     assert_equal(weights(unbroken / "model.pt"), weights(tmp_path / "model.pt"))
 

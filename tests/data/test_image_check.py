@@ -76,7 +76,7 @@ def test_everything_wrong_is_named_at_once(tmp_path):
         assert f"  {tmp_path / 'images' / name}: cannot be read (" in text
     assert f"  {tmp_path / 'masks' / 'cutmask.png'}: cannot be read (" in text
     assert f"{items['size']['label']}: the mask is 30x24 pixels, its image 32x24" in text
-    assert f"{items['ones']['label']}: the mask's largest value is 1, of 255 for foreground" in text
+    assert f"{items['ones']['label']}: the mask's largest value is 1, foreground is 127.5 up" in text
     assert "8 bits a channel are expected, this one has the mode I;16" in text
     assert "good.png" not in text
 
@@ -95,6 +95,22 @@ def test_a_size_is_compared_upright(tmp_path):
         "label": save(disc(32, 24), tmp_path / "a.png"),
     }
     check_pairs([item])
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(3, (24, 32)), (2, (24, 32)), (6, (24, 24))])
+def test_a_turn_that_the_size_does_not_show_is_told(tmp_path, orientation, size):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    image, label = save(photograph(*size), tmp_path / "a.jpg", exif=exif), save(disc(*size), tmp_path / "a.png")
+    with pytest.raises(DataError, match="EXIF turns it"):
+        check_pairs([{"image": image, "label": label}])
+
+
+def test_a_mask_of_zeros_and_ones_passes_with_its_threshold(tmp_path):
+    item = {"image": save(photograph(8, 8), tmp_path / "a.png"), "label": save(disc(8, 8) // 255, tmp_path / "m.png")}
+    check_pairs([item], mask_threshold=0.5)
+    with pytest.raises(DataError, match="largest value is 1"):
+        check_pairs([item])
 
 
 def test_readable_images_are_split_from_others(tmp_path):

@@ -42,12 +42,14 @@ class Network(nn.Module):
 class Training:
     """Trainer, validator with scripted metrics and checkpoint, as a bundle puts them together."""
 
-    def __init__(self, folder, metrics, *, epochs=None, interval=1, network=None, **options):
+    def __init__(
+        self, folder, metrics, *, epochs=None, interval=1, network=None, learning_rate=0.1, planned=5, **options
+    ):
         items = [{"image": torch.full((1, 2, 2), n / 4), "label": torch.full((1, 2, 2), 9.0)} for n in range(4)]
         loader = DataLoader(Dataset(items), batch_size=2)
         self.network = network or Network()
-        self.optimizer = torch.optim.AdamW([p for p in self.network.parameters() if p.requires_grad], lr=0.1)
-        self.scheduler = cosine_schedule(self.optimizer, 5)
+        self.optimizer = torch.optim.AdamW([p for p in self.network.parameters() if p.requires_grad], learning_rate)
+        self.scheduler = cosine_schedule(self.optimizer, planned)
         self.validator = SupervisedEvaluator(CPU, loader, self.network)
         self.validator.add_event_handler(
             Events.EPOCH_COMPLETED, lambda e: e.state.metrics.update(val_mean_dice=metrics[e.state.epoch - 1])
@@ -252,14 +254,14 @@ SPOIL = {
 def test_a_spoilt_file_is_told(tmp_path, spoil):
     Training(tmp_path, [0.5]).run()
     spoil(tmp_path / "last.pt")
-    with pytest.raises(CheckpointError, match=r"last.pt cannot be resumed from(.|\n)*same network, optimiser"):
+    with pytest.raises(CheckpointError, match=r"last.pt cannot be resumed from(.|\n)*same network"):
         Training(tmp_path, [0.5, 0.6], resume=True).run()
 
 
 @pytest.mark.parametrize("light", [False, True])
 def test_light_and_full_files_are_not_mixed_up(tmp_path, light):
     Training(tmp_path, [0.5], light=light).run()
-    with pytest.raises(CheckpointError, match=r"cannot be resumed from(.|\n)*`light_checkpoints`"):
+    with pytest.raises(CheckpointError, match=r"cannot be resumed from(.|\n)*light_checkpoints`"):
         Training(tmp_path, [0.5, 0.6], light=not light, resume=True).run()
 
 
@@ -268,3 +270,17 @@ def test_a_light_file_needs_the_same_frozen_weights(tmp_path):
     with pytest.raises(CheckpointError, match=r"other frozen encoder weights; give the same `--weights`") as error:
         Training(tmp_path, [0.5, 0.6], network=Network(encoder_seed=5), light=True, resume=True).run()
     assert str(error.value).startswith(f"{tmp_path / 'last.pt'} was trained on")
+
+
+@pytest.mark.parametrize("learning_rate", [0.1, 0.02])
+def test_a_resumed_training_follows_its_own_schedule(tmp_path, learning_rate):
+    """Whatever the broken-off training planned, and however far down its learning rate had come."""
+    Training(tmp_path, [0.5, 0.5], planned=2).run()
+    resumed = Training(tmp_path, [0.5] * 6, planned=6, learning_rate=learning_rate, resume=True)
+    rates = {}
+    resumed.trainer.add_event_handler(
+        Events.ITERATION_STARTED, lambda e: rates.update({e.state.epoch: resumed.optimizer.param_groups[0]["lr"]})
+    )
+    resumed.run()
+    expected = {e: 1e-7 + (learning_rate - 1e-7) * (1 + math.cos(math.pi * (e - 1) / 6)) / 2 for e in range(3, 7)}
+    assert rates == pytest.approx(expected)

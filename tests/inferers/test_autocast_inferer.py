@@ -9,6 +9,7 @@ from monai.data import MetaTensor
 from monai.transforms import Flip
 from torch import nn
 
+from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.inferers import AutocastInferer
 
 
@@ -44,13 +45,19 @@ def test_full_precision_is_a_plain_call(images, precision):
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
 def test_half_precision_gives_float32_close_to_full(images, precision, dtype):
     network = Network()
-    found = AutocastInferer(precision)(images, network)
+    with torch.no_grad():
+        found = AutocastInferer(precision)(images, network)
     assert network.computed == dtype
     assert found.dtype == torch.float32
     expected = network(images)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.02)
     assert not torch.equal(found, expected)
     assert not torch.is_autocast_enabled("cpu")
+
+
+def test_fp16_is_refused_where_gradients_are_computed(images):
+    with pytest.raises(ConfigError, match="fp16 is for inference"):
+        AutocastInferer("fp16")(images, Network())
 
 
 def test_gradients_reach_the_weights(images):

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads what a training wrote, before evaluation and inference."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from torch import nn
+
+from monai_sam2unet.errors import CheckpointError
+from monai_sam2unet.networks import WeightsReport, load_weights
+
+__all__ = ["load_checkpoint"]
+
+logger = logging.getLogger(__name__)
+
+
+def load_checkpoint(network: nn.Module, ckpt_path: str | Path) -> WeightsReport:
+    """Load a trained network's weights, full or light.
+
+    Args:
+        network: a :class:`~monai_sam2unet.networks.SAM2UNet`; for a light checkpoint it holds the frozen weights.
+        ckpt_path: a file, such as ``models/model.pt``.
+
+    Returns:
+        What was found and loaded.
+
+    Raises:
+        CheckpointError: When there is no such file, or it holds an encoder only.
+        WeightsError: When it cannot be read or does not fit the network.
+    """
+    if not Path(ckpt_path).is_file():
+        raise CheckpointError(f"There is no checkpoint {ckpt_path}. Train first, or name another file: `--ckpt_path`.")
+    report = load_weights(network, ckpt_path)
+    if report.part != "network":
+        raise CheckpointError(f"{ckpt_path} holds an encoder only ({report.layout}); what is needed is a training's.")
+    logger.info(str(report))
+    return report
