@@ -107,7 +107,10 @@ def test_a_turn_that_the_size_does_not_show_is_told(tmp_path, orientation, size)
 
 
 def test_a_mask_of_zeros_and_ones_passes_with_its_threshold(tmp_path):
-    item = {"image": save(photograph(8, 8), tmp_path / "a.png"), "label": save(disc(8, 8) // 255, tmp_path / "m.png")}
+    item = {
+        "image": save(photograph(24, 32), tmp_path / "a.png"),
+        "label": save(disc(24, 32) // 255, tmp_path / "m.png"),
+    }
     check_pairs([item], mask_threshold=0.5)
     with pytest.raises(DataError, match="largest value is 1"):
         check_pairs([item])
