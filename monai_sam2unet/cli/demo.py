@@ -19,7 +19,13 @@ __all__ = ["demo"]
 BUNDLE = Path(__file__).parents[2] / "bundles" / "polyp_segmentation"
 # Without pretrained weights a frozen encoder would know nothing: here all of it is trained, on small images.
 NETWORK = {"encoder_size": "tiny", "spatial_size": "[128,128]"}
-TRAINING = {"weights": "random", "freeze_encoder": "False", "learning_rate": "0.0003", "batch_size": "8"}
+TRAINING = {
+    "weights": "random",
+    "freeze_encoder": "False",
+    "learning_rate": "0.0003",
+    "warmup_epochs": "0",
+    "batch_size": "8",
+}
 
 
 def _run(console: Console, run_id: str, config: str, **overrides: object) -> None:
@@ -35,7 +41,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for the images, checkpoints, results and picture.")] = Path(
         "demo"
     ),
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs to train; more is better and slower.")] = 10,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs to train; more is better and slower.")] = 8,
     images: Annotated[int, typer.Option(min=10, help="Phantoms to train on.")] = 160,
 ) -> None:
     """Train, evaluate and predict with the polyp bundle on phantoms made on the spot.
