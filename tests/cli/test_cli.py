@@ -64,7 +64,7 @@ def test_help_of_weights():
 def test_help_of_the_demo_tells_the_defaults():
     code, text = invoke("demo", "--help")
     assert code == 0
-    for words in ("--output", "default: demo", "--epochs", "default: 10", "--images", "default: 160"):
+    for words in ("--output", "default: demo", "--epochs", "default: 8", "--images", "default: 160"):
         assert words in text
 
 
