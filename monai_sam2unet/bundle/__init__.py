@@ -14,7 +14,6 @@ from monai_sam2unet.bundle.start import (
     check_light_checkpoints,
     default_device,
     finish_distributed,
-    local_device,
     start,
     start_distributed,
 )
@@ -30,7 +29,6 @@ __all__ = [
     "finish_distributed",
     "inference_datalist",
     "load_checkpoint",
-    "local_device",
     "start",
     "start_distributed",
     "trained_parameters",

@@ -19,19 +19,13 @@ __all__ = [
     "check_light_checkpoints",
     "default_device",
     "finish_distributed",
-    "local_device",
     "start",
     "start_distributed",
 ]
 
 
 def default_device() -> torch.device:
-    """The first GPU, or the CPU where there is none."""
-    return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-
-
-def local_device() -> torch.device:
-    """This process's own GPU under ``torchrun``, or the CPU where there is none."""
+    """The first GPU, or under ``torchrun`` this process's own; the CPU where there is none."""
     return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu")
 
 
@@ -95,6 +89,6 @@ def start_distributed(*folders: str | Path, seed: int | None = None) -> None:
             "--config_file \"['configs/train.yaml','configs/multi_gpu_train.yaml']\""
         )
     if torch.cuda.is_available():
-        torch.cuda.set_device(local_device())
+        torch.cuda.set_device(default_device())
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     explain_user_errors()  # torch has just put its own hook in place of it

@@ -103,9 +103,13 @@ class TrainingCheckpoint:
     def _weights(self) -> dict[str, Any]:
         if not self.light:
             return self.network.state_dict()
+        return light_state_dict(self.network, self._frozen_hash())
+
+    def _frozen_hash(self) -> str:
+        """Hash of the frozen parameters; they do not change, and Large takes a while."""
         if self._frozen_sha256 is None:
             self._frozen_sha256 = frozen_sha256(self.network)
-        return light_state_dict(self.network, self._frozen_sha256)
+        return self._frozen_sha256
 
     def _start(self, engine: Engine) -> None:
         if self.resume:
@@ -153,7 +157,7 @@ class TrainingCheckpoint:
             group["lr"] = rate * factor(epoch)
 
     def _check_frozen(self, sha256: str) -> None:
-        if frozen_sha256(self.network) != sha256:
+        if self._frozen_hash() != sha256:
             raise CheckpointError(
                 f"{self.last_path} was trained on other frozen encoder weights; give the same `--weights` as then."
             )

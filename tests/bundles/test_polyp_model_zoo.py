@@ -49,7 +49,7 @@ SCHEMA = {
 }
 
 
-def monai_bundle(bundle: Path, *words: str) -> None:
+def check_bundle_command(bundle: Path, *words: str) -> None:
     done = subprocess.run([sys.executable, "-m", "monai.bundle", *words], cwd=bundle, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -80,7 +80,7 @@ def test_metadata_fits_the_schema(bundle: Path, tmp_path: Path) -> None:
     schema = Path(os.environ.get("SAM2UNET_META_SCHEMA", tmp_path / "schema.json"))
     if not schema.exists():
         schema.write_text(json.dumps(SCHEMA))
-    monai_bundle(bundle, "verify_metadata", "--meta_file", "configs/metadata.json", "--filepath", str(schema))
+    check_bundle_command(bundle, "verify_metadata", "--meta_file", "configs/metadata.json", "--filepath", str(schema))
 
 
 def test_versions_are_those_of_the_package_and_its_constraints(bundle: Path, repository: Path) -> None:
@@ -97,7 +97,7 @@ def test_versions_are_those_of_the_package_and_its_constraints(bundle: Path, rep
 
 @pytest.mark.parametrize("config", ["train", "inference"])
 def test_network_matches_the_metadata(bundle: Path, config: str) -> None:
-    monai_bundle(
+    check_bundle_command(
         bundle, "verify_net_in_out", "network_def", "--meta_file", "configs/metadata.json",
         "--config_file", f"configs/{config}.yaml", "--encoder_size", "tiny", "--weights", "random", "--n", "2",
     )  # fmt: skip
@@ -107,7 +107,7 @@ def test_exported_script_is_the_network(bundle: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = SAM2UNet(size="tiny", deep_supervision=True)
     torch.save(network.state_dict(), tmp_path / "model.pt")
-    monai_bundle(
+    check_bundle_command(
         bundle, "ckpt_export", "network_def", "--filepath", str(tmp_path / "model.ts"),
         "--ckpt_file", str(tmp_path / "model.pt"), "--meta_file", "configs/metadata.json",
         "--config_file", "configs/inference.yaml", "--encoder_size", "tiny",
