@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MONAI reader for DICOM: series, single images, enhanced and multi-frame ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.config import PathLike
+from monai.data import ImageReader
+from monai.transforms.io.array import SUPPORTED_READERS
+from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
+from numpy.typing import NDArray
+from pydicom.multival import MultiValue
+
+from monai_sam2unet.dicom.series import is_dicom
+from monai_sam2unet.dicom.volume import DicomVolume, read_volume
+from monai_sam2unet.errors import DataError
+
+__all__ = ["SAM2UNetDICOMReader"]
+
+
+class SAM2UNetDICOMReader(ImageReader):
+    """Reads a DICOM series, or an image, with its geometry checked.
+
+    Arrays are indexed (column, row, slice), as MONAI's readers have it, with colour channels last; a single image
+    outside a patient space is (column, row). The affine goes from these indices to RAS mm (``meta["space"]``).
+    The metadata hold, besides MONAI's keys: ``modality``, ``series_uid``, ``bits_stored``, ``in_patient_space``,
+    ``shear_deg``
+    (degrees), ``spacing_source``, ``filled_slices`` (how many were interpolated), and the first window of the first
+    slice as ``window_center``, ``window_width`` (NaN where there is none) and ``voi_lut_function``.
+
+    It is registered with MONAI by name: ``LoadImaged(keys="image", reader="SAM2UNetDICOMReader")`` finds it once
+    ``monai_sam2unet.dicom`` is imported. ``LoadImage`` passes a file that its reader's :meth:`read` refuses on to
+    MONAI's own readers; so that a series with wrong geometry is never read by these after all, :meth:`read` only looks
+    at whether the files are DICOM, and everything else is refused in :meth:`get_data`.
+
+    Args:
+        series_uid: SeriesInstanceUID of the series wanted, where there are several.
+        stack: which volume of the series, counted from 0, where there are several at the same place.
+        frame: read this frame alone, counted from 0, of a multi-frame image.
+        strict: whether localizers, repeated slices, shear and files without File Meta Information are errors; see
+            :func:`monai_sam2unet.dicom.read_volume`.
+        fill_gaps: whether missing slices are interpolated instead of being an error.
+        voi: None for modality values (HU for CT); a number for that VOI LUT or window, which gives [0, 1].
+        mask_padding: whether padding gets the lowest of the other values.
+        swap_ij: whether the first axis is the column index (as for MONAI's ``PydicomReader``) or, False, the row index;
+            the affine follows.
+        num_workers: threads that decode compressed pixels; None for one a core, at most 8.
+    """
+
+    def __init__(
+        self,
+        series_uid: str | None = None,
+        stack: int | None = None,
+        frame: int | None = None,
+        strict: bool = True,
+        fill_gaps: bool = False,
+        voi: int | None = None,
+        mask_padding: bool = True,
+        swap_ij: bool = True,
+        num_workers: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.swap_ij = swap_ij
+        self.options = {
+            "series_uid": series_uid,
+            "stack": stack,
+            "frame": frame,
+            "strict": strict,
+            "fill_gaps": fill_gaps,
+            "voi": voi,
+            "mask_padding": mask_padding,
+            "num_workers": num_workers,
+        }
+
+    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
+        """Whether the files are DICOM, by what they hold; of a folder, whether it holds any.
+
+        Args:
+            filename: files or folders.
+        """
+        return all(self._holds_dicom(Path(name)) for name in ensure_tuple(filename))
+
+    @staticmethod
+    def _holds_dicom(path: Path) -> bool:
+        if path.is_dir():
+            return any(is_dicom(file) for file in path.rglob("*") if file.is_file())
+        return is_dicom(path) or path.suffix.lower() in (".dcm", ".dicom", ".ima")
+
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> tuple[list[Path], dict[str, Any]]:
+        """Take files to read.
+
+        Args:
+            data: a file, a folder, a DICOMDIR, or the files of one series.
+            kwargs: options of the constructor, to go before them.
+
+        Returns:
+            The paths and the options, for :meth:`get_data`.
+
+        Raises:
+            DataError: When they are not DICOM, so that ``LoadImage`` may try another reader.
+        """
+        paths = [Path(name) for name in ensure_tuple(data)]
+        if not self.verify_suffix(paths):
+            raise DataError(f"There is no DICOM image in {', '.join(map(str, paths))}.")
+        return paths, {**self.options, **kwargs}
+
+    def get_data(self, img: tuple[list[Path], dict[str, Any]]) -> tuple[NDArray, dict[str, Any]]:
+        """Read the files that :meth:`read` took.
+
+        Args:
+            img: their paths, and the options.
+
+        Returns:
+            The values and the metadata.
+
+        Raises:
+            DataError: As :func:`monai_sam2unet.dicom.read_volume`.
+            ConfigError: As :func:`monai_sam2unet.dicom.read_volume`.
+        """
+        paths, options = img
+        volume = read_volume(paths, **options)
+        return self._as_array(volume), self._as_meta(volume)
+
+    def _as_array(self, volume: DicomVolume) -> NDArray:
+        first, second = (2, 1) if self.swap_ij else (1, 2)
+        array = volume.pixels.transpose(first, second, 0, *range(3, volume.pixels.ndim))
+        return array if volume.in_patient_space or array.shape[2] > 1 else array[:, :, 0]
+
+    def _as_meta(self, volume: DicomVolume) -> dict[str, Any]:
+        affine = volume.affine if self.swap_ij else volume.affine[:, [1, 0, 2, 3]]
+        array = self._as_array(volume)
+        colour = volume.pixels.ndim == 4
+        first = volume.first
+        centers, widths = (_first_number(first.attributes.get(name)) for name in ("WindowCenter", "WindowWidth"))
+        return {
+            MetaKeys.AFFINE: affine,
+            MetaKeys.ORIGINAL_AFFINE: affine.copy(),
+            MetaKeys.SPACE: SpaceKeys.RAS,
+            MetaKeys.SPATIAL_SHAPE: np.array(array.shape[:-1] if colour else array.shape),
+            MetaKeys.ORIGINAL_CHANNEL_DIM: -1 if colour else float("nan"),
+            "modality": volume.series.modality,
+            "series_uid": volume.series.uid,
+            "bits_stored": int(first.dataset.get("BitsStored") or 0),
+            "in_patient_space": volume.in_patient_space,
+            "shear_deg": volume.shear_deg,
+            "spacing_source": volume.spacing_source,
+            "filled_slices": sum(frame is None for frame in volume.frames),
+            "window_center": centers,
+            "window_width": widths,
+            "voi_lut_function": str(first.attributes.get("VOILUTFunction") or "LINEAR"),
+        }
+
+
+def _first_number(value: Any) -> float:
+    if value is None or value == "":
+        return float("nan")
+    return float(value[0] if isinstance(value, MultiValue) else value)
+
+
+def _register() -> None:
+    """Add the reader to the table that ``LoadImage`` looks names up in.
+
+    It goes first, since readers are tried from the last on: a ``LoadImage`` that names no reader stays as it was.
+    """
+    if "sam2unetdicomreader" not in SUPPORTED_READERS:
+        others = dict(SUPPORTED_READERS)
+        SUPPORTED_READERS.clear()
+        SUPPORTED_READERS.update({"sam2unetdicomreader": SAM2UNetDICOMReader, **others})
+
+
+_register()

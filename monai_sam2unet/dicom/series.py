@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds DICOM files, reads each header once, and groups the images by series."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.fileset import FileSet
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
+
+from monai_sam2unet.dicom.frame import Frame, frames_of
+from monai_sam2unet.errors import DataError, listing
+
+__all__ = ["Series", "find_series", "is_dicom", "select_series"]
+
+#: Values longer than this (bytes) stay in the file until asked for, so that not all pixels of a folder are held.
+DEFER_SIZE = 16384
+#: Objects with pixel data that are no images to segment (PS3.4 B.5).
+NO_IMAGES = {
+    UID("1.2.840.10008.5.1.4.1.1.66.4"): "a segmentation",
+    UID("1.2.840.10008.5.1.4.1.1.66.7"): "a label map segmentation",
+    UID("1.2.840.10008.5.1.4.1.1.481.2"): "a radiotherapy dose",
+}
+
+
+@dataclass
+class Series:
+    """The images of one series.
+
+    Args:
+        uid: SeriesInstanceUID; empty where the files have none (they are then grouped by their folder).
+        description: SeriesDescription, may be empty.
+        modality: Modality, may be empty.
+        frames: all frames of all files, in no order that means anything.
+    """
+
+    uid: str
+    description: str
+    modality: str
+    frames: list[Frame] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        name = self.uid or f"(no SeriesInstanceUID) {self.frames[0].path.parent}"
+        return f"{name}  {self.modality or '?'}  {self.description or '(no description)'}  {len(self.frames)} images"
+
+
+def is_dicom(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a DICOM file (PS3.10: ``DICM`` after 128 bytes).
+
+    Args:
+        path: the file.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 (path may be of any kind that opens)
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _without_meta(path: Path, strict: bool) -> FileDataset:
+    """A file without File Meta Information, taken as uncompressed in the encoding it shows."""
+    dataset = pydicom.dcmread(path, force=True)
+    if "SOPClassUID" not in dataset and "Rows" not in dataset:
+        raise DataError(f"{path} is not a DICOM file.")
+    problem = f"{path} has no File Meta Information, so its transfer syntax is not known."
+    if strict:
+        raise DataError(f"{problem} With strict=False it is taken as uncompressed.")
+    implicit, little = dataset.original_encoding
+    warnings.warn(f"{problem} It is taken as uncompressed.", stacklevel=2)
+    syntaxes = {True: ImplicitVRLittleEndian, False: ExplicitVRLittleEndian if little else ExplicitVRBigEndian}
+    dataset.file_meta.TransferSyntaxUID = syntaxes[bool(implicit)]
+    return dataset
+
+
+def read_header(path: Path, strict: bool = True) -> FileDataset:
+    """Read a file but for its long values.
+
+    Args:
+        path: the file.
+        strict: whether a file without File Meta Information is an error.
+
+    Raises:
+        DataError: When the file cannot be read, is not DICOM, or has no transfer syntax.
+    """
+    try:
+        if not is_dicom(path):
+            return _without_meta(path, strict)
+        dataset = pydicom.dcmread(path, defer_size=DEFER_SIZE)
+        syntax = dataset.file_meta.get("TransferSyntaxUID")
+        if syntax is None:
+            raise DataError(f"{path}: the File Meta Information has no TransferSyntaxUID.")
+        # Places in an inflated stream are not places in the file, so nothing can be read later.
+        return pydicom.dcmread(path) if syntax == DeflatedExplicitVRLittleEndian else dataset
+    except (OSError, InvalidDicomError, EOFError, ValueError, NotImplementedError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} cannot be read as DICOM: {error}") from error
+
+
+def why_no_image(dataset: Dataset) -> str | None:
+    """What an object is if it is no image to read, else None."""
+    kind = NO_IMAGES.get(dataset.get("SOPClassUID"))
+    if kind is None and not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        kind = "an object without pixel data"
+        if dataset.get("SOPClassUID"):
+            kind += f" ({UID(dataset.SOPClassUID).name})"
+    return kind
+
+
+def _dicomdir_files(path: Path) -> list[Path]:
+    try:
+        files = [Path(instance.path) for instance in FileSet(pydicom.dcmread(path))]
+    except (ValueError, AttributeError, KeyError, OSError, InvalidDicomError) as error:
+        raise DataError(f"The directory records of {path} cannot be read: {error}") from error
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        raise DataError(f"{path} names {len(missing)} files that are not there:\n{listing(missing)}")
+    if not files:
+        raise DataError(f"{path} names no files.")
+    return files
+
+
+def _candidates(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[tuple[Path, bool]]:
+    """Files to look at, and whether each was named itself (and so must be an image)."""
+    paths = [Path(source)] if isinstance(source, str | os.PathLike) else [Path(path) for path in source]
+    if not paths:
+        raise DataError("No DICOM file is given.")
+    files: list[tuple[Path, bool]] = []
+    for path in paths:
+        if path.is_dir():
+            files += [(p, False) for p in sorted(path.rglob("*")) if p.is_file() and is_dicom(p)]
+        elif path.is_file():
+            files.append((path, True))
+        else:
+            raise DataError(f"There is no file or folder {path}.")
+    return files
+
+
+def find_series(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], strict: bool = True) -> list[Series]:
+    """Group the images of files by series.
+
+    Other files of a folder, DICOM objects that are no images (reports, segmentations, doses) and DICOMDIRs in it are
+    passed over; a file that is named itself must be an image. Each file's header is read once.
+
+    Args:
+        source: a file, a folder (searched at any depth), a DICOMDIR, or several of these.
+        strict: whether a file without File Meta Information is an error.
+
+    Returns:
+        The series, ordered by modality, description and UID.
+
+    Raises:
+        DataError: When something named does not exist, cannot be read, or is no image; a file of a folder is DICOM but
+            cannot be read; a DICOMDIR names files that are not there; or there is no image at all.
+    """
+    found: dict[tuple[str, Path | None], Series] = {}
+    passed: list[str] = []
+    queue = deque(_candidates(source))
+    while queue:
+        path, named = queue.popleft()
+        dataset = read_header(path, strict)
+        if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            if named:
+                queue.extend((file, False) for file in _dicomdir_files(path))
+            continue
+        kind = why_no_image(dataset)
+        if kind is not None:
+            if named:
+                raise DataError(f"{path} is no image to read: it is {kind}.")
+            passed.append(f"{path}: {kind}")
+            continue
+        uid = str(dataset.get("SeriesInstanceUID", ""))
+        key = (uid, None if uid else path.parent)
+        if key not in found:
+            description, modality = (str(dataset.get(name, "")) for name in ("SeriesDescription", "Modality"))
+            found[key] = Series(uid, description, modality)
+        found[key].frames += frames_of(path, dataset)
+    if not found:
+        others = f" Passed over:\n{listing(passed)}" if passed else ""
+        raise DataError(f"There is no DICOM image in {source}.{others}")
+    return sorted(found.values(), key=lambda series: (series.modality, series.description, series.uid))
+
+
+def select_series(series: Sequence[Series], series_uid: str | None = None) -> Series:
+    """The one series wanted.
+
+    Args:
+        series: what :func:`find_series` found.
+        series_uid: SeriesInstanceUID of the one wanted; None where there is but one.
+
+    Raises:
+        DataError: When there are several and none is named, or the one named is not there; the text lists them.
+    """
+    chosen = [item for item in series if series_uid is None or item.uid == series_uid]
+    if len(chosen) == 1:
+        return chosen[0]
+    listed = listing([str(item) for item in series], limit=30)
+    if not chosen:
+        raise DataError(f"There is no series {series_uid}. There are:\n{listed}")
+    raise DataError(f"There are {len(chosen)} series; choose one with series_uid:\n{listed}")
