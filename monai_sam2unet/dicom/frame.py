@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from monai_sam2unet.errors import DataError
+from monai_sam2unet.errors import DataError, UserError
 
-__all__ = ["Frame", "frames_of"]
+__all__ = ["Frame", "frames_of", "reading"]
 
 #: Functional group macros whose attributes stand at the top level of a single-frame image (PS3.3 C.7.6.16.2, C.8.13.5).
 MACROS = (
@@ -31,8 +32,38 @@ MACROS = (
     "CardiacSynchronizationSequence",
     "CTPositionSequence",
 )
+#: Attributes of values that stand at the top level of some multi-frame images with functional groups, such as
+#: Multi-frame Grayscale Secondary Capture (C.8.6.3).
+VALUE_ATTRIBUTES = (
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    "VOILUTSequence",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+)
 #: PhysicalUnitsXDirection (0018,6024) of a region that shows the body in space.
 CENTIMETRE = 3
+
+
+@contextmanager
+def reading(what: object) -> Iterator[None]:
+    """Errors of a damaged header become a ``DataError``.
+
+    Args:
+        what: the file or frame that is read, named in the error's text.
+
+    Raises:
+        DataError: When something in it cannot be read.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    # Values are parsed when they are asked for, and pydicom raises what it likes on damaged ones.
+    except Exception as error:
+        raise DataError(f"{what} cannot be read as DICOM: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +86,21 @@ class Frame:
     def __str__(self) -> str:
         return str(self.path) if self.index is None else f"{self.path} (frame {self.index + 1})"
 
-    def _numbers(self, keyword: str, count: int) -> NDArray[np.float64] | None:
-        value = self.attributes.get(keyword)
-        if value is None or value == "":
-            return None
-        values = np.asarray([value] if np.isscalar(value) else list(value), dtype=np.float64)
+    def numbers(self, keyword: str, count: int) -> NDArray[np.float64] | None:
+        """Values (count,) of an attribute; None where it is missing or empty.
+
+        Args:
+            keyword: the attribute.
+            count: how many numbers it holds.
+
+        Raises:
+            DataError: When it holds anything else.
+        """
+        with reading(f"{keyword} of {self}"):
+            value = self.attributes.get(keyword)
+            if value is None or value == "":
+                return None
+            values = np.asarray([value] if np.isscalar(value) else list(value), dtype=np.float64)
         if values.shape != (count,) or not np.isfinite(values).all():
             raise DataError(f"{self}: {keyword} must be {count} finite numbers, got {value}.")
         return values
@@ -67,15 +108,16 @@ class Frame:
     @cached_property
     def shape(self) -> tuple[int, int]:
         """Rows and columns, in pixels."""
-        rows, columns = self.dataset.get("Rows"), self.dataset.get("Columns")
-        if not rows or not columns:
-            raise DataError(f"{self}: Rows and Columns must be positive, got {rows} and {columns}.")
-        return int(rows), int(columns)
+        with reading(self):
+            rows, columns = self.dataset.get("Rows"), self.dataset.get("Columns")
+            if not rows or not columns:
+                raise DataError(f"{self}: Rows and Columns must be positive, got {rows} and {columns}.")
+            return int(rows), int(columns)
 
     @cached_property
     def orientation(self) -> NDArray[np.float64] | None:
         """Direction (2, 3), in LPS, of growing column index and of growing row index; None without a patient space."""
-        cosines = self._numbers("ImageOrientationPatient", 6)
+        cosines = self.numbers("ImageOrientationPatient", 6)
         if cosines is None:
             return None
         axes = cosines.reshape(2, 3)
@@ -89,12 +131,12 @@ class Frame:
     @cached_property
     def position(self) -> NDArray[np.float64] | None:
         """Centre (3,) of the first pixel in LPS mm; None without a patient space."""
-        return self._numbers("ImagePositionPatient", 3)
+        return self.numbers("ImagePositionPatient", 3)
 
     @cached_property
     def spacing(self) -> NDArray[np.float64] | None:
         """Distance (2,) in mm between rows and between columns, by PixelSpacing; None where it is not given."""
-        spacing = self._numbers("PixelSpacing", 2)
+        spacing = self.numbers("PixelSpacing", 2)
         if spacing is not None and (spacing <= 0).any():
             raise DataError(f"{self}: PixelSpacing must be positive, got {spacing.tolist()} mm.")
         return spacing
@@ -133,24 +175,32 @@ class Frame:
         and the attribute ``""``.
         """
         for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-            spacing = self._numbers(keyword, 2)
+            spacing = self.numbers(keyword, 2)
             if spacing is not None and (spacing > 0).all():
                 return spacing, keyword
-        regions = {
-            (float(region.PhysicalDeltaY), float(region.PhysicalDeltaX))
-            for region in self.dataset.get("SequenceOfUltrasoundRegions") or ()
-            if region.get("PhysicalUnitsXDirection") == region.get("PhysicalUnitsYDirection") == CENTIMETRE
-        }
+        with reading(f"SequenceOfUltrasoundRegions of {self}"):
+            regions = {
+                (float(region.get("PhysicalDeltaY", 0)), float(region.get("PhysicalDeltaX", 0)))
+                for region in self.dataset.get("SequenceOfUltrasoundRegions") or ()
+                if region.get("PhysicalUnitsXDirection") == region.get("PhysicalUnitsYDirection") == CENTIMETRE
+            }
         if len(regions) == 1:
             spacing = np.abs(np.array(regions.pop())) * 10
             if (spacing > 0).all():
                 return spacing, "SequenceOfUltrasoundRegions"
         return np.ones(2), ""
 
+    @cached_property
+    def frame_of_reference(self) -> str:
+        """FrameOfReferenceUID: positions of frames that share it can be compared; empty where it is not given."""
+        with reading(self):
+            return str(self.dataset.get("FrameOfReferenceUID") or "")
+
     @property
     def is_localizer(self) -> bool:
         """Whether ImageType, or FrameType, says LOCALIZER (PS3.3 C.8.2.1.1.1)."""
-        return "LOCALIZER" in image_type(self.attributes) or "LOCALIZER" in image_type(self.dataset)
+        with reading(self):
+            return "LOCALIZER" in image_type(self.attributes) or "LOCALIZER" in image_type(self.dataset)
 
 
 def image_type(attributes: Dataset) -> tuple[str, ...]:
@@ -159,9 +209,12 @@ def image_type(attributes: Dataset) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
-def _flattened(shared: Dataset | None, own: Dataset | None) -> Dataset:
+def _flattened(dataset: Dataset, shared: Dataset | None, own: Dataset | None) -> Dataset:
     """Attributes of a frame's functional groups; the frame's own go before the shared ones."""
     flat = Dataset()
+    for keyword in VALUE_ATTRIBUTES:
+        if keyword in dataset:
+            flat[keyword] = dataset[keyword]
     for groups in (shared, own):
         for name in MACROS if groups is not None else ():
             items = groups.get(name) if groups is not None else None
@@ -196,4 +249,6 @@ def frames_of(path: Path, dataset: Dataset) -> list[Frame]:
     if own and len(own) != count:
         raise DataError(f"{path}: NumberOfFrames is {count}, but {len(own)} frames have functional groups.")
     first = shared[0] if shared else None
-    return [Frame(path, dataset, index, _flattened(first, own[index] if own else None)) for index in range(count)]
+    return [
+        Frame(path, dataset, index, _flattened(dataset, first, own[index] if own else None)) for index in range(count)
+    ]

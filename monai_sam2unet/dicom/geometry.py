@@ -47,12 +47,16 @@ class StackGeometry:
 
 
 def _check_alike(frames: Sequence[Frame]) -> None:
-    """All slices have the first one's size, orientation and pixel spacing."""
+    """All slices have the first one's frame of reference, size, orientation and pixel spacing."""
     first = frames[0]
     orientation, _, spacing = first.plane
-    unlike: dict[str, list[str]] = {"another size": [], "another orientation": [], "another pixel spacing": []}
+    kinds = ("frame of reference", "size", "orientation", "pixel spacing")
+    unlike: dict[str, list[str]] = {f"another {kind}": [] for kind in kinds}
+    reference = first.frame_of_reference
     for frame in frames:
         own_orientation, _, own_spacing = frame.plane
+        if frame.frame_of_reference != reference:
+            unlike["another frame of reference"].append(str(frame))
         if frame.shape != first.shape:
             unlike["another size"].append(str(frame))
         if np.abs(own_orientation - orientation).max() > ORIENTATION_TOLERANCE:
@@ -68,9 +72,9 @@ def _check_alike(frames: Sequence[Frame]) -> None:
 
 def _single(frame: Frame) -> tuple[NDArray[np.float64], str]:
     for source in ("SpacingBetweenSlices", "SliceThickness"):
-        value = frame.attributes.get(source)
-        if value is not None and value != "" and float(value) > 0:
-            return frame.normal * float(value), source
+        distance = frame.numbers(source, 1)
+        if distance is not None and distance[0] > 0:
+            return frame.normal * distance[0], source
     return frame.normal, "unknown"
 
 
@@ -109,6 +113,8 @@ def _with_gaps(
         text = f"{missing} slices are missing at a spacing of {spacing:.3f} mm:\n{listing(gaps)}"
         if not fill_gaps:
             raise DataError(f"{text}\nWith fill_gaps=True they are interpolated from their neighbours.")
+        if missing > len(frames):
+            raise DataError(f"{text}\nThat is more than the {len(frames)} there are, so they are not filled.")
         warnings.warn(f"{text}\nThey are interpolated from their neighbours.", stacklevel=2)
     return slices, numbers
 
@@ -124,14 +130,16 @@ def stack_geometry(frames: Sequence[Frame], strict: bool = True, fill_gaps: bool
         frames: slices of one volume, each place once.
         strict: whether a sheared volume (gantry tilt) is an error; otherwise a warning says so, and the affine holds
             the shear, so that world positions stay right.
-        fill_gaps: whether missing slices are left to be filled; otherwise they are an error, strict or not.
+        fill_gaps: whether missing slices, at most as many as there are slices, are left to be filled; otherwise they
+            are an error, strict or not.
 
     Returns:
         The ordered slices and their affine, in RAS mm.
 
     Raises:
-        DataError: When the slices differ in size, orientation or pixel spacing, two lie at one position, they are not
-            evenly spaced, slices are missing and ``fill_gaps`` is False, or ``strict`` and the volume is sheared.
+        DataError: When the slices differ in frame of reference, size, orientation or pixel spacing, two lie at one
+            position, they are not evenly spaced, slices are missing and ``fill_gaps`` is False, or ``strict`` and the
+            volume is sheared.
     """
     _check_alike(frames)
     first = frames[0]
@@ -144,7 +152,7 @@ def stack_geometry(frames: Sequence[Frame], strict: bool = True, fill_gaps: bool
         step, source = _single(first)
     else:
         along = positions @ first.normal
-        twice = np.flatnonzero(np.diff(along) < 1e-3)
+        twice = np.flatnonzero(np.diff(along) < max(1e-3, POSITION_TOLERANCE * float(np.median(np.diff(along)))))
         if len(twice):
             pairs = [f"{ordered[i]} and {ordered[i + 1]}" for i in twice]
             raise DataError(f"Slices lie at the same distance along the normal:\n{listing(pairs)}")

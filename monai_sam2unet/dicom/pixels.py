@@ -1,83 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decodes frames and gives their values: modality LUT or rescale, VOI, photometric interpretation, padding."""
+"""Gives frames' values: modality LUT or rescale, VOI, photometric interpretation, padding."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
+from pydicom.pixels import apply_color_lut, apply_windowing
 
-from monai_sam2unet.dicom.frame import Frame
+from monai_sam2unet.dicom.frame import Frame, reading
+from monai_sam2unet.dicom.stored import clear_unused_bits, pixel_keyword, raw_pixels
 from monai_sam2unet.errors import ConfigError, DataError
 
-__all__ = ["PixelReader", "decode", "loaded"]
+__all__ = ["PixelReader"]
 
-
-@contextmanager
-def loaded(dataset: Dataset) -> Iterator[None]:
-    """Hold a dataset's pixel data while frames are decoded, and let go of them after.
-
-    Args:
-        dataset: one whose pixel data may still be in the file.
-    """
-    kept = dataset.get_item("PixelData", keep_deferred=True)
-    try:
-        dataset.get("PixelData")
-        yield
-    finally:
-        if kept is not None:
-            dataset["PixelData"] = kept
-
-
-def _clear_unused_bits(pixels: NDArray, dataset: Dataset) -> NDArray:
-    """Overlays in the bits above BitsStored are taken off (retired in PS3.3-2004; C.9.2), and the sign is extended."""
-    unused = int(dataset.BitsAllocated) - int(dataset.get("BitsStored", dataset.BitsAllocated))
-    if unused <= 0 or pixels.dtype.kind not in "iu" or pixels.dtype.itemsize * 8 != int(dataset.BitsAllocated):
-        return pixels
-    if pixels.dtype.kind == "u" and pixels.max(initial=0) < 1 << int(dataset.BitsStored):
-        return pixels
-    return np.asarray((pixels << unused) >> unused)
-
-
-def decode(frame: Frame) -> NDArray:
-    """Stored pixels of one frame, colours as RGB.
-
-    Args:
-        frame: the frame.
-
-    Returns:
-        (rows, columns), or (rows, columns, 3) for RGB and YBR; a palette's indices are left as they are.
-
-    Raises:
-        DataError: When the pixel data are missing, damaged, or in a transfer syntax that no plug-in decodes.
-    """
-    dataset = frame.dataset
-    try:
-        pixels = pixel_array(dataset, index=frame.index)
-    # Plug-ins raise what they like on damaged data.
-    except Exception as error:
-        syntax = dataset.file_meta.get("TransferSyntaxUID")
-        name = syntax.name if syntax is not None else "unknown transfer syntax"
-        raise DataError(f"{frame}: the pixel data ({name}) cannot be decoded: {error}") from error
-    if pixels.ndim == 3 and pixels.shape[0] == 1 and frame.index is None:
-        pixels = pixels[0]
-    if pixels.shape[:2] != frame.shape or pixels.ndim > 3 or (pixels.ndim == 3 and pixels.shape[2] != 3):
-        raise DataError(f"{frame}: {frame.shape} pixels are expected, the pixel data hold {pixels.shape}.")
-    return _clear_unused_bits(pixels, dataset) if pixels.ndim == 2 else pixels
+PADDING = {"PixelData": "PixelPaddingValue", "FloatPixelData": "FloatPixelPaddingValue"}
 
 
 def _padding(pixels: NDArray, dataset: Dataset) -> NDArray[np.bool_] | None:
-    """Where stored pixels are padding (PS3.3 C.7.5.1.1.2)."""
-    value = dataset.get("PixelPaddingValue")
+    """Where stored pixels are padding (PS3.3 C.7.5.1.1.2, C.7.6.24 for floating point)."""
+    keyword = PADDING.get(pixel_keyword(dataset), "DoubleFloatPixelPaddingValue")
+    value = dataset.get(keyword)
     if value is None or value == "":
         return None
-    limit = dataset.get("PixelPaddingRangeLimit", value)
-    low, high = sorted((int(value), int(limit)))
+    limit = dataset.get(keyword.replace("Value", "RangeLimit"))
+    ends = [value, value if limit is None or limit == "" else limit]
+    if pixels.dtype.kind == "f":
+        low, high = sorted(map(float, ends))
+        return np.asarray(np.isnan(pixels) if np.isnan(low) else (pixels >= low) & (pixels <= high))
+    # The VR, US or SS, may not go with PixelRepresentation; the bits are the same.
+    low, high = sorted(int(np.asarray(int(end) % 2**64, np.uint64).astype(pixels.dtype)) for end in ends)
     return np.asarray((pixels >= low) & (pixels <= high))
 
 
@@ -104,6 +58,10 @@ class PixelReader:
 
     def whole_numbers(self, frame: Frame) -> np.dtype | None:
         """The integer type that holds all modality values of a frame; None where they are not whole numbers."""
+        with reading(frame):
+            return self._whole_numbers(frame)
+
+    def _whole_numbers(self, frame: Frame) -> np.dtype | None:
         dataset, attributes = frame.dataset, frame.attributes
         if self.voi is not None or "PixelData" not in dataset:
             return None
@@ -133,20 +91,31 @@ class PixelReader:
         Raises:
             DataError: When the pixels cannot be decoded, or a palette or the VOI asked for is missing.
         """
-        dataset, attributes = frame.dataset, frame.attributes
-        pixels = decode(frame)
+        raw = raw_pixels(frame)
+        if raw.ndim == 3:
+            return raw, None
+        with reading(frame):
+            return self._gray_values(raw, frame)
+
+    def _gray_values(self, raw: NDArray, frame: Frame) -> tuple[NDArray, NDArray[np.bool_] | None]:
+        dataset = frame.dataset
+        pixels = clear_unused_bits(raw, dataset)
+        if pixels.dtype.kind in "iu" and (pixels.dtype.kind == "i") != bool(dataset.get("PixelRepresentation")):
+            raise ValueError(f"{pixels.dtype} pixels do not go with PixelRepresentation")
         if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
             return _expand_palette(pixels, frame), None
-        if pixels.ndim == 3:
-            return pixels, None
-        padding = _padding(pixels, dataset) if self.mask_padding else None
-        values = _modality(pixels, attributes)
+        padding = _padding(raw, dataset) if self.mask_padding else None
+        # Padding may lie within the bits stored, or outside them.
+        within = _padding(pixels, dataset) if padding is not None and pixels is not raw else None
+        if padding is not None and within is not None:
+            padding = padding | within
+        values = _modality(pixels, frame)
         inverse = dataset.get("PhotometricInterpretation") == "MONOCHROME1"
         if self.voi is not None:
             values = self._voi(values, frame)
             return (1 - values if inverse else values), padding
         if inverse:
-            low, high = _modality(np.array(_stored_range(dataset), dtype=np.int64), attributes)
+            low, high = _modality(np.array(_stored_range(dataset), dtype=np.int64), frame)
             values = low + high - values
         return values, padding
 
@@ -155,33 +124,64 @@ class PixelReader:
         luts, centers = attributes.get("VOILUTSequence") or (), attributes.get("WindowCenter")
         count = len(luts) or (0 if centers in (None, "") else np.size(centers))
         index = int(self.voi or 0)
+        if not luts and np.size(attributes.get("WindowWidth", ())) != count:
+            raise DataError(f"{frame} has {count} values of WindowCenter, but not as many of WindowWidth.")
         if index >= count:
             raise DataError(f"{frame} has {count} VOI LUTs or windows; voi={index} is not among them.")
+        if luts:
+            entries = _look_up(values, luts[index], frame, self._lowest(frame))
+            return np.asarray(entries / (2 ** int(luts[index].LUTDescriptor[2]) - 1), dtype=np.float32)
         # With 16 unsigned bits and no rescale the windows' values run over [0, 65535] whatever the image's own range.
         shown = Dataset()
         shown.PhotometricInterpretation, shown.PixelRepresentation, shown.BitsStored = "MONOCHROME2", 0, 16
-        for keyword in ("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"):
+        for keyword in ("WindowCenter", "WindowWidth", "VOILUTFunction"):
             if keyword in attributes:
                 shown[keyword] = attributes[keyword]
-        top = 2 ** int(luts[index].LUTDescriptor[2]) - 1 if luts else 2**16 - 1
-        try:
-            picture = apply_voi_lut(values.astype(np.int64) if luts else values, shown, index=index)
-        except (ValueError, AttributeError, NotImplementedError) as error:
-            raise DataError(f"{frame}: VOI LUT or window {index} cannot be applied: {error}") from error
-        return np.asarray(picture / top, dtype=np.float32)
+        with reading(f"Window {index} of {frame}"):
+            picture = apply_windowing(values, shown, index=index)
+        return np.asarray(picture / (2**16 - 1), dtype=np.float32)
+
+    @staticmethod
+    def _lowest(frame: Frame) -> float:
+        """A number below 0 where modality values may be."""
+        if frame.attributes.get("ModalityLUTSequence"):
+            return 0
+        slope, intercept = _rescale(frame.attributes)
+        return min(slope * end + intercept for end in _stored_range(frame.dataset))
 
 
 def _rescale(attributes: Dataset) -> tuple[float, float]:
     slope, intercept = attributes.get("RescaleSlope"), attributes.get("RescaleIntercept")
     if slope in (None, "") or intercept in (None, ""):
         return 1.0, 0.0
+    if not np.isfinite([float(slope), float(intercept)]).all() or float(slope) == 0:
+        raise ValueError(f"RescaleSlope {slope} and RescaleIntercept {intercept} give no values")
     return float(slope), float(intercept)
 
 
-def _modality(pixels: NDArray, attributes: Dataset) -> NDArray:
-    """Modality values: of the LUT's type; whole numbers as int64, or int32 where they fit; else float64."""
-    if attributes.get("ModalityLUTSequence"):
-        return np.asarray(apply_modality_lut(pixels, attributes))
+def _look_up(values: NDArray, item: Dataset, frame: Frame, lowest: float) -> NDArray[np.int32]:
+    """Entries of a modality or VOI LUT (PS3.3 C.11.1.1, C.11.2.1.1); ``lowest`` is the lowest value there can be."""
+    count, first, bits = (int(value) for value in item.LUTDescriptor)
+    count = count or 2**16
+    # The VR, US or SS, is that of the values; without VRs in the file it is read as US.
+    first -= 2**16 if first >= 2**15 and lowest < 0 else 0
+    data = item.LUTData
+    if isinstance(data, bytes):
+        little = frame.dataset.file_meta.TransferSyntaxUID.is_little_endian
+        packed = bits <= 8 and len(data) < 2 * count
+        data = np.frombuffer(data, np.uint8 if packed else "<u2" if little else ">u2")
+    entries = np.atleast_1d(np.asarray(data, dtype=np.int32))[:count]
+    if len(entries) < count or entries.max() >= 2**bits:
+        raise ValueError(f"LUTData must be {count} entries of {bits} bits, and is not")
+    return entries[np.clip(np.rint(values).astype(np.int64) - first, 0, count - 1)]
+
+
+def _modality(pixels: NDArray, frame: Frame) -> NDArray:
+    """Modality values: whole numbers as int64, or int32 where they fit; else float64."""
+    attributes = frame.attributes
+    luts = attributes.get("ModalityLUTSequence")
+    if luts:
+        return _look_up(pixels, luts[0], frame, _stored_range(frame.dataset)[0])
     slope, intercept = _rescale(attributes)
     if pixels.dtype.kind == "f" or not (slope.is_integer() and intercept.is_integer()):
         return np.asarray(pixels.astype(np.float64) * slope + intercept)
@@ -205,7 +205,11 @@ def _expand_palette(pixels: NDArray, frame: Frame) -> NDArray:
     """Indices into a palette as RGB, 8 bit where the palette says so."""
     try:
         colours = apply_color_lut(pixels, frame.dataset)
-    except (ValueError, AttributeError, KeyError) as error:
+        count, first, _ = frame.dataset.RedPaletteColorLookupTableDescriptor
+        palette = apply_color_lut(np.arange(first, first + (count or 2**16)), frame.dataset)
+    except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
         raise DataError(f"{frame}: the palette is missing or damaged: {error}") from error
-    # Palettes of 16 bits, the usual kind, hold colours of 8 bits in the upper byte; RGB images have these 8 bits.
-    return np.asarray(colours >> 8 if colours.dtype == np.uint16 else colours).astype(np.uint8)[..., :3]
+    # Palettes of 16 bits, the usual kind, hold colours of 8 bits in the upper byte (PS3.3 C.7.6.3.1.6), though some
+    # writers put them in the lower one; RGB images have these 8 bits.
+    shift = 8 if palette.dtype == np.uint16 and palette.max() > 255 else 0
+    return np.asarray(colours >> shift).astype(np.uint8)[..., :3]

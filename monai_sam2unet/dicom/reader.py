@@ -15,7 +15,7 @@ from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 from numpy.typing import NDArray
 from pydicom.multival import MultiValue
 
-from monai_sam2unet.dicom.series import is_dicom
+from monai_sam2unet.dicom.series import files_in, may_be_dicom
 from monai_sam2unet.dicom.volume import DicomVolume, read_volume
 from monai_sam2unet.errors import DataError
 
@@ -28,9 +28,8 @@ class SAM2UNetDICOMReader(ImageReader):
     Arrays are indexed (column, row, slice), as MONAI's readers have it, with colour channels last; a single image
     outside a patient space is (column, row). The affine goes from these indices to RAS mm (``meta["space"]``).
     The metadata hold, besides MONAI's keys: ``modality``, ``series_uid``, ``bits_stored``, ``in_patient_space``,
-    ``shear_deg``
-    (degrees), ``spacing_source``, ``filled_slices`` (how many were interpolated), and the first window of the first
-    slice as ``window_center``, ``window_width`` (NaN where there is none) and ``voi_lut_function``.
+    ``shear_deg`` (degrees), ``spacing_source``, ``filled_slices`` (how many were interpolated), and the first window
+    of the first slice as ``window_center``, ``window_width`` (NaN where there is none) and ``voi_lut_function``.
 
     It is registered with MONAI by name: ``LoadImaged(keys="image", reader="SAM2UNetDICOMReader")`` finds it once
     ``monai_sam2unet.dicom`` is imported. ``LoadImage`` passes a file that its reader's :meth:`read` refuses on to
@@ -86,9 +85,13 @@ class SAM2UNetDICOMReader(ImageReader):
 
     @staticmethod
     def _holds_dicom(path: Path) -> bool:
-        if path.is_dir():
-            return any(is_dicom(file) for file in path.rglob("*") if file.is_file())
-        return is_dicom(path) or path.suffix.lower() in (".dcm", ".dicom", ".ima")
+        try:
+            return any(True for _ in files_in(path)) if path.is_dir() else may_be_dicom(path)
+        except OSError:
+            return False
+        # A folder that cannot be searched is refused when it is read, so that no other reader takes it.
+        except DataError:
+            return True
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> tuple[list[Path], dict[str, Any]]:
         """Take files to read.

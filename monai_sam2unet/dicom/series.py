@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import InvalidDicomError
-from pydicom.fileset import FileSet
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -23,13 +22,20 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from monai_sam2unet.dicom.frame import Frame, frames_of
+from monai_sam2unet.dicom.frame import Frame, frames_of, reading
 from monai_sam2unet.errors import DataError, listing
 
 __all__ = ["Series", "find_series", "is_dicom", "select_series"]
 
 #: Values longer than this (bytes) stay in the file until asked for, so that not all pixels of a folder are held.
 DEFER_SIZE = 16384
+#: Names that a DICOM file may have where its first bytes do not show what it is.
+SUFFIXES = (".dcm", ".dicom", ".ima")
+#: First element of a data set without preamble or File Meta Information: group 2 or 8, little or big endian, then a VR
+#: or a small length.
+DATA_SET_START = re.compile(
+    rb"[\x02\x08]\x00[\x00-\x1f]\x00([A-Z]{2}|[\x00-\x7f]\x00\x00\x00)|\x00[\x02\x08]\x00[\x00-\x1f][A-Z]{2}"
+)
 #: Objects with pixel data that are no images to segment (PS3.4 B.5).
 NO_IMAGES = {
     UID("1.2.840.10008.5.1.4.1.1.66.4"): "a segmentation",
@@ -72,6 +78,50 @@ def is_dicom(path: str | os.PathLike[str]) -> bool:
         return False
 
 
+def may_be_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, or is meant to be: by its name, or because a DICOM data set starts with its first byte.
+
+    Such a file is not passed over, since a slice would be missing.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: When it cannot be opened.
+    """
+    # macOS keeps a file's attributes beside it as "._" and its name.
+    if path.suffix.lower() in SUFFIXES and not path.name.startswith("._"):
+        return True
+    with path.open("rb") as file:
+        head = file.read(132)
+    return head[128:] == b"DICM" or DATA_SET_START.match(head) is not None
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """The files of a folder, at any depth, that may be DICOM; linked folders are not entered.
+
+    Args:
+        folder: where to look.
+
+    Raises:
+        DataError: When a folder or file cannot be read, or a link leads nowhere.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        folders.sort()
+        for path in (Path(parent, name) for name in sorted(names)):
+            if path.is_file():
+                with reading(path):
+                    wanted = may_be_dicom(path)
+                if wanted:
+                    yield path
+            elif path.is_symlink():
+                raise DataError(f"{path} is a link to a file that is not there.")
+
+
 def _without_meta(path: Path, strict: bool) -> FileDataset:
     """A file without File Meta Information, taken as uncompressed in the encoding it shows."""
     dataset = pydicom.dcmread(path, force=True)
@@ -97,7 +147,7 @@ def read_header(path: Path, strict: bool = True) -> FileDataset:
     Raises:
         DataError: When the file cannot be read, is not DICOM, or has no transfer syntax.
     """
-    try:
+    with reading(path):
         if not is_dicom(path):
             return _without_meta(path, strict)
         dataset = pydicom.dcmread(path, defer_size=DEFER_SIZE)
@@ -106,10 +156,6 @@ def read_header(path: Path, strict: bool = True) -> FileDataset:
             raise DataError(f"{path}: the File Meta Information has no TransferSyntaxUID.")
         # Places in an inflated stream are not places in the file, so nothing can be read later.
         return pydicom.dcmread(path) if syntax == DeflatedExplicitVRLittleEndian else dataset
-    except (OSError, InvalidDicomError, EOFError, ValueError, NotImplementedError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} cannot be read as DICOM: {error}") from error
 
 
 def why_no_image(dataset: Dataset) -> str | None:
@@ -123,10 +169,13 @@ def why_no_image(dataset: Dataset) -> str | None:
 
 
 def _dicomdir_files(path: Path) -> list[Path]:
-    try:
-        files = [Path(instance.path) for instance in FileSet(pydicom.dcmread(path))]
-    except (ValueError, AttributeError, KeyError, OSError, InvalidDicomError) as error:
-        raise DataError(f"The directory records of {path} cannot be read: {error}") from error
+    # pydicom's FileSet leaves out files that are not there, so the records are read here.
+    files = []
+    with reading(f"The directory records of {path}"):
+        for record in pydicom.dcmread(path).get("DirectoryRecordSequence") or ():
+            name = record.get("ReferencedFileID")
+            if name and record.get("RecordInUseFlag") != 0:
+                files.append(path.parent.joinpath(*([name] if isinstance(name, str) else name)))
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
         raise DataError(f"{path} names {len(missing)} files that are not there:\n{listing(missing)}")
@@ -143,7 +192,7 @@ def _candidates(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
     files: list[tuple[Path, bool]] = []
     for path in paths:
         if path.is_dir():
-            files += [(p, False) for p in sorted(path.rglob("*")) if p.is_file() and is_dicom(p)]
+            files += [(file, False) for file in files_in(path)]
         elif path.is_file():
             files.append((path, True))
         else:
@@ -155,7 +204,8 @@ def find_series(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
     """Group the images of files by series.
 
     Other files of a folder, DICOM objects that are no images (reports, segmentations, doses) and DICOMDIRs in it are
-    passed over; a file that is named itself must be an image. Each file's header is read once.
+    passed over; a file that is named itself must be an image. A file that is meant to be DICOM, by its name or its
+    first bytes, is never passed over. Linked folders are not entered. Each file's header is read once.
 
     Args:
         source: a file, a folder (searched at any depth), a DICOMDIR, or several of these.
@@ -165,8 +215,9 @@ def find_series(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
         The series, ordered by modality, description and UID.
 
     Raises:
-        DataError: When something named does not exist, cannot be read, or is no image; a file of a folder is DICOM but
-            cannot be read; a DICOMDIR names files that are not there; or there is no image at all.
+        DataError: When something named does not exist, cannot be read, or is no image; a file of a folder cannot be
+            opened, or is DICOM but cannot be read; a DICOMDIR names files that are not there; or there is no image at
+            all.
     """
     found: dict[tuple[str, Path | None], Series] = {}
     passed: list[str] = []
@@ -174,22 +225,22 @@ def find_series(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
     while queue:
         path, named = queue.popleft()
         dataset = read_header(path, strict)
-        if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-            if named:
-                queue.extend((file, False) for file in _dicomdir_files(path))
-            continue
-        kind = why_no_image(dataset)
-        if kind is not None:
-            if named:
-                raise DataError(f"{path} is no image to read: it is {kind}.")
-            passed.append(f"{path}: {kind}")
-            continue
-        uid = str(dataset.get("SeriesInstanceUID", ""))
-        key = (uid, None if uid else path.parent)
-        if key not in found:
-            description, modality = (str(dataset.get(name, "")) for name in ("SeriesDescription", "Modality"))
-            found[key] = Series(uid, description, modality)
-        found[key].frames += frames_of(path, dataset)
+        with reading(path):
+            if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+                if named:
+                    queue.extend((file, False) for file in _dicomdir_files(path))
+                continue
+            kind = why_no_image(dataset)
+            if kind is not None:
+                if named:
+                    raise DataError(f"{path} is no image to read: it is {kind}.")
+                passed.append(f"{path}: {kind}")
+                continue
+            uid, description, modality = (
+                str(dataset.get(name) or "") for name in ("SeriesInstanceUID", "SeriesDescription", "Modality")
+            )
+            key = (uid, None if uid else path.parent)
+            found.setdefault(key, Series(uid, description, modality)).frames += frames_of(path, dataset)
     if not found:
         others = f" Passed over:\n{listing(passed)}" if passed else ""
         raise DataError(f"There is no DICOM image in {source}.{others}")

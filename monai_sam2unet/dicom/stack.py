@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 from pydicom.multival import MultiValue
 
-from monai_sam2unet.dicom.frame import Frame
+from monai_sam2unet.dicom.frame import Frame, reading
 from monai_sam2unet.errors import ConfigError, DataError, listing
 
 __all__ = ["choose_stack", "drop_duplicates", "set_localizers_aside"]
@@ -72,7 +72,8 @@ def _repeated(frames: Sequence[Frame]) -> bool:
 
 
 def _value(frame: Frame, keyword: str) -> Hashable:
-    value = frame.attributes.get(keyword, frame.dataset.get(keyword))
+    with reading(f"{keyword} of {frame}"):
+        value = frame.attributes.get(keyword, frame.dataset.get(keyword))
     return tuple(value) if isinstance(value, list | MultiValue) else value
 
 
@@ -91,6 +92,16 @@ def _order(value: Hashable) -> tuple[int, float, str]:
         return (1, 0.0, str(value))
 
 
+def _parts(volume: list[Frame], keyword: str) -> dict[str, list[Frame]]:
+    """Groups of a volume's frames by an attribute, where each covers all of the volume's places."""
+    groups = _groups(volume, keyword)
+    # An attribute that parts slices at different places from one another tears the volume and tells nothing.
+    whole = len({frozenset(map(_place, group)) for group in groups.values()}) == 1
+    if len(groups) < 2 or not (whole or keyword == "StackID"):
+        return {"": volume}
+    return {f"{keyword}={value}": group for value, group in groups.items()}
+
+
 def _split(frames: list[Frame]) -> dict[str, list[Frame]]:
     """Volumes that lie at the same places, named by what tells them apart; one volume where no place is taken twice."""
     stacks = _groups(frames, "StackID")
@@ -101,13 +112,11 @@ def _split(frames: list[Frame]) -> dict[str, list[Frame]]:
         if keyword != "StackID" and not any(_repeated(volume) for volume in volumes.values()):
             break
         parted = {
-            f"{name} {keyword}={value}".strip(): group
+            f"{name} {part}".strip(): group
             for name, volume in volumes.items()
-            for value, group in _groups(volume, keyword).items()
+            for part, group in _parts(volume, keyword).items()
         }
-        # An attribute that parts slices at different places from one another tears volumes and tells nothing.
-        whole = len({frozenset(map(_place, group)) for group in parted.values()}) == 1
-        if len(parted) > len(volumes) and (whole or keyword == "StackID"):
+        if len(parted) > len(volumes):
             volumes = parted
     return volumes
 
@@ -160,13 +169,14 @@ def drop_duplicates(frames: Sequence[Frame], pixels: Callable[[Frame], np.ndarra
     if not repeated:
         return list(frames)
     names = listing([" = ".join(str(frame) for frame in group) for group in repeated.values()])
+    hint = " Choose one with frame." if any(frame.index is not None for frame in frames) else ""
     for first, *others in repeated.values():
         same = pixels(first)
         for other in others:
             if not np.array_equal(same, pixels(other)):
                 raise DataError(
                     f"Slices lie at the same position {first.position} mm with different pixels, and no attribute "
-                    f"tells them apart:\n{names}"
+                    f"tells them apart.{hint}\n{names}"
                 )
     if strict:
         raise DataError(f"Slices are there more than once; with strict=False the first of each is kept:\n{names}")

@@ -20,9 +20,10 @@ from pydicom.uid import (
 
 from monai_sam2unet.dicom.frame import Frame
 from monai_sam2unet.dicom.geometry import StackGeometry, stack_geometry
-from monai_sam2unet.dicom.pixels import PixelReader, decode, loaded
+from monai_sam2unet.dicom.pixels import PixelReader
 from monai_sam2unet.dicom.series import Series, find_series, select_series
 from monai_sam2unet.dicom.stack import choose_stack, drop_duplicates, set_localizers_aside
+from monai_sam2unet.dicom.stored import decode, loaded
 from monai_sam2unet.errors import ConfigError, DataError, listing
 
 __all__ = ["DicomVolume", "read_volume"]
@@ -92,10 +93,11 @@ def _read_pixels(frames: Sequence[Frame | None], reader: PixelReader, num_worker
 
     def read(item: tuple[int, Frame]) -> None:
         slot, frame = item
-        with loaded(frame.dataset):
-            values, padding = reader.values(frame)
-        if values.shape != out.shape[1:]:
-            raise DataError(f"{frame} has values {values.shape}, unlike {out.shape[1:]} of {first}.")
+        values, padding = reader.values(frame)
+        if values.shape != out.shape[1:] or (values.ndim == 3 and values.dtype != out.dtype):
+            raise DataError(
+                f"{frame} has values {values.shape} of {values.dtype}, but {first} has {out.shape[1:]} of {out.dtype}."
+            )
         keep(slot, values, padding)
 
     keep(first_slot, values, padding)
@@ -108,7 +110,7 @@ def _read_pixels(frames: Sequence[Frame | None], reader: PixelReader, num_worker
     else:
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(read, others))
-    _fill_padding(out, masks)
+    _fill_padding(out, [first_slot, *(slot for slot, _ in others)], masks)
     return out
 
 
@@ -119,13 +121,13 @@ def _common_type(frames: Sequence[Frame | None], reader: PixelReader, values: ND
     return np.dtype(np.float32) if None in kinds else np.result_type(*(kind for kind in kinds if kind is not None))
 
 
-def _fill_padding(out: NDArray, masks: dict[int, NDArray[np.bool_]]) -> None:
+def _fill_padding(out: NDArray, there: Sequence[int], masks: dict[int, NDArray[np.bool_]]) -> None:
     """Give padding the lowest value that is none, so that it stays background in any window."""
     if not masks:
         return
     lowest = [
         values.min() if mask is None else values[~mask].min()
-        for values, mask in ((out[slot], masks.get(slot)) for slot in range(len(out)))
+        for values, mask in ((out[slot], masks.get(slot)) for slot in there)
         if mask is None or not mask.all()
     ]
     for slot, mask in masks.items():

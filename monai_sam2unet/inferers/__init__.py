@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a network is run on a batch."""
+"""How a network is run on a batch, and on volumes."""
 
 from monai_sam2unet.inferers.autocast_inferer import AutocastInferer
+from monai_sam2unet.inferers.slice_stack import SliceTransform
+from monai_sam2unet.inferers.slice_wise_inferer import SliceWiseInferer
+from monai_sam2unet.inferers.uncertainty import normalised_entropy
 
-__all__ = ["AutocastInferer"]
+__all__ = ["AutocastInferer", "SliceTransform", "SliceWiseInferer", "normalised_entropy"]

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network whose output is checked, so that a wrong one is told at once and in the user's words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from torch import Tensor
+
+from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.inferers.autocast_inferer import AutocastInferer
+
+__all__ = ["ACTIVATIONS", "CheckedNetwork"]
+
+#: What may make probabilities of a network's output; "identity" where the network has done so.
+ACTIVATIONS = ("sigmoid", "softmax", "identity")
+
+
+class CheckedNetwork:
+    """Takes (N, C, H, W) and gives one float32 tensor (N, K, H, W).
+
+    Args:
+        network: the network.
+        autocast: how it is run.
+        activation: see :meth:`activated`.
+        args: given on to the network.
+        kwargs: given on to the network.
+    """
+
+    def __init__(
+        self,
+        network: Callable[..., Any],
+        autocast: AutocastInferer,
+        activation: str | None,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        self.network = network
+        self.autocast = autocast
+        self.activation = activation
+        self.args = args
+        self.kwargs = kwargs
+        self._channels: int | None = None
+
+    def _single(self, x: Tensor) -> Tensor:
+        y = self.network(x, *self.args, **self.kwargs)
+        if not isinstance(y, Tensor):
+            found = f"a {type(y).__name__} of {len(y)}" if hasattr(y, "__len__") else f"a {type(y).__name__}"
+            raise ConfigError(
+                f"The network must give one tensor, it gave {found}. With deep supervision call network.eval() first; "
+                "else give a function that picks the main output."
+            )
+        return y.as_tensor() if isinstance(y, MetaTensor) else y
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Run the network.
+
+        Raises:
+            ConfigError: When it does not give (N, K, H, W), or not as many channels as before.
+        """
+        y: Tensor = self.autocast(x, self._single)
+        if y.ndim != 4 or len(y) != len(x) or y.shape[2:] != x.shape[2:]:
+            raise ConfigError(
+                f"For slices {tuple(x.shape)} the network must give ({len(x)}, K, {x.shape[2]}, {x.shape[3]}); "
+                f"it gave {tuple(y.shape)}. Resize its output to the height and width of its input."
+            )
+        if self._channels not in (None, y.shape[1]):
+            raise ConfigError(f"The network gave {self._channels} channels at first, and {y.shape[1]} later.")
+        self._channels = y.shape[1]
+        return y
+
+    def activated(self, y: Tensor) -> Tensor:
+        """The network's output (N, K, H, W) as it is averaged.
+
+        Raises:
+            ConfigError: When softmax is asked for on one channel.
+        """
+        if self.activation == "softmax":
+            if y.shape[1] == 1:
+                raise ConfigError("Softmax over a single channel is 1 everywhere. Take activation sigmoid.")
+            return torch.softmax(y, 1)
+        if self.activation == "sigmoid":
+            return torch.sigmoid(y)
+        # A compiled network may write its next output where this one is.
+        return y if self.activation is None else y.clone()

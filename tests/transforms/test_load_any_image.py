@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from monai_sam2unet.errors import ConfigError, DataError
+from monai_sam2unet.transforms import LoadAnyImage, LoadAnyImaged
+
+
+def test_a_photograph_is_rows_by_columns_with_three_channels(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    image = LoadAnyImage()(tmp_path / "a.png")
+    assert image.dtype == torch.float32
+    assert np.array_equal(image.numpy(), pixels.transpose(2, 0, 1))
+
+
+def test_gray_pictures_of_8_and_16_bits(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, dtype, top in (("a.png", np.uint8, 255), ("b.png", np.uint16, 65535), ("c.tif", np.uint16, 65535)):
+        pixels = rng.integers(0, top, (20, 30)).astype(dtype)
+        pixels[0, 0] = top
+        Image.fromarray(pixels).save(tmp_path / name)
+        assert np.array_equal(LoadAnyImage("gray")(tmp_path / name).numpy(), pixels[None].astype(np.float32))
+    with pytest.raises(DataError, match="8 bits"):
+        LoadAnyImage("rgb")(tmp_path / "b.png")
+
+
+def test_a_volume_keeps_its_affine(tmp_path):
+    affine = np.array([[0, -2.0, 0, 5], [1.5, 0, 0, -7], [0, 0, 3, 11], [0, 0, 0, 1]])
+    data = np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32)
+    for name in ("a.nii", "a.nii.gz"):
+        nib.save(nib.Nifti1Image(data, affine), tmp_path / name)
+        image = LoadAnyImage()(tmp_path / name)
+        assert np.array_equal(image.numpy(), data[None])
+        assert np.allclose(image.affine, affine)
+
+
+def test_a_volume_without_orientation_is_an_error_unless_allowed(tmp_path):
+    nifti = nib.Nifti1Image(np.zeros((4, 5, 6), np.float32), np.eye(4))
+    nifti.set_sform(None, 0)
+    nifti.set_qform(None, 0)
+    nib.save(nifti, tmp_path / "a.nii")
+    with pytest.raises(DataError, match="require_orientation"):
+        LoadAnyImage()(tmp_path / "a.nii")
+    assert LoadAnyImage(require_orientation=False)(tmp_path / "a.nii").shape == (1, 4, 5, 6)
+
+
+def test_dicom_pictures_are_rows_by_columns(shared_data):
+    pydicom = pytest.importorskip("pydicom")
+    path = shared_data / "dicom" / "colour" / "US1_UNCR.dcm"
+    image = LoadAnyImage()(path)
+    assert np.array_equal(image.numpy(), pydicom.dcmread(path).pixel_array.transpose(2, 0, 1))
+    radiograph = LoadAnyImage("gray")(shared_data / "dicom" / "monochrome1" / "dx_image.dcm")
+    stored = pydicom.dcmread(shared_data / "dicom" / "monochrome1" / "dx_image.dcm")
+    assert radiograph.shape == (1, stored.Rows, stored.Columns)
+    assert np.array_equal(radiograph[0].numpy(), 255.0 - stored.pixel_array)
+    rows, columns = (float(value) for value in stored.PixelSpacing)
+    assert np.allclose(radiograph.affine[:, 0], [0, rows, 0, 0])
+    assert np.allclose(radiograph.affine[:, 1], [columns, 0, 0, 0])
+
+
+def test_a_dicom_folder_is_a_volume(shared_data):
+    folder = shared_data / "dicom" / "same_volume_by_transfer_syntax"
+    dicom = LoadAnyImage()(folder / "compressed_jpegls")
+    nifti = LoadAnyImage()(folder / "ground_truth_by_dicom2nifti.nii.gz")
+    assert dicom.shape == (1, 256, 256, 4)
+    assert sorted(dicom.unique().tolist()) == sorted(nifti.unique().tolist())
+    as_files = LoadAnyImage()(sorted((folder / "compressed_jpegls").iterdir()))
+    assert torch.equal(as_files, dicom)
+    assert torch.equal(as_files.affine, dicom.affine)
+
+
+def test_no_other_reader_is_tried(shared_data):
+    tilted = shared_data / "dicom" / "geometry" / "gantry_tilt_4slices"
+    with pytest.raises(DataError, match="gantry tilt"):
+        LoadAnyImage()(tilted)
+    with pytest.warns(UserWarning, match="sheared"):
+        image = LoadAnyImage(dicom={"strict": False})(tilted)
+    assert image.meta["shear_deg"] == pytest.approx(14.0, abs=0.1)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n broken"])
+@pytest.mark.parametrize("name", ["a.png", "a.nii", "a.nii.gz", "a.dcm", "a.jpg"])
+def test_damaged_files_are_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=name):
+        LoadAnyImage()(tmp_path / name)
+
+
+def test_what_is_missing_or_no_image_is_told(tmp_path):
+    with pytest.raises(DataError, match="no file or folder"):
+        LoadAnyImage()(tmp_path / "none.png")
+    with pytest.raises(DataError, match="no DICOM image"):
+        LoadAnyImage()(tmp_path)
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    with pytest.raises(DataError, match="one image only in DICOM"):
+        LoadAnyImage()([tmp_path / "a.png", tmp_path / "b.png"])
+    with pytest.raises(ConfigError, match="picture must be"):
+        LoadAnyImage("cmyk")
+    with pytest.raises(TypeError, match="strikt"):
+        LoadAnyImage(dicom={"strikt": False})
+
+
+def test_dictionaries(tmp_path):
+    Image.new("RGB", (4, 6), (1, 2, 3)).save(tmp_path / "a.png")
+    item = LoadAnyImaged(["image", "other"], allow_missing_keys=True)({"image": tmp_path / "a.png", "id": 7})
+    assert item["image"].shape == (3, 6, 4)
+    assert item["id"] == 7
+    with pytest.raises(KeyError):
+        LoadAnyImaged(["image", "other"])({"image": tmp_path / "a.png"})

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of millimetres: oblique, sheared, and not known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from scipy.spatial.transform import Rotation
+
+from monai_sam2unet.errors import DataError
+from monai_sam2unet.transforms.pixel_size import element_size, in_plane_spacing, set_affine
+
+TURN = Rotation.from_euler("xyz", [20, 30, -50], degrees=True).as_matrix()
+
+
+def image(matrix, ndim=3, **meta):
+    affine = np.eye(4)
+    affine[:3, :3] = matrix
+    return MetaTensor(torch.zeros(1, *[4] * (ndim - 1)), affine=affine, meta=meta)
+
+
+def test_turned_axes():
+    turned = TURN @ np.diag([0.5, 2.0, 3.0])
+    np.testing.assert_allclose(in_plane_spacing(image(turned)), (0.5, 2.0))
+    np.testing.assert_allclose(element_size(image(turned)), 1.0)
+    np.testing.assert_allclose(element_size(image(turned, ndim=4)), 3.0)
+
+
+def test_a_tilted_gantry_does_not_change_the_volume():
+    sheared = TURN @ np.array([[0.5, 0, 0], [0, 2.0, 1.0], [0, 0, 3.0]])
+    np.testing.assert_allclose(element_size(image(sheared, ndim=4)), 3.0)
+
+
+def test_two_dimensional_affines():
+    picture = MetaTensor(torch.zeros(1, 4, 4), affine=torch.diag(torch.tensor([0.5, 0.25, 1.0])))
+    assert in_plane_spacing(picture) == (0.5, 0.25)
+    np.testing.assert_allclose(element_size(picture), 0.125)
+
+
+def test_pictures_have_no_millimetres():
+    for unknown in (image(np.eye(3)), torch.zeros(1, 4, 4)):
+        for measure in (in_plane_spacing, element_size):
+            with pytest.raises(DataError, match="needs the size of a pixel in mm"):
+                measure(unknown)
+    # A volume file of 1 mm has the same affine, but one that was read.
+    assert in_plane_spacing(image(np.eye(3), original_affine=np.eye(4))) == (1.0, 1.0)
+
+
+def test_pixdim_follows_and_is_not_shared():
+    first = image(np.eye(3), pixdim=np.zeros(8, dtype=np.float32))
+    second = MetaTensor(first.as_tensor()).copy_meta_from(first)
+    set_affine(second, np.diag([2.0, 3, 4, 1]))
+    assert second.meta["pixdim"].tolist() == [0, 2, 3, 4, 0, 0, 0, 0]
+    assert first.meta["pixdim"].tolist() == [0] * 8
+    assert second.affine.dtype == torch.float64

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.data import CacheDataset, DataLoader, Dataset, decollate_batch
+from monai.transforms import RandFlipd
+from PIL import Image
+
+from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.inferers import SliceWiseInferer
+from monai_sam2unet.transforms import MODALITIES, Preset
+
+PICTURES = [name for name, modality in MODALITIES.items() if not modality.is_volume]
+VOLUMES = [name for name, modality in MODALITIES.items() if modality.is_volume]
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two pictures of different sizes with masks."""
+    rng = np.random.default_rng(0)
+    items = []
+    for number, (height, width) in enumerate([(60, 80), (50, 44)]):
+        image = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
+        mask = np.zeros((height, width), np.uint8)
+        mask[10:35, 8:30] = 255
+        paths = {"image": tmp_path / f"image{number}.png", "label": tmp_path / f"label{number}.png"}
+        Image.fromarray(image).save(paths["image"])
+        Image.fromarray(mask).save(paths["label"])
+        items.append({key: str(path) for key, path in paths.items()})
+    return items
+
+
+@pytest.fixture
+def volume(tmp_path):
+    """A volume that is not RAS, with two classes; its label is stored in another order of axes."""
+    rng = np.random.default_rng(0)
+    affine = np.array([[0, 0, -4.0, 20], [0, -1.0, 0, 30], [1.0, 0, 0, -9], [0, 0, 0, 1]])
+    image = nib.Nifti1Image(rng.normal(40, 200, (30, 40, 7)).astype(np.float32), affine)
+    label = np.zeros((30, 40, 7), np.uint8)
+    label[5:20, 8:30, 2:5] = 1
+    label[12:25, 10:20, 3:6] = 2
+    nib.save(image, tmp_path / "image.nii.gz")
+    nib.save(nib.as_closest_canonical(nib.Nifti1Image(label, affine)), tmp_path / "label.nii.gz")
+    return {"image": str(tmp_path / "image.nii.gz"), "label": str(tmp_path / "label.nii.gz")}, label, affine
+
+
+@pytest.mark.parametrize("modality", PICTURES)
+def test_training_evaluation_and_inference_give_the_network_one_and_the_same_input(pictures, modality):
+    preset = Preset(modality, spatial_size=(64, 96), mask_threshold=127.5)
+    trained, evaluated, predicted = (
+        transform(pictures[0]) for transform in (preset.training(), preset.evaluation(), preset.inference())
+    )
+    assert trained["image"].shape == (3, 64, 96)
+    for item in (evaluated, predicted):
+        assert torch.allclose(trained["image"], item["image"].as_tensor(), atol=1e-5)
+    assert trained["label"].shape == (1, 64, 96)
+    assert evaluated["label"].shape == (1, 60, 80)
+    assert set(evaluated["label"].unique().tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("modality", PICTURES)
+@pytest.mark.parametrize("keep_aspect", [False, True])
+def test_predictions_come_back_to_each_pictures_own_grid(pictures, modality, keep_aspect):
+    preset = Preset(modality, spatial_size=(64, 96), mask_threshold=127.5, keep_aspect=keep_aspect)
+    loader = DataLoader(Dataset(pictures, preset.evaluation()), batch_size=1, num_workers=1)
+    finish = preset.postprocessing(activation=None, threshold=0.5)
+    for source, batch in zip(pictures, loader, strict=True):
+        fitted = preset.slice_transform.fit(decollate_batch(batch)[0]["label"].clone())
+        batch["pred"] = fitted.as_tensor()[None]
+        batch["pred"] = type(batch["image"])(batch["pred"]).copy_meta_from(batch["image"])
+        item = finish(decollate_batch(batch)[0])
+        mask = np.asarray(Image.open(source["label"])) > 127
+        assert item["pred"].dtype == torch.uint8
+        assert item["pred"].shape == (1, *mask.shape)
+        assert (item["pred"][0].numpy() != mask).mean() < 0.02
+
+
+def test_augmentation_stands_between_the_fit_and_the_normalisation(pictures):
+    seen = []
+
+    def spy(item):
+        seen.append(item["image"].clone())
+        return item
+
+    item = Preset("endoscopy", spatial_size=64, mask_threshold=127.5).training([spy])(pictures[0])
+    assert seen[0].shape == (3, 64, 64)
+    assert seen[0].min() >= 0
+    assert seen[0].max() <= 1
+    assert item["image"].min() < -1
+
+
+def test_what_is_not_random_is_cached(pictures):
+    preset = Preset("endoscopy", spatial_size=64, mask_threshold=127.5)
+    flip = RandFlipd(["image", "label"], prob=1.0, spatial_axis=0)
+    dataset = CacheDataset(pictures, preset.training([flip]), progress=False)
+    cached = dataset._cache[0]
+    assert cached["image"].shape == (3, 64, 64)
+    assert torch.equal(dataset[0]["label"].flip(1), cached["label"].as_tensor())
+
+
+@pytest.mark.parametrize("modality", VOLUMES)
+def test_volumes_are_cut_for_training_with_image_and_label_together(volume, modality):
+    item, label, affine = volume
+    preset = Preset(modality, spatial_size=64, keep_aspect=True)
+    loaded = preset.volumes()(item)
+    assert np.allclose(loaded["image"].affine, affine)
+    assert np.array_equal(loaded["label"][0].numpy(), label)
+    assert loaded["image"].min() >= 0
+    assert loaded["image"].max() <= 1
+    cut = preset.slices()(loaded)
+    assert len(cut) == 30  # the first array axis runs to the head
+    dataset = Dataset(cut, preset.training())
+    slices = next(iter(DataLoader(dataset, batch_size=30)))
+    assert slices["image"].shape == (30, 3, 64, 64)
+    per_slice = [int((label[index] > 0).sum() > 0) for index in range(30)]
+    assert [int((one > 0).any()) for one in slices["label"]] == per_slice
+    kept = preset.slices(drop_empty=0.0)(loaded)
+    assert len(kept) == sum(per_slice)
+
+
+@pytest.mark.parametrize("modality", VOLUMES)
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_volumes_are_predicted_on_their_own_grid(volume, modality, plane):
+    item, _, affine = volume
+    preset = Preset(modality, spatial_size=64, plane=plane)
+    batch = next(iter(DataLoader(Dataset([{"image": item["image"]}], preset.inference()), batch_size=1)))
+
+    def network(x):  # a threshold on the normalised first channel
+        assert x.shape[1:] == (3, 64, 64)
+        return x[:, :1]
+
+    inferer = SliceWiseInferer(plane, slice_transform=preset.slice_transform)
+    batch["pred"] = inferer(batch["image"], network)
+    item = preset.postprocessing(activation="sigmoid")(decollate_batch(batch)[0])
+    out, image = item["pred"], item["image"]
+    assert out.shape == image.shape
+    assert np.allclose(out.affine, affine)
+    expected = image.as_tensor() > 0.485
+    assert float((out.as_tensor().bool() == expected).float().mean()) > 0.9
+
+
+def test_2_5d(volume):
+    item, _, _ = volume
+    preset = Preset("mr", spatial_size=64, in_channels=5, neighbours=2)
+    cut = preset.slices()(preset.volumes()(item))
+    assert preset.training()(cut[3])["image"].shape == (5, 64, 64)
+    assert preset.slice_transform.forward_batch(cut[3]["image"].as_tensor()[None])[0].shape == (1, 5, 64, 64)
+
+
+def test_ct_windows_are_channels(volume):
+    item, _, _ = volume
+    preset = Preset("ct", spatial_size=64, windows=["lung", "soft_tissue", "bone"])
+    assert preset.inference()(item)["image"].shape == (3, 30, 40, 7)
+    gray = Preset("ct", spatial_size=64, in_channels=1)
+    cut = gray.slices()(gray.volumes()(item))
+    assert gray.training()(cut[0])["image"].shape == (1, 64, 64)
+
+
+def test_what_cannot_be_is_told():
+    with pytest.raises(ConfigError, match="endoscopy, dermoscopy"):
+        Preset("colonoscopy")
+    with pytest.raises(ConfigError, match="pictures"):
+        Preset("endoscopy", neighbours=1)
+    with pytest.raises(ConfigError, match="Set in_channels"):
+        Preset("ct", windows=["lung", "bone"])
+    with pytest.raises(ConfigError, match="pictures"):
+        Preset("xray").slices()
+    with pytest.raises(ConfigError, match="pictures"):
+        Preset("xray").volumes()
+    with pytest.raises(ConfigError, match="activation"):
+        Preset("xray").postprocessing(activation="relu")
