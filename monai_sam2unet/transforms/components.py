@@ -88,7 +88,7 @@ def fill_holes(labels: np.ndarray, classes: Iterable[int]) -> np.ndarray:
         inside = np.pad(own[box], 1)
         background = np.pad(labels[box] == 0, 1, constant_values=True)
         around, _ = ndimage.label(~inside)
-        enclosed = (around != around.flat[0]) & ~inside
+        enclosed = around != around.flat[0]
         holes, count = ndimage.label(enclosed & background)
         touching = np.unique(holes[ndimage.binary_dilation(inside) & background])
         chosen = np.isin(np.arange(count + 1), touching)

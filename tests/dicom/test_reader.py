@@ -15,6 +15,7 @@ import torch
 from monai.data import DataLoader, Dataset, ImageReader, MetaTensor
 from monai.transforms import Compose as Chain
 from monai.transforms import EnsureChannelFirstd, LoadImage, LoadImaged, Orientationd
+from monai.transforms.io.array import SUPPORTED_READERS
 from PIL import Image
 
 from monai_sam2unet.dicom import SAM2UNetDICOMReader, read_volume
@@ -187,36 +188,38 @@ def test_read_refuses_what_is_not_dicom(tmp_path):
         reader.read(tmp_path / "a.txt")
 
 
-def test_import_leaves_a_plain_load_image_as_it_was(tmp_path, make_slice):
-    """The same readers are chosen for each kind of file with and without this package imported."""
+def test_a_plain_load_image_stays_as_it_was(tmp_path, make_slice, monkeypatch):
+    """The same readers are chosen for each kind of file with and without this one registered."""
     make_slice(tmp_path / "a.dcm", np.zeros((8, 9), np.int16))
     Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / "a.png")
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4)), np.eye(4)), tmp_path / "a.nii.gz")
     np.save(tmp_path / "a.npy", np.zeros((4, 4)))
-    code = """
-import sys
-from monai.transforms import LoadImage
-if sys.argv[2] == "imported":
-    import monai_sam2unet.dicom
-load = LoadImage()
-folder = sys.argv[1]
-for name in ("a.dcm", "a.png", "a.nii.gz", "a.npy"):
-    path = (f"{folder}/{name}",)
-    chosen = next(reader for reader in load.readers[::-1] if reader.verify_suffix(path))
-    print(name, type(chosen).__name__, tuple(load(path).shape))
-"""
-    outputs = [
-        subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code, str(tmp_path), state],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for state in ("plain", "imported")
-    ]
-    assert outputs[0] == outputs[1]
-    assert "SAM2UNet" not in outputs[0]
-    assert len(outputs[0].splitlines()) == 4
+
+    def chosen():
+        load = LoadImage()
+        paths = [(str(path),) for path in [*sorted(tmp_path.iterdir()), tmp_path]]
+        return [next(type(r) for r in load.readers[::-1] if r.verify_suffix(path)) for path in paths]
+
+    registered = chosen()
+    assert next(iter(SUPPORTED_READERS)) == "sam2unetdicomreader"
+    monkeypatch.delitem(SUPPORTED_READERS, "sam2unetdicomreader")
+    assert registered == chosen()
+    assert SAM2UNetDICOMReader not in registered
+
+
+@pytest.mark.slow
+def test_the_import_alone_registers_the_reader():
+    code = (
+        "import monai_sam2unet.dicom; from monai.transforms import LoadImage; LoadImage(reader='SAM2UNetDICOMReader')"
+    )
+    subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], check=True)
+
+
+def test_a_list_with_a_stray_file_goes_to_no_other_reader(tmp_path, make_series):
+    paths = make_series(tmp_path, range(3))
+    (tmp_path / "stray").write_bytes(b"text")
+    with pytest.raises(DataError, match="stray"):
+        LoadImage(reader="SAM2UNetDICOMReader")([*paths, tmp_path / "stray"])
 
 
 @pytest.mark.parametrize(("frames", "shape"), [(1, (7, 6, 3)), (4, (7, 6, 4, 3))])
@@ -248,7 +251,7 @@ def test_a_list_of_files_is_one_volume_not_channels(series):
     assert tuple(image.shape) == (1, 5, 6, 4)
 
 
-@pytest.mark.parametrize("context", [None, "fork", "spawn"])
+@pytest.mark.parametrize("context", [None, "fork", pytest.param("spawn", marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore")
 def test_batches_in_a_data_loader(tmp_path, make_series, context):
     """The metadata collate, and the transform and what it gives can be sent between processes."""

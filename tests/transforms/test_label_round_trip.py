@@ -75,7 +75,7 @@ def test_probabilities_come_back_with_their_structures(shared_data, name, plane,
 def test_invertd_brings_a_whole_series_back(shared_data):
     image = LoadImage(ensure_channel_first=True)(shared_data / "sct-spine/images/t2s.nii.gz")
     image = image / image.max()
-    cut, transform = VolumeToSlices("sagittal"), Compose([HieraInputd("image", 64, keep_aspect=True)])
+    cut, transform = VolumeToSlices("sagittal"), Compose([HieraInputd("image", 270, keep_aspect=True)])
     invert = Invertd("pred", transform, orig_keys="image", nearest_interp=False)
     predictions = []
     for piece in cut(image):
