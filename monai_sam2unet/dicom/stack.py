@@ -33,6 +33,9 @@ STACK_ATTRIBUTES = (
     "AcquisitionNumber",
     "AcquisitionTime",
 )
+#: Attributes whose values drift from slice to slice, so that their order at each place tells the volumes: the heart
+#: does not beat evenly while one slice after another is taken.
+DRIFTING = ("TriggerTime",)
 #: Positions (mm) that agree to this many digits are one.
 POSITION_DIGITS = 3
 
@@ -97,9 +100,28 @@ def _parts(volume: list[Frame], keyword: str) -> dict[str, list[Frame]]:
     groups = _groups(volume, keyword)
     # An attribute that parts slices at different places from one another tears the volume and tells nothing.
     whole = len({frozenset(map(_place, group)) for group in groups.values()}) == 1
+    if not whole and keyword in DRIFTING:
+        return _parts_by_rank(volume, keyword)
     if len(groups) < 2 or not (whole or keyword == "StackID"):
         return {"": volume}
     return {f"{keyword}={value}": group for value, group in groups.items()}
+
+
+def _parts_by_rank(volume: list[Frame], keyword: str) -> dict[str, list[Frame]]:
+    """First, second, ... frames of every place by a number that is not quite the same at each of them."""
+    places: dict[Hashable, list[tuple[tuple[int, float, str], Frame]]] = defaultdict(list)
+    for frame in volume:
+        places[_place(frame)].append((_order(_value(frame, keyword)), frame))
+    ranked = [sorted(items, key=lambda item: item[0]) for items in places.values()]
+    count = len(ranked[0])
+    distinct = all(len({order for order, _ in items}) == count == len(items) for items in ranked)
+    if count < 2 or not distinct or any(order[0] for items in ranked for order, _ in items):
+        return {"": volume}
+    parts = {}
+    for rank in range(count):
+        numbers = [items[rank][0][1] for items in ranked]
+        parts[f"{keyword}={min(numbers):g} to {max(numbers):g}"] = [items[rank][1] for items in ranked]
+    return parts if len(parts) == count else {"": volume}
 
 
 def _split(frames: list[Frame]) -> dict[str, list[Frame]]:

@@ -82,6 +82,27 @@ def test_an_attribute_that_differs_from_slice_to_slice_tears_nothing(tmp_path, m
         np.testing.assert_array_equal(read_volume(tmp_path, strict=False).pixels, NOISE[:4])
 
 
+def test_trigger_times_that_drift_from_slice_to_slice_are_told_by_their_order(tmp_path, make_series):
+    """Three phases of the heart at each of four places; the heart beats a little slower as time goes on."""
+    order = [1, 0, 2]  # of the files at a place
+    make_series(
+        tmp_path,
+        [i // 3 for i in range(12)],
+        each=lambda i: {"TriggerTime": f"{order[i % 3] * (30 + i // 3) + 0.5:.1f}", "pixels": NOISE[i]},
+    )
+    with pytest.raises(DataError, match="3 volumes") as error:
+        read_volume(tmp_path)
+    assert "stack=1: 4 frames, TriggerTime=30.5 to 33.5" in str(error.value)
+    np.testing.assert_array_equal(read_volume(tmp_path, stack=0).pixels, NOISE[[1, 4, 7, 10]])
+    np.testing.assert_array_equal(read_volume(tmp_path, stack=2).pixels, NOISE[[2, 5, 8, 11]])
+
+
+def test_trigger_times_are_not_ranked_where_a_place_has_fewer(tmp_path, make_series):
+    make_series(tmp_path, [0, 0, 1, 1, 2], each=lambda i: {"TriggerTime": str(30 * (i % 2) + i), "pixels": NOISE[i]})
+    with pytest.raises(DataError, match="different pixels"):
+        read_volume(tmp_path)
+
+
 def test_torn_attributes_do_not_hide_the_one_that_tells_volumes_apart(tmp_path, make_series):
     """Two times, and an EchoTime that drifts with the slice."""
     make_series(
