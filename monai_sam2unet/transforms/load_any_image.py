@@ -11,7 +11,7 @@ import numpy as np
 from monai.config import DtypeLike, KeysCollection, PathLike
 from monai.data import ImageReader, MetaTensor, NibabelReader, PILReader
 from monai.transforms import LoadImage, MapTransform, Transform
-from monai.utils import ensure_tuple
+from monai.utils import MetaKeys, ensure_tuple
 from nibabel.filebasedimages import ImageFileError
 from PIL import Image, ImageOps
 
@@ -115,6 +115,7 @@ class LoadAnyImage(Transform):
             # DICOM is indexed (column, row); pictures are (row, column).
             image = MetaTensor(image.as_tensor().transpose(1, 2).contiguous(), meta=image.meta)
             image.affine = image.affine[:, [1, 0, 2, 3]]
+            image.meta[MetaKeys.SPATIAL_SHAPE] = np.array(image.shape[1:])
         return image
 
 

@@ -19,14 +19,16 @@ __all__ = ["element_size", "in_plane_spacing", "set_affine"]
 
 def _directions(img: Tensor, wanted: str) -> np.ndarray:
     """The affine without its translation (3, 3) or (2, 2), where it is more than a placeholder."""
-    if isinstance(img, MetaTensor):
+    # The DICOM reader says where a spacing is from: empty is nowhere, unknown is the distance of a lone slice's next.
+    source = img.meta.get("spacing_source") if isinstance(img, MetaTensor) else None
+    if isinstance(img, MetaTensor) and source != "" and (source != "unknown" or img.ndim < 4):
         matrix = np.asarray(img.affine.cpu(), dtype=np.float64)[:-1, :-1]
         # Readers of volumes note the file's own affine; a picture only has MONAI's default, the identity.
         if MetaKeys.ORIGINAL_AFFINE in img.meta or not np.array_equal(matrix, np.eye(len(matrix))):
             return matrix
     raise DataError(
-        f"{wanted} needs the size of a pixel in mm, and this image has none: it is a plain tensor, or a picture whose "
-        "affine is the identity. Use pixels as the unit, or set the affine of its MetaTensor."
+        f"{wanted} needs the size of a pixel in mm, and this image has none: it is a plain tensor, a picture "
+        "without spacing, or a lone slice without thickness. Use pixels as the unit, or set its affine."
     )
 
 

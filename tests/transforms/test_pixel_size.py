@@ -55,3 +55,16 @@ def test_pixdim_follows_and_is_not_shared():
     assert second.meta["pixdim"].tolist() == [0, 2, 3, 4, 0, 0, 0, 0]
     assert first.meta["pixdim"].tolist() == [0] * 8
     assert second.affine.dtype == torch.float64
+
+
+def test_a_spacing_that_the_dicom_reader_did_not_find_is_not_taken_for_a_millimetre():
+    picture = MetaTensor(torch.zeros(1, 4, 4), affine=torch.eye(4), meta={"original_affine": torch.eye(4)})
+    assert element_size(picture) == 1.0
+    picture.meta["spacing_source"] = ""
+    with pytest.raises(DataError, match="without spacing"):
+        element_size(picture)
+    lone = MetaTensor(torch.zeros(1, 4, 4, 1), affine=torch.diag(torch.tensor([0.5, 0.5, 1.0, 1.0])))
+    lone.meta["spacing_source"] = "unknown"
+    with pytest.raises(DataError, match="without thickness"):
+        element_size(lone)
+    assert element_size(MetaTensor(lone[..., 0].as_tensor(), meta=lone.meta)) == pytest.approx(0.25)
