@@ -22,6 +22,8 @@ PHOTOMETRIC = {
     1: ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"),
     3: ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"),
 }
+#: The plug-in for JPEG lossless and JPEG of 12 bits. It is under the GPL, so it is an extra.
+JPEG = "pylibjpeg-libjpeg"
 PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -111,7 +113,12 @@ def raw_pixels(frame: Frame) -> NDArray:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         name = getattr(dataset.file_meta.get("TransferSyntaxUID"), "name", "unknown transfer syntax")
-        raise DataError(f"{frame}: the pixel data ({name}) cannot be decoded: {error}") from error
+        hint = (
+            " Install it: pip install 'monai-sam2unet[jpeg]'."
+            if "requires" in str(error) and JPEG in str(error)
+            else ""
+        )
+        raise DataError(f"{frame}: the pixel data ({name}) cannot be decoded: {error}{hint}") from error
     if pixels.shape[:2] != frame.shape or pixels.ndim > 3 or (pixels.ndim == 3 and pixels.shape[2] != 3):
         raise DataError(f"{frame}: {frame.shape} pixels are expected, the pixel data hold {pixels.shape}.")
     return pixels

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from monai.config import DtypeLike, KeysCollection, PathLike
-from monai.data import ImageReader, MetaTensor, NibabelReader, PILReader
-from monai.transforms import LoadImage, MapTransform, Transform
-from monai.utils import MetaKeys, ensure_tuple
+from monai.data import ImageReader, ITKReader, MetaTensor, NibabelReader, PILReader
+from monai.transforms import EnsureChannelFirst, MapTransform, Transform
+from monai.transforms.io.array import switch_endianness
+from monai.utils import ImageMetaKey, MetaKeys, ensure_tuple
 from nibabel.filebasedimages import ImageFileError
 from PIL import Image, ImageOps
 
@@ -22,35 +24,55 @@ from monai_sam2unet.errors import ConfigError, DataError
 __all__ = ["LoadAnyImage", "LoadAnyImaged"]
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz")
+ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "F")
+#: Weights of red, green and blue in gray (ITU-R BT.601), as Pillow has them.
+LUMA = (0.299, 0.587, 0.114)
+
+
+def _one_page(image: Image.Image) -> Image.Image:
+    if getattr(image, "n_frames", 1) > 1:
+        raise DataError(f"it has {getattr(image, 'n_frames', 1)} pages or frames; save the one that is meant by itself")
+    return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    return to_rgb(_one_page(image))
 
 
 def _to_deep_gray(image: Image.Image) -> Image.Image:
     """Upright gray, of 16 bits where the picture has them."""
-    return ImageOps.exif_transpose(image) if image.mode in DEEP_MODES else to_gray(image)
+    return ImageOps.exif_transpose(_one_page(image)) if image.mode in DEEP_MODES else to_gray(_one_page(image))
+
+
+def _to_label(image: Image.Image) -> Image.Image:
+    """Upright values as they are stored: a palette is for show, its indices are the classes."""
+    return ImageOps.exif_transpose(_one_page(image)) if image.mode == "P" else _to_deep_gray(image)
 
 
 #: What a picture's pixels are read as.
-PICTURE_CHANNELS: dict[str, Callable[[Image.Image], Image.Image]] = {"rgb": to_rgb, "gray": _to_deep_gray}
+PICTURES: dict[str, Callable[[Image.Image], Image.Image]] = {"rgb": _to_rgb, "gray": _to_deep_gray, "label": _to_label}
 
 
 class LoadAnyImage(Transform):
     """Load a picture (C, H, W), or a volume (C, X, Y, Z) with its affine in RAS mm, by what the file is.
 
     DICOM (told by its content, also a folder or the files of one series) is read by
-    :class:`monai_sam2unet.dicom.SAM2UNetDICOMReader`, NIfTI by MONAI's ``NibabelReader``, everything else by
-    ``PILReader``. No other reader is tried when this one fails. DICOM images that have no place in the patient
-    (radiographs, endoscopy, ultrasound) are pictures; several frames of one are a volume of pictures (C, X, Y, frames).
+    :class:`monai_sam2unet.dicom.SAM2UNetDICOMReader`, NIfTI by MONAI's ``NibabelReader``, MetaImage and NRRD by its
+    ``ITKReader``, everything else by its ``PILReader``. No other reader is tried when this one fails. DICOM images that
+    have no place in the patient (radiographs, endoscopy, ultrasound) are pictures; several frames of one come as
+    (C, H, W, frames).
 
     Args:
-        picture: ``"rgb"``: three channels of 8 bits; ``"gray"``: one channel of 8 or 16 bits.
+        picture: ``"rgb"``: three channels of 8 bits; ``"gray"``: one channel of 8 or 16 bits, colours by their luma;
+            ``"label"``: one channel of the values as stored, which are a palette's indices.
         dicom: options of :class:`monai_sam2unet.dicom.SAM2UNetDICOMReader`, as ``{"strict": False}``.
         require_orientation: whether a NIfTI file whose sform and qform codes are both 0 is an error, for then its
             affine is nibabel's guess.
         dtype: of the result.
 
     Raises:
-        ConfigError: When ``picture`` is neither of these.
+        ConfigError: When ``picture`` is none of these.
         TypeError: When an option of the reader is not known.
     """
 
@@ -61,13 +83,14 @@ class LoadAnyImage(Transform):
         require_orientation: bool = True,
         dtype: DtypeLike = np.float32,
     ) -> None:
-        if picture not in PICTURE_CHANNELS:
-            raise ConfigError(f"picture must be one of {', '.join(PICTURE_CHANNELS)}, got {picture!r}.")
+        if picture not in PICTURES:
+            raise ConfigError(f"picture must be one of {', '.join(PICTURES)}, got {picture!r}.")
+        self.picture = picture
         self.require_orientation = require_orientation
-        self.dicom = dict(dicom or {})
-        self.dicom_reader = SAM2UNetDICOMReader(**self.dicom)
-        self.pil_reader = PILReader(converter=PICTURE_CHANNELS[picture], reverse_indexing=False)
-        self.loader = LoadImage(image_only=True, dtype=dtype, ensure_channel_first=True)
+        self.dtype = dtype
+        self.dicom_reader = SAM2UNetDICOMReader(**dict(dicom or {}))
+        self.pil_reader = PILReader(converter=PICTURES[picture], reverse_indexing=False)
+        self.channel_first = EnsureChannelFirst()
 
     def _reader(self, paths: Sequence[Path]) -> ImageReader:
         missing = [str(path) for path in paths if not path.exists()]
@@ -76,10 +99,13 @@ class LoadAnyImage(Transform):
         if self.dicom_reader.verify_suffix(paths):
             return self.dicom_reader
         if any(path.is_dir() for path in paths):
-            raise DataError(f"There is no DICOM image in {', '.join(map(str, paths))}.")
+            raise DataError(f"There is no DICOM image in {', '.join(map(str, paths))}; of other kinds give one file.")
         if len(paths) > 1:
             raise DataError(f"Several files are one image only in DICOM; these are not: {', '.join(map(str, paths))}.")
-        return NibabelReader() if paths[0].name.lower().endswith(NIFTI_SUFFIXES) else self.pil_reader
+        name = paths[0].name.lower()
+        if name.endswith(NIFTI_SUFFIXES):
+            return NibabelReader()
+        return ITKReader() if name.endswith(ITK_SUFFIXES) else self.pil_reader
 
     def __call__(self, filename: Sequence[PathLike] | PathLike) -> MetaTensor:
         """Load one image.
@@ -91,32 +117,70 @@ class LoadAnyImage(Transform):
             A picture (C, H, W), or a volume (C, X, Y, Z).
 
         Raises:
-            DataError: When the file is missing or cannot be read, DICOM images make no regular volume, or a NIfTI file
-                has no orientation.
+            DataError: When the file is missing or cannot be read, DICOM images make no regular volume, a NIfTI file
+                has no orientation, a volume does not have three spatial dimensions, or a picture has several pages.
         """
-        paths = [Path(name) for name in ensure_tuple(filename)]
+        paths = [Path(name).expanduser() for name in ensure_tuple(filename)]
         reader = self._reader(paths)
         try:
-            image: MetaTensor = self.loader(paths, reader=reader)
-        except (OSError, ValueError, SyntaxError, EOFError, ImageFileError, Image.DecompressionBombError) as error:
-            if isinstance(error, DataError | ConfigError):
-                raise
+            values, meta = reader.get_data(reader.read(paths if reader is self.dicom_reader else str(paths[0])))
+        except ConfigError:
+            raise
+        except DataError as error:
+            raise error if str(paths[0]) in str(error) else DataError(f"{paths[0]}: {error}") from error
+        except (
+            OSError,
+            ValueError,
+            SyntaxError,
+            EOFError,
+            RuntimeError,
+            ImageFileError,
+            Image.DecompressionBombError,
+        ) as error:
+            reason = str(error).strip().splitlines()
+            raise DataError(f"{paths[0]} cannot be read: {reason[-1] if reason else repr(error)}") from error
+        meta = switch_endianness(meta, "<")
+        meta[ImageMetaKey.FILENAME_OR_OBJ] = str(paths[0])
+        tensor = torch.as_tensor(np.ascontiguousarray(values, dtype=self.dtype))
+        image = self.channel_first(MetaTensor.ensure_torch_and_prune_meta(tensor, meta))
+        if not isinstance(image, MetaTensor):
+            raise DataError("Images are loaded while MONAI tracks metadata; see monai.data.set_track_meta.")
+        if reader is self.dicom_reader:
+            image = self._rows_first(image)
+        elif reader is not self.pil_reader:
+            self._check_volume(image, paths[0])
+        elif self.picture == "rgb" and len(image) != 3:
+            raise DataError(f"{paths[0]} has {len(image)} channels; three are expected.")
+        return self._as_gray(image) if self.picture != "rgb" and len(image) == 3 and image.ndim == 3 else image
+
+    @staticmethod
+    def _rows_first(image: MetaTensor) -> MetaTensor:
+        """DICOM is indexed (column, row); pictures, and the frames of a cine, are (row, column)."""
+        if image.meta["in_patient_space"]:
+            return image
+        turned = MetaTensor(image.as_tensor().transpose(1, 2).contiguous(), meta=image.meta)
+        turned.affine = image.affine[:, [1, 0, 2, 3]]
+        turned.meta[MetaKeys.SPATIAL_SHAPE] = np.array(turned.shape[1:])
+        return turned
+
+    @staticmethod
+    def _as_gray(image: MetaTensor) -> MetaTensor:
+        luma = torch.tensor(LUMA, dtype=torch.float64).view(3, 1, 1)
+        gray = (image.as_tensor().double() * luma).sum(0, keepdim=True).round().to(image.dtype)
+        return MetaTensor(gray, meta=image.meta)
+
+    def _check_volume(self, image: MetaTensor, path: Path) -> None:
+        if image.ndim != 4:
             raise DataError(
-                f"{paths[0]} cannot be read: {str(error).splitlines()[0] if str(error) else error!r}"
-            ) from error
-        if isinstance(reader, NibabelReader) and self.require_orientation:
-            codes = [int(image.meta.get(name, 0)) for name in ("sform_code", "qform_code")]
-            if not any(codes):
-                raise DataError(
-                    f"{paths[0]} has sform_code and qform_code 0, so its orientation is not known. Set them, or take "
-                    "nibabel's guess with require_orientation=False."
-                )
-        if reader is self.dicom_reader and not image.meta["in_patient_space"] and image.ndim == 3:
-            # DICOM is indexed (column, row); pictures are (row, column).
-            image = MetaTensor(image.as_tensor().transpose(1, 2).contiguous(), meta=image.meta)
-            image.affine = image.affine[:, [1, 0, 2, 3]]
-            image.meta[MetaKeys.SPATIAL_SHAPE] = np.array(image.shape[1:])
-        return image
+                f"{path} does not hold a volume of three dimensions: with channels first its shape is "
+                f"{tuple(image.shape)}. Save pictures as PNG or TIFF, and one time point by itself."
+            )
+        codes = [int(image.meta.get(name, 1)) for name in ("sform_code", "qform_code")]
+        if self.require_orientation and not any(codes):
+            raise DataError(
+                f"{path} has sform_code and qform_code 0, so its orientation is not known. Set them, or take "
+                "nibabel's guess with require_orientation=False."
+            )
 
 
 class LoadAnyImaged(MapTransform):

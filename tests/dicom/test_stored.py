@@ -166,3 +166,12 @@ def test_damaged_files_are_read_or_refused(samples, tmp_path, name):
                 refused.append(str(error))
     assert refused
     assert all(str(tmp_path) in text for text in refused)
+
+
+def test_a_missing_plug_in_is_named_with_the_way_to_get_it(shared_data, monkeypatch):
+    path = next((shared_data / "dicom" / "same_volume_by_transfer_syntax" / "compressed_jpeg").iterdir())
+    decoder = pydicom.pixels.get_decoder(pydicom.uid.JPEGLosslessSV1)
+    monkeypatch.setattr(decoder, "_available", {})
+    monkeypatch.setattr(decoder, "_unavailable", {"pylibjpeg": ("pylibjpeg>=2.0", "pylibjpeg-libjpeg>=2.1")})
+    with pytest.raises(DataError, match=r"(?s)JPEG Lossless.*monai-sam2unet\[jpeg\]"):
+        read_volume(path)

@@ -114,3 +114,72 @@ def test_dictionaries(tmp_path):
     assert item["id"] == 7
     with pytest.raises(KeyError):
         LoadAnyImaged(["image", "other"])({"image": tmp_path / "a.png"})
+
+
+def test_labels_of_a_palette_are_its_indices_and_pictures_its_colours(tmp_path):
+    indices = np.arange(12, dtype=np.uint8).reshape(3, 4) % 4
+    palette = Image.fromarray(indices).convert("P")
+    palette.putdata(indices.ravel().tolist())
+    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    palette.save(tmp_path / "label.png")
+    assert np.array_equal(LoadAnyImage("label")(tmp_path / "label.png")[0].numpy(), indices)
+    red = LoadAnyImage("rgb")(tmp_path / "label.png")[0].numpy()
+    assert np.array_equal(red, np.where(indices == 1, 255, 0))
+
+
+def test_colours_become_gray_as_pillow_has_it(tmp_path, shared_data):
+    colours = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    assert np.array_equal(LoadAnyImage("gray")(tmp_path / "a.png")[0].numpy(), Image.fromarray(colours).convert("L"))
+    path = shared_data / "dicom" / "colour" / "US1_UNCR.dcm"
+    pixels = pytest.importorskip("pydicom").dcmread(path).pixel_array
+    gray = LoadAnyImage("gray")(path)
+    assert gray.shape == (1, *pixels.shape[:2])
+    assert np.abs(gray[0].numpy() - np.asarray(Image.fromarray(pixels).convert("L"))).max() <= 1
+
+
+def test_metaimage_and_nrrd_equal_nifti(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    image = sitk.GetImageFromArray(np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32))
+    image.SetSpacing((0.5, 0.7, 2.0))
+    image.SetOrigin((10.0, -20.0, 30.0))
+    image.SetDirection((0, 1, 0, -1, 0, 0, 0, 0, 1))
+    loaded = []
+    for name in ("a.nii.gz", "a.mha", "a.nrrd"):
+        sitk.WriteImage(image, str(tmp_path / name))
+        loaded.append(LoadAnyImage()(tmp_path / name))
+    for other in loaded[1:]:
+        assert torch.equal(other.as_tensor(), loaded[0].as_tensor())
+        assert torch.allclose(other.affine, loaded[0].affine, atol=1e-4)
+
+
+def test_frames_of_a_cine_are_rows_by_columns():
+    pydicom = pytest.importorskip("pydicom")
+    path = pydicom.examples.get_path("ybr_color")
+    pixels = pydicom.dcmread(path).pixel_array
+    cine = LoadAnyImage()(path)
+    assert cine.shape == (3, 240, 320, 30)
+    one = LoadAnyImage(dicom={"frame": 7})(path)
+    assert torch.equal(cine[..., 7].as_tensor(), one.as_tensor())
+    assert np.abs(one.numpy() - pixels[7].transpose(2, 0, 1)).max() <= 1
+
+
+def test_what_holds_more_than_one_image_is_refused(tmp_path):
+    pages = [Image.new("L", (4, 4), value) for value in (1, 2, 3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    for picture in ("rgb", "gray", "label"):
+        with pytest.raises(DataError, match=r"a\.tif.*3 pages"):
+            LoadAnyImage(picture)(tmp_path / "a.tif")
+    nib.save(nib.Nifti1Image(np.zeros((4, 5), np.float32), np.eye(4)), tmp_path / "flat.nii")
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 6, 1, 3), np.float32), np.eye(4)), tmp_path / "five.nii")
+    for name in ("flat.nii", "five.nii"):
+        with pytest.raises(DataError, match="three dimensions"):
+            LoadAnyImage()(tmp_path / name)
+
+
+def test_loading_is_quiet(tmp_path, caplog, recwarn):
+    Image.new("RGB", (4, 6)).save(tmp_path / "a.png")
+    with caplog.at_level("INFO"):
+        LoadAnyImage()(tmp_path / "a.png")
+    assert not caplog.records
+    assert not list(recwarn)
