@@ -51,7 +51,7 @@ inferer = {
     "SliceWiseInferer, three views, flips, variance": lambda: SliceWiseInferer(sw_batch_size=8, **three),
     "SliceInferer": lambda: SliceInferer(roi_size=(256, 256), sw_batch_size=8, spatial_dim=2),
 }[who]()
-network = torch.nn.Conv2d(1, 2, 3, padding=1)
+network = torch.nn.Conv2d(1, 2, 3, padding=1).eval()
 with torch.no_grad():
     inferer(torch.ones(1, 1, 256, 256, 16), network)
     volume = torch.ones(1, 1, 256, 256, slices)

@@ -13,19 +13,19 @@ import pytest
 @pytest.mark.slow
 def test_the_volumes_page_runs_on_a_real_series(repository, shared_data, tmp_path, monkeypatch):
     series = shared_data / "dicom" / "ct_series_j2k_with_seg"
-    (tmp_path / "study").mkdir()
-    (tmp_path / "study" / "ct").mkdir()
+    folder = tmp_path / "studies" / "patient1"
+    (folder / "ct").mkdir(parents=True)
     for file in sorted((series / "ct").iterdir())[:6]:
-        (tmp_path / "study" / "ct" / file.name).symlink_to(file)
+        (folder / "ct" / file.name).symlink_to(file)
     label = nib.load(series / "example_seg_dicom.nii.gz")
     monkeypatch.chdir(tmp_path)
     from monai_sam2unet.dicom import read_volume
 
-    affine = read_volume("study/ct").affine
+    affine = read_volume(folder / "ct").affine
     first = round(float((np.linalg.inv(label.affine) @ affine @ [0, 0, 0, 1])[2]))
     last = round(float((np.linalg.inv(label.affine) @ affine @ [0, 0, 5, 1])[2]))
     low, high = sorted((first, last))
-    nib.save(label.slicer[:, :, low : high + 1], "study/labels.nii.gz")
+    nib.save(label.slicer[:, :, low : high + 1], folder / "labels.nii.gz")
 
     page = (repository / "docs" / "volumes.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
@@ -33,7 +33,8 @@ def test_the_volumes_page_runs_on_a_real_series(repository, shared_data, tmp_pat
     names: dict[str, object] = {}
     for block in blocks:
         exec(block, names)
-    written = nib.load(next((tmp_path / "out").glob("*_seg.nii.gz")))
+    written = nib.load(tmp_path / "out" / "patient1" / "ct_seg.nii.gz")
+    assert written.get_data_dtype() == np.uint8
     assert written.shape == (512, 512, 6)
     assert np.allclose(written.affine, affine, atol=1e-3)
     assert names["batch"]["image"].shape == (4, 3, 352, 352)

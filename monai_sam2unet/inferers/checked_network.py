@@ -3,20 +3,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
-from torch import Tensor
+from torch import Tensor, nn
 
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.inferers.autocast_inferer import AutocastInferer
+from monai_sam2unet.transforms.tensors import plain
 
 __all__ = ["ACTIVATIONS", "CheckedNetwork"]
 
 #: What may make probabilities of a network's output; "identity" where the network has done so.
 ACTIVATIONS = ("sigmoid", "softmax", "identity")
+
+#: How torch says that a convolution was made for another number of channels than it is given.
+CHANNELS_DIFFER = re.compile(r"expected input\[\d+, (\d+)[^]]*\] to have (\d+) channels")
 
 
 class CheckedNetwork:
@@ -28,6 +32,9 @@ class CheckedNetwork:
         activation: see :meth:`activated`.
         args: given on to the network.
         kwargs: given on to the network.
+
+    Raises:
+        ConfigError: When the network is in training mode.
     """
 
     def __init__(
@@ -44,22 +51,39 @@ class CheckedNetwork:
         self.args = args
         self.kwargs = kwargs
         self._channels: int | None = None
+        # An exported program has no mode to change: what it says of training means nothing, and its eval() refuses.
+        if isinstance(network, nn.Module) and getattr(network, "training", False) and "eval" not in vars(network):
+            raise ConfigError(
+                "The network is in training mode: BatchNorm would mix the slices of a batch and change its statistics, "
+                "dropout would drop. Call network.eval() first."
+            )
 
     def _single(self, x: Tensor) -> Tensor:
-        y = self.network(x, *self.args, **self.kwargs)
+        try:
+            y = self.network(x, *self.args, **self.kwargs)
+        except RuntimeError as error:
+            told = CHANNELS_DIFFER.search(str(error))
+            if told is None or int(told[1]) != x.shape[1]:
+                raise
+            raise ConfigError(
+                f"The network was given slices of {told[1]} channels, {tuple(x.shape)}, and takes {told[2]}. Make "
+                f"the network with in_channels={told[1]}, or the preset (HieraInput) with in_channels={told[2]}. "
+                "Without a slice transform the channels are the volume's, times 2 * neighbours + 1."
+            ) from error
         if not isinstance(y, Tensor):
             found = f"a {type(y).__name__} of {len(y)}" if hasattr(y, "__len__") else f"a {type(y).__name__}"
             raise ConfigError(
                 f"The network must give one tensor, it gave {found}. With deep supervision call network.eval() first; "
                 "else give a function that picks the main output."
             )
-        return y.as_tensor() if isinstance(y, MetaTensor) else y
+        return plain(y)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Run the network.
 
         Raises:
-            ConfigError: When it does not give (N, K, H, W), or not as many channels as before.
+            ConfigError: When it takes another number of channels, does not give (N, K, H, W), or gives another K than
+                before.
         """
         y: Tensor = self.autocast(x, self._single)
         if y.ndim != 4 or len(y) != len(x) or y.shape[2:] != x.shape[2:]:

@@ -7,21 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.transforms.fit_geometry import resize
 
 __all__ = ["FLIPS", "FlipsAndScales"]
 
 #: Flips by name: what is put in reverse order, and the dimensions of (N, C, H, W) that this means.
 FLIPS: dict[str, tuple[int, ...]] = {"rows": (-2,), "columns": (-1,), "both": (-2, -1)}
-
-
-def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(x.shape[-2:]) == size:
-        return x
-    shrinks = size[0] < x.shape[-2] or size[1] < x.shape[-1]
-    return F.interpolate(x, size=size, mode="bilinear", antialias=shrinks)
 
 
 class FlipsAndScales:
@@ -71,9 +64,9 @@ class FlipsAndScales:
         """
         size = (x.shape[-2], x.shape[-1])
         for scale in self.scales:
-            scaled = _resized(x, self._scaled_size(size, scale))
+            scaled = resize(x, self._scaled_size(size, scale))
             for dims in self.flips:
                 # flip copies, with no dimensions too: a network that writes on its input must not reach the next pass.
                 given = scaled if len(self) == 1 else torch.flip(scaled, dims)
                 y = network(given)
-                yield _resized(torch.flip(y, dims) if dims else y, size)
+                yield resize(torch.flip(y, dims) if dims else y, size)

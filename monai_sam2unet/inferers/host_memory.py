@@ -61,6 +61,11 @@ class HostCopy:
         else:
             self._copy = source.to(device)
 
+    @property
+    def under_way(self) -> bool:
+        """Whether it may still be coming, so that asking for it at once would mean to wait."""
+        return self._event is not None
+
     def result(self) -> Tensor:
         """The tensor, once it has arrived."""
         if self._event is not None:

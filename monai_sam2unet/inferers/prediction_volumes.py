@@ -16,11 +16,6 @@ from monai_sam2unet.inferers.uncertainty import normalised_entropy
 __all__ = ["PredictionVolumes", "RunningMoments"]
 
 
-def same_device(a: Tensor, b: Tensor) -> bool:
-    """Whether both can be computed with together."""
-    return a.device == b.device
-
-
 class RunningMoments:
     """Mean, and sum of squared deviations from it, of predictions that come one by one (Welford's method).
 
@@ -111,26 +106,29 @@ class PredictionVolumes:
         """
         if not len(self._mean):
             self._allocate(moments.mean.shape[1])
-        if same_device(moments.mean, self._mean[0]):
-            self._merge(stack, first, last, moments.mean, moments.deviations, moments.count)
-            return
         mean = HostCopy(moments.mean, self.device)
         deviations = None if moments.deviations is None else HostCopy(moments.deviations, self.device)
-        self._batches[-1].append((stack, first, last, mean, deviations, moments.count))
+        piece = stack, first, last, mean, deviations, moments.count
+        if mean.under_way:
+            self._batches[-1].append(piece)
+        else:
+            self._merge(*piece)
 
     def settle(self) -> None:
-        """Called after each batch: merge what came from another device, but for the newest, whose copy is under way."""
-        for stack, first, last, mean, deviations, count in self._batches.pop(0):
-            self._merge(stack, first, last, mean.result(), deviations.result() if deviations else None, count)
+        """Called after each batch: merge what came from a GPU, but for the newest, whose copy is under way."""
+        for piece in self._batches.pop(0):
+            self._merge(*piece)
         self._batches.append([])
 
-    def _merge(self, stack: SliceStack, first: int, last: int, mean: Tensor, dev: Tensor | None, count: int) -> None:
+    def _merge(
+        self, stack: SliceStack, first: int, last: int, means: HostCopy, spread: HostCopy | None, count: int
+    ) -> None:
         """Average with what earlier planes predicted (Chan, Golub and LeVeque's pairwise update)."""
         kept = stack.target(self._mean[stack.case], first, last)
-        mean = stack.displayed(mean)
-        if dev is not None:
+        mean = stack.displayed(means.result())
+        if spread is not None:
             deviations = stack.target(self._uncertainty[stack.case], first, last)
-            dev = stack.displayed(dev)
+            dev = stack.displayed(spread.result())
             if stack.rank:
                 dev = dev + deviations + (mean - kept).square_().mul_(count * stack.rank / (stack.rank + 1))
             deviations.copy_(dev)

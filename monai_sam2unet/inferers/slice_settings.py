@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
 from monai.utils import BlendMode, PytorchPadMode
-from torch import Tensor
 
-from monai_sam2unet.errors import ConfigError, DataError
+from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.inferers.checked_network import ACTIVATIONS
 from monai_sam2unet.inferers.slice_stack import SliceStack, SliceTransform
 from monai_sam2unet.inferers.volume_cases import VolumeCases
 from monai_sam2unet.inferers.window_grid import WindowGrid
-from monai_sam2unet.transforms.anatomical_plane import PLANES, AnatomicalPlane
+from monai_sam2unet.transforms.anatomical_plane import AnatomicalPlane, check_plane
+from monai_sam2unet.transforms.fit_geometry import pair
+from monai_sam2unet.transforms.pixel_size import patient_affine
 
 __all__ = ["SliceSettings"]
 
@@ -36,24 +38,13 @@ def _one_of(name: str, value: Any, allowed: Sequence[str], none: bool = False) -
 
 
 def _planes(spatial_dim: Any) -> tuple[int | str, ...]:
-    planes = tuple(spatial_dim) if isinstance(spatial_dim, (list, tuple)) else (spatial_dim,)
-    names = all(isinstance(p, str) and p in PLANES for p in planes)
-    axes = all(isinstance(p, int) and not isinstance(p, bool) and 0 <= p <= 2 for p in planes)
-    if not planes or not (names or axes):
-        raise ConfigError(
-            f"spatial_dim must be of {', '.join(PLANES)}, or an array axis 0, 1 or 2; several are all names or all "
-            f"axes. Got {spatial_dim!r}."
-        )
+    given = spatial_dim if isinstance(spatial_dim, (list, tuple)) else [spatial_dim]
+    planes = tuple(check_plane(plane, "spatial_dim") for plane in given)
+    if len({isinstance(plane, str) for plane in planes}) != 1:
+        raise ConfigError(f"spatial_dim must be one plane, or several, all names or all axes; got {spatial_dim!r}.")
     if len(set(planes)) < len(planes):
         raise ConfigError(f"spatial_dim names a plane twice: {spatial_dim!r}.")
     return planes
-
-
-def _pair(name: str, value: Any) -> tuple[Any, Any]:
-    pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
-    if len(pair) != 2 or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in pair):
-        raise ConfigError(f"{name} must be one number, or one for rows and one for columns; got {value!r}.")
-    return pair
 
 
 class SliceSettings:
@@ -70,8 +61,8 @@ class SliceSettings:
     def __init__(self, passes: int, **given: Any) -> None:
         self.planes = _planes(given["spatial_dim"])
         self.sw_batch_size = _whole("sw_batch_size", given["sw_batch_size"], 1)
-        self.windows = None if given["roi_size"] is None else _pair("roi_size", given["roi_size"])
-        self.overlaps = _pair("overlap", given["overlap"])
+        self.windows = None if given["roi_size"] is None else pair("roi_size", given["roi_size"])
+        self.overlaps = pair("overlap", given["overlap"])
         self.mode = BlendMode(_one_of("mode", given["mode"], tuple(m.value for m in BlendMode))).value
         self.sigma_scale = given["sigma_scale"]
         self.padding_mode = _one_of("padding_mode", given["padding_mode"], PADDINGS)
@@ -86,7 +77,7 @@ class SliceSettings:
         self._check_together(passes)
 
     def _check_values(self) -> None:
-        if self.windows is not None and not all(isinstance(n, int) for n in self.windows):
+        if self.windows is not None and not all(isinstance(n, Integral) for n in self.windows):
             raise ConfigError(f"roi_size must be whole numbers, got {self.windows!r}.")
         if not all(0 <= share < 1 for share in self.overlaps):
             raise ConfigError(f"overlap must lie in [0, 1), got {self.overlaps}.")
@@ -119,27 +110,25 @@ class SliceSettings:
                 "take float32."
             )
 
-    def _plane(self, spatial_dim: int | str, affine: Tensor | None) -> AnatomicalPlane:
-        if isinstance(spatial_dim, int):
-            return AnatomicalPlane.from_spatial_dim(spatial_dim)
-        if affine is None:
-            raise DataError(
-                f"{spatial_dim} slices are told by the affine, and the input is a tensor without one. Give a "
-                "MetaTensor, as MONAI's LoadImage does, or the array axis as spatial_dim: 0, 1 or 2."
-            )
-        return AnatomicalPlane.from_affine(spatial_dim, affine)
+    def _planes_of(self, cases: VolumeCases, case: int) -> list[AnatomicalPlane]:
+        volume = cases.located(case)
+        return [
+            AnatomicalPlane.from_spatial_dim(plane)
+            if isinstance(plane, int)
+            else AnatomicalPlane.from_affine(plane, patient_affine(volume, f"Volume {case}: {plane} slices"))
+            for plane in self.planes
+        ]
 
     def stacks(self, cases: VolumeCases) -> list[SliceStack]:
         """All cases along all planes; windows of one shape follow each other, so that batches are full.
 
         Raises:
-            DataError: When a plane by name meets a volume without an affine.
+            DataError: When a plane by name meets a volume whose affine is not known.
         """
         stacks = []
         for case, volume in enumerate(cases.volumes):
-            affine = cases.affines[case]
             seen = []
-            for plane in (self._plane(spatial_dim, affine) for spatial_dim in self.planes):
+            for plane in self._planes_of(cases, case):
                 size = (volume.shape[1 + plane.axes[0]], volume.shape[1 + plane.axes[1]])
                 seen.append((WindowGrid.of(size, self.windows, self.overlaps), plane))
             seen.sort(key=lambda one: one[0].roi)
@@ -149,8 +138,8 @@ class SliceSettings:
                     rank=rank,
                     plane=plane,
                     volume=volume,
-                    affine=affine,
-                    affine_read=cases.affines_read[case],
+                    affine=cases.affines[case],
+                    geometry=cases.geometry[case],
                     grid=grid,
                     neighbours=self.neighbours,
                     padding_mode=self.padding_mode,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.inferers.window_grid import WindowGrid
 from monai_sam2unet.transforms.anatomical_plane import AnatomicalPlane
+from monai_sam2unet.transforms.tensors import plain
 
 __all__ = ["Piece", "SliceStack", "SliceTransform", "full_batches"]
 
@@ -55,7 +56,8 @@ class SliceStack:
         plane: the plane.
         volume: (C, X, Y, Z), a plain tensor; it is read, not changed.
         affine: (4, 4) of the volume, if it has one.
-        affine_read: whether the affine was read from a file, so that the identity stands for voxels of 1 mm.
+        geometry: what the volume's metadata say of the affine, so that the slices' spacing is known, or not, as in
+            training.
         grid: the windows of each slice.
         neighbours: slices on each side that are given to the network as channels.
         padding_mode: how slices smaller than a window are continued.
@@ -67,7 +69,7 @@ class SliceStack:
     plane: AnatomicalPlane
     volume: Tensor
     affine: Tensor | None
-    affine_read: bool
+    geometry: Mapping[str, Any]
     grid: WindowGrid
     neighbours: int = 0
     padding_mode: str = "constant"
@@ -96,7 +98,13 @@ class SliceStack:
         if self.affine is None:
             return slices
         affine = torch.as_tensor(self.plane.slice_affine(self.affine, self.volume.shape[1:], 0))
-        return MetaTensor(slices, affine, {MetaKeys.ORIGINAL_AFFINE: affine} if self.affine_read else {})
+        meta = dict(self.geometry)
+        # That is said of a lone slice's distance from its next, which its pixels do not depend on.
+        if meta.get("spacing_source") == "unknown":
+            del meta["spacing_source"]
+        if MetaKeys.ORIGINAL_AFFINE in meta:
+            meta[MetaKeys.ORIGINAL_AFFINE] = affine
+        return MetaTensor(slices, affine, meta)
 
     def read(self, first: int, last: int, device: torch.device) -> Tensor:
         """Windows by number, those of one slice after another, slices in the array's order.
@@ -158,7 +166,7 @@ def _piece(stack: SliceStack, first: int, last: int, transform: SliceTransform |
     state = None
     if transform is not None:
         x, state = transform.forward_batch(stack.with_affine(x))
-        x = x.as_tensor() if isinstance(x, MetaTensor) else x
+        x = plain(x)
         if x.ndim != 4 or len(x) != last - first:
             raise ConfigError(
                 f"slice_transform.forward_batch must give ({last - first}, C, h, w) for so many slices; "

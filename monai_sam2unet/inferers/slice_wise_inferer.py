@@ -12,6 +12,7 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.inferers.autocast_inferer import AutocastInferer
 from monai_sam2unet.inferers.checked_network import CheckedNetwork
 from monai_sam2unet.inferers.flips_and_scales import FlipsAndScales
@@ -21,6 +22,7 @@ from monai_sam2unet.inferers.slice_settings import SliceSettings
 from monai_sam2unet.inferers.slice_stack import SliceStack, SliceTransform, full_batches
 from monai_sam2unet.inferers.volume_cases import VolumeCases
 from monai_sam2unet.inferers.window_grid import WindowBlender
+from monai_sam2unet.transforms.preset import Preset
 
 __all__ = ["SliceWiseInferer"]
 
@@ -37,7 +39,8 @@ class SliceWiseInferer(Inferer):
 
     Slices of all volumes given make one stream of full batches. They are seen along one plane, or along several whose
     predictions are averaged (three views), in display orientation; each whole, or in overlapping windows. Every batch
-    can be predicted flipped and resized too. What is averaged are probabilities: ``activation`` makes them.
+    can be predicted flipped and resized too. What is averaged are probabilities: ``activation`` makes them. A network
+    that was trained with a preset is best given to :meth:`from_preset`.
 
     Pictures (B, C, H, W) are volumes of one slice each: ``inferer(pictures[..., None], network)[..., 0]`` with
     ``spatial_dim=2``.
@@ -66,7 +69,9 @@ class SliceWiseInferer(Inferer):
         scales: factors on the height and width of the network's input; sizes are rounded to a multiple of 32. Every
             flip is predicted at every scale.
         activation: ``"sigmoid"``, ``"softmax"``, or ``"identity"`` where the network gives probabilities itself. None:
-            what the network gives is returned as it is, which only one pass along one plane allows.
+            what the network gives is returned as it is, which only one pass along one plane allows. A result that is a
+            ``MetaTensor`` (the mean, not the uncertainty) has it as ``meta["activation"]``, so that
+            :class:`monai_sam2unet.transforms.FinaliseSegmentation` takes it for the probabilities that it is.
         uncertainty: ``"variance"``: population variance of the probabilities over all passes, for each channel.
             ``"entropy"``: of the mean probabilities, as a share of the largest possible
             (:func:`monai_sam2unet.inferers.normalised_entropy`).
@@ -82,7 +87,7 @@ class SliceWiseInferer(Inferer):
         ConfigError: When a value is not allowed, or does not go with another one.
 
     Example:
-        >>> network = torch.nn.Conv2d(1, 2, 3, padding=1)
+        >>> network = torch.nn.Conv2d(1, 2, 3, padding=1).eval()
         >>> SliceWiseInferer(spatial_dim=2)(torch.zeros(1, 1, 30, 20, 5), network).shape
         torch.Size([1, 2, 30, 20, 5])
     """
@@ -134,6 +139,46 @@ class SliceWiseInferer(Inferer):
         self.device = None if device is None else torch.device(device)
         self.progress = progress
 
+    @classmethod
+    def from_preset(cls, preset: Preset, **options: Any) -> SliceWiseInferer:
+        """An inferer that shows the network the slices that the preset shows it in training.
+
+        The plane, its neighbours and the slice transform are the preset's.
+
+        Args:
+            preset: how CT or MR volumes become the network's input.
+            options: further arguments of :class:`SliceWiseInferer`. ``spatial_dim`` may add views to the preset's
+                plane, as ``["axial", "coronal", "sagittal"]``.
+
+        Raises:
+            ConfigError: When it is no preset or one of pictures; when ``slice_transform`` or ``neighbours`` is given,
+                or a ``spatial_dim`` without the preset's plane; and as :class:`SliceWiseInferer`.
+
+        Example:
+            >>> inferer = SliceWiseInferer.from_preset(
+            ...     Preset("ct", plane="coronal"), flips=["rows"], activation="sigmoid"
+            ... )
+            >>> inferer.settings.planes
+            ('coronal',)
+        """
+        if not isinstance(preset, Preset):
+            raise ConfigError(f"from_preset takes a monai_sam2unet.transforms.Preset, got {preset!r}.")
+        if not preset.is_volume:
+            raise ConfigError(
+                f"{preset.modality} images are pictures and have no slices: run the network on what preset.inference() "
+                "gives with AutocastInferer; preset.postprocessing() brings its output back."
+            )
+        twice = [name for name in ("slice_transform", "neighbours") if name in options]
+        if twice:
+            raise ConfigError(f"{' and '.join(twice)} of slices are the preset's: set them there, not here.")
+        planes = options.pop("spatial_dim", preset.plane)
+        if preset.plane not in (planes if isinstance(planes, (list, tuple)) else [planes]):
+            raise ConfigError(
+                f"The preset cuts slices by {preset.plane!r}, and spatial_dim {planes!r} leaves that out: the network "
+                "would see only planes that it was not trained on. Set the preset's plane, or add further ones to it."
+            )
+        return cls(planes, slice_transform=preset.slice_transform, neighbours=preset.neighbours, **options)
+
     def __call__(
         self, inputs: Tensor | Sequence[Tensor], network: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
@@ -141,7 +186,7 @@ class SliceWiseInferer(Inferer):
 
         Args:
             inputs: (B, C, X, Y, Z); or a list of different cases (C, X, Y, Z) or (1, C, X, Y, Z) of any sizes.
-            network: takes slices (N, C', h, w) and gives one tensor (N, K, h, w).
+            network: takes slices (N, C', h, w) and gives one tensor (N, K, h, w); in evaluation mode.
             args: given on to the network.
             kwargs: given on to the network.
 
@@ -152,8 +197,10 @@ class SliceWiseInferer(Inferer):
             them keys of their own after an engine.
 
         Raises:
-            DataError: When the inputs have other shapes, or planes by name meet inputs without an affine.
-            ConfigError: When the network or the slice transform does not give what is said above.
+            DataError: When the inputs have other shapes, or planes by name meet inputs whose affine is not known: plain
+                tensors, a ``MetaTensor`` that was never given one, or images without a place in the patient.
+            ConfigError: When the network is in training mode or takes another number of channels; when it or the slice
+                transform does not give what is said above.
         """
         cases = VolumeCases.of(inputs)
         source = cases.volumes[0].device
@@ -171,7 +218,7 @@ class SliceWiseInferer(Inferer):
             checked = CheckedNetwork(network, self.autocast, self.settings.activation, args, kwargs)
             self._predict(self.settings.stacks(cases), sw_device, checked, results)
             mean, uncertainty = results.finish(len(self.augmentation) * len(self.settings.planes))
-        found = cases.like_given(mean)
+        found = cases.like_given(mean, self.settings.activation)
         if uncertainty is None:
             return found
         spread = cases.like_given(uncertainty)

@@ -13,12 +13,15 @@ from monai.utils.enums import MetaKeys
 from torch import Tensor
 
 from monai_sam2unet.errors import DataError
+from monai_sam2unet.transforms.tensors import plain
 
 __all__ = ["VolumeCases"]
 
+#: Key of the metadata that says what made probabilities of a result.
+ACTIVATION = "activation"
 
-def _plain(x: Tensor) -> Tensor:
-    return x.as_tensor() if isinstance(x, MetaTensor) else x
+#: What the metadata say of an affine: the one in the file, whether it leads to the patient, what its mm are known from.
+GEOMETRY = (MetaKeys.ORIGINAL_AFFINE, "in_patient_space", "spacing_source")
 
 
 def _affines(x: Tensor, count: int) -> list[Tensor | None]:
@@ -34,8 +37,15 @@ def _affines(x: Tensor, count: int) -> list[Tensor | None]:
     return list(affine)
 
 
-def _affine_read(x: Tensor) -> bool:
-    return isinstance(x, MetaTensor) and MetaKeys.ORIGINAL_AFFINE in x.meta
+def _geometry(x: Tensor, count: int) -> list[dict[str, Any]]:
+    """What the meta of each of ``count`` volumes in a tensor says of its affine."""
+    meta = x.meta if isinstance(x, MetaTensor) else {}
+    return [{name: _of_case(meta[name], case) for name in GEOMETRY if name in meta} for case in range(count)]
+
+
+def _of_case(value: Any, case: int) -> Any:
+    collated = isinstance(value, (list, tuple)) or (hasattr(value, "ndim") and value.ndim in (1, 3))
+    return value[case] if collated else value
 
 
 @dataclass(frozen=True)
@@ -46,13 +56,13 @@ class VolumeCases:
         given: what the user gave.
         volumes: plain tensors (C, X, Y, Z), parts of what was given.
         affines: (4, 4) of each, or None.
-        affines_read: whether these were read from files.
+        geometry: what their metadata say of the affines.
     """
 
     given: Tensor | list[Tensor]
     volumes: list[Tensor]
     affines: list[Tensor | None]
-    affines_read: list[bool]
+    geometry: list[dict[str, Any]]
 
     @classmethod
     def of(cls, inputs: Tensor | Sequence[Tensor]) -> VolumeCases:
@@ -70,8 +80,8 @@ class VolumeCases:
                     f"A batch of volumes has shape (B, C, X, Y, Z), got {tuple(inputs.shape)}. One volume "
                     "(C, X, Y, Z) needs a first dimension, volume[None]; or give a list of volumes."
                 )
-            read = [_affine_read(inputs)] * len(inputs)
-            cases = cls(inputs, list(_plain(inputs).unbind()), _affines(inputs, len(inputs)), read)
+            count = len(inputs)
+            cases = cls(inputs, list(plain(inputs).unbind()), _affines(inputs, count), _geometry(inputs, count))
         else:
             given = list(inputs)
             for number, x in enumerate(given):
@@ -80,8 +90,8 @@ class VolumeCases:
                     raise DataError(
                         f"Volumes in a list are tensors (C, X, Y, Z) or (1, C, X, Y, Z); number {number} has {found}."
                     )
-            volumes = [_plain(x)[0] if x.ndim == 5 else _plain(x) for x in given]
-            cases = cls(given, volumes, [_affines(x, 1)[0] for x in given], [_affine_read(x) for x in given])
+            volumes = [plain(x)[0] if x.ndim == 5 else plain(x) for x in given]
+            cases = cls(given, volumes, [_affines(x, 1)[0] for x in given], [_geometry(x, 1)[0] for x in given])
         cases._check()
         return cases
 
@@ -103,19 +113,34 @@ class VolumeCases:
         """Whether one tensor was given."""
         return isinstance(self.given, Tensor)
 
-    def like_given(self, results: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    def located(self, case: int) -> Tensor:
+        """The volume (C, X, Y, Z) of a case with its affine and what is said of it; plain where it has none."""
+        volume, affine = self.volumes[case], self.affines[case]
+        return volume if affine is None else MetaTensor(volume, affine, dict(self.geometry[case]))
+
+    def like_given(self, results: Tensor | list[Tensor], activation: str | None = None) -> Tensor | list[Tensor]:
         """Results in the form of the input, with its metadata.
 
         Args:
             results: (B, K, X, Y, Z) if one tensor was given, else (K, X, Y, Z) of each case.
+            activation: what made probabilities of them, to be noted in ``meta["activation"]``.
 
         Returns:
             (B, K, X, Y, Z), or a list of (K, X, Y, Z) or (1, K, X, Y, Z).
         """
         if isinstance(self.given, Tensor):
-            return _with_meta(results, self.given)
-        return [_with_meta(y[None] if x.ndim == 5 else y, x) for x, y in zip(self.given, results, strict=True)]
+            return _with_meta(results, self.given, activation)
+        return [
+            _with_meta(y[None] if x.ndim == 5 else y, x, activation) for x, y in zip(self.given, results, strict=True)
+        ]
 
 
-def _with_meta(y: Any, x: Tensor) -> Any:
-    return MetaTensor(y).copy_meta_from(x) if isinstance(x, MetaTensor) else y
+def _with_meta(y: Any, x: Tensor, activation: str | None) -> Any:
+    if not isinstance(x, MetaTensor):
+        return y
+    result: MetaTensor = MetaTensor(y).copy_meta_from(x)
+    # The input may itself be a network's result.
+    result.meta.pop(ACTIVATION, None)
+    if activation is not None:
+        result.meta[ACTIVATION] = activation
+    return result

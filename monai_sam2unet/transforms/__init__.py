@@ -6,16 +6,21 @@ from monai_sam2unet.transforms.color_jitter import RandColorJitter, RandColorJit
 from monai_sam2unet.transforms.finalise_segmentation import FinaliseSegmentation, FinaliseSegmentationd
 from monai_sam2unet.transforms.fit_geometry import FitPlan
 from monai_sam2unet.transforms.fit_to_size import FitToSize, FitToSized
-from monai_sam2unet.transforms.hiera_input import IMAGENET_MEAN, IMAGENET_STD, HieraInput, HieraInputd
+from monai_sam2unet.transforms.hiera_input import HieraInput, HieraInputd
 from monai_sam2unet.transforms.intensity_percentile import PercentileScale, PercentileScaled
 from monai_sam2unet.transforms.intensity_voi import VOIWindow, VOIWindowd
 from monai_sam2unet.transforms.intensity_window import CT_WINDOWS, CTWindow, CTWindowd
 from monai_sam2unet.transforms.load_any_image import LoadAnyImage, LoadAnyImaged
 from monai_sam2unet.transforms.match_orientation import MatchOrientation, MatchOrientationd
+from monai_sam2unet.transforms.normalize_as_imagenet import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    NormalizeAsImageNet,
+    NormalizeAsImageNetd,
+)
 from monai_sam2unet.transforms.preset import MODALITIES, Preset
 from monai_sam2unet.transforms.scale_by_bits import ScaleByBits, ScaleByBitsd
 from monai_sam2unet.transforms.slice_sequence import SliceItem, SliceSequence
-from monai_sam2unet.transforms.three_channels import ThreeChannels, ThreeChannelsd
 from monai_sam2unet.transforms.volume_to_slices import VolumeToSlices, VolumeToSlicesd
 
 __all__ = [
@@ -38,6 +43,8 @@ __all__ = [
     "LoadAnyImaged",
     "MatchOrientation",
     "MatchOrientationd",
+    "NormalizeAsImageNet",
+    "NormalizeAsImageNetd",
     "PercentileScale",
     "PercentileScaled",
     "Preset",
@@ -47,8 +54,6 @@ __all__ = [
     "ScaleByBitsd",
     "SliceItem",
     "SliceSequence",
-    "ThreeChannels",
-    "ThreeChannelsd",
     "VOIWindow",
     "VOIWindowd",
     "VolumeToSlices",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from monai_sam2unet.errors import ConfigError, DataError
 
-__all__ = ["PLANES", "AnatomicalPlane"]
+__all__ = ["PLANES", "AnatomicalPlane", "check_plane"]
 
 #: Where a slice's rows, its columns and the slices themselves run to, as pictures are shown: the patient's right on
 #: the left of axial and coronal slices, the head on top of coronal and sagittal ones (RAS axis, sign).
@@ -22,6 +23,26 @@ PLANES: dict[str, tuple[tuple[int, int], tuple[int, int], tuple[int, int]]] = {
     "coronal": ((2, -1), (0, -1), (1, -1)),  # rows to the feet, columns to left, slices to posterior
     "sagittal": ((2, -1), (1, -1), (0, -1)),  # rows to the feet, columns to posterior, slices to left
 }
+
+
+def check_plane(plane: Any, name: str = "plane") -> str | int:
+    """Refuse what is no plane, before there is a volume.
+
+    Args:
+        plane: the name of an anatomical plane, or an array axis.
+        name: what the argument is called, for the error.
+
+    Returns:
+        The plane, as given.
+
+    Raises:
+        ConfigError: When it is neither one of :data:`PLANES` nor 0, 1 or 2.
+    """
+    if isinstance(plane, str) and plane in PLANES:
+        return plane
+    if isinstance(plane, int) and not isinstance(plane, bool) and 0 <= plane <= 2:
+        return plane
+    raise ConfigError(f"{name} must be one of {', '.join(PLANES)}, or an array axis 0, 1 or 2; got {plane!r}.")
 
 
 @dataclass(frozen=True)

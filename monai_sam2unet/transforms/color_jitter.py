@@ -15,6 +15,8 @@ from monai.utils import convert_to_tensor
 from monai.utils.enums import TransformBackends
 from torch import Tensor
 
+from monai_sam2unet.errors import DataError
+
 __all__ = ["RandColorJitter", "RandColorJitterd"]
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in torchvision and Pillow
@@ -40,7 +42,8 @@ class RandColorJitter(RandomizableTransform):
         contrast: the distance to the image's mean luma is multiplied by a factor from [1 - contrast, 1 + contrast].
         saturation: the distance to each pixel's luma is multiplied by a factor from [1 - saturation, 1 + saturation].
         hue: the hue is turned by a fraction of the full circle from [-hue, hue], at most 0.5.
-        max_value: largest possible pixel value; results are clipped to [0, max_value].
+        max_value: largest possible pixel value: 1 for images in [0, 1], as presets make them, 255 for 8 bits. Results
+            are clipped to [0, max_value].
 
     Raises:
         ValueError: When brightness, contrast or saturation is outside [0, 1], or hue outside [0, 0.5].
@@ -55,7 +58,7 @@ class RandColorJitter(RandomizableTransform):
         contrast: float = 0.2,
         saturation: float = 0.2,
         hue: float = 0.02,
-        max_value: float = 255.0,
+        max_value: float = 1.0,
     ) -> None:
         RandomizableTransform.__init__(self, prob)
         for name, value, limit in (
@@ -88,6 +91,7 @@ class RandColorJitter(RandomizableTransform):
 
         Raises:
             ValueError: When the image does not have three channels.
+            DataError: When it has values above 1.5 times ``max_value``, which would all be clipped.
         """
         if img.shape[0] != 3:
             raise ValueError(f"Colours are changed in images (3, H, W), got shape {tuple(img.shape)}.")
@@ -96,6 +100,12 @@ class RandColorJitter(RandomizableTransform):
         if not self._do_transform:
             return img
         brightness, contrast, saturation, hue = self._amounts
+        highest = float(img.max())
+        if highest > 1.5 * self.max_value:
+            raise DataError(
+                f"RandColorJitter takes values in [0, {self.max_value:g}], got up to {highest:g}. Give max_value=255 "
+                "for images of 8 bits, or scale them before."
+            )
         x: Tensor = convert_to_tensor(img, dtype=torch.float32, track_meta=True)
         luma = torch.tensor(LUMA, dtype=x.dtype, device=x.device).view(3, 1, 1)
         x = x * (1 + brightness)
@@ -131,7 +141,7 @@ class RandColorJitterd(RandomizableTransform, MapTransform):
         contrast: float = 0.2,
         saturation: float = 0.2,
         hue: float = 0.02,
-        max_value: float = 255.0,
+        max_value: float = 1.0,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)

@@ -7,12 +7,12 @@ overwrites a class that lies inside another, and ``KeepLargestConnectedComponent
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["fill_holes", "keep_components"]
+__all__ = ["clean_labels", "fill_holes", "keep_components"]
 
 
 def _box(mask: np.ndarray) -> tuple[slice, ...] | None:
@@ -51,7 +51,9 @@ def keep_components(
         return kept
     structure = ndimage.generate_binary_structure(mask.ndim, connectivity or mask.ndim)
     components, count = ndimage.label(mask[box], structure)
-    sizes = np.bincount(components.ravel(), minlength=count + 1)[1:]
+    # In parts, since bincount makes a copy of twice the size.
+    parts = np.array_split(components, 16)
+    sizes = sum((np.bincount(part.ravel(), minlength=count + 1) for part in parts), np.zeros(count + 1, np.int64))[1:]
     # A size in mm divided by a pixel's carries a rounding error: one that is just reached must not fail by it.
     wanted = sizes >= min_count * (1 - 1e-9)
     if largest:
@@ -96,3 +98,36 @@ def fill_holes(labels: np.ndarray, classes: Iterable[int]) -> np.ndarray:
         middle = tuple(slice(1, -1) for _ in box)
         filled[box][chosen[holes][middle]] = value
     return filled
+
+
+def clean_labels(
+    labels: np.ndarray,
+    one_channel: bool,
+    largest: Collection[int],
+    min_counts: Mapping[int, float],
+    holes: Collection[int],
+    connectivity: int | None = None,
+) -> np.ndarray:
+    """Clean classes in place: components first, then holes.
+
+    Args:
+        labels: (1, ...) class indices, or (K, ...) masks of 0 and 1, of which channel 0 is class 1.
+        one_channel: whether they are class indices.
+        largest: classes of which only the largest component is kept.
+        min_counts: classes, and how many pixels a component needs to stay.
+        holes: classes whose holes are filled.
+        connectivity: as in :func:`keep_components`.
+
+    Returns:
+        ``labels``.
+    """
+    for c in sorted(set(largest) | {c for c, count in min_counts.items() if count > 0}):
+        channel, value = (labels[0], c) if one_channel else (labels[c - 1], 1)
+        own = channel == value
+        channel[own & ~keep_components(own, c in largest, min_counts.get(c, 0), connectivity)] = 0
+    if one_channel:
+        labels[0] = fill_holes(labels[0], sorted(holes))
+    else:
+        for c in sorted(holes):
+            labels[c - 1] = fill_holes(labels[c - 1], [1])
+    return labels

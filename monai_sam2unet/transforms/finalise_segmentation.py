@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Probabilities to the segmentation that is stored: classes, without specks and holes, 8 bit."""
+"""Probabilities or logits to the segmentation that is stored: classes, without specks and holes, 8 bit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
@@ -18,8 +17,10 @@ from monai.utils.enums import TransformBackends
 from torch import Tensor
 
 from monai_sam2unet.errors import ConfigError, DataError
-from monai_sam2unet.transforms.components import fill_holes, keep_components
+from monai_sam2unet.transforms.class_masks import ACTIVATIONS, above_thresholds, largest_channel
+from monai_sam2unet.transforms.components import clean_labels
 from monai_sam2unet.transforms.pixel_size import element_size
+from monai_sam2unet.transforms.tensors import plain
 
 __all__ = ["UNITS", "FinaliseSegmentation", "FinaliseSegmentationd"]
 
@@ -27,11 +28,28 @@ __all__ = ["UNITS", "FinaliseSegmentation", "FinaliseSegmentationd"]
 UNITS: dict[str, int | None] = {"pixels": None, "mm2": 2, "mm3": 3}
 
 
+def _not_one(prediction: Any) -> str:
+    """Why a collection is no prediction, and what to take of it."""
+    if not isinstance(prediction, Mapping):
+        return (
+            f"One prediction at a time is finalised, got a {type(prediction).__name__} of {len(prediction)}: apply it "
+            "to each, as after MONAI's decollate_batch; of a network's deep supervision take the first."
+        )
+    names = ", ".join(map(repr, prediction))
+    return (
+        f"A prediction is a tensor, got a dictionary with {names}. Of an inferer's result with uncertainty take "
+        '["mean"]; in a Compose put MONAI\'s FlattenSubKeysd("pred") before, and finalise the key "mean".'
+    )
+
+
 class FinaliseSegmentation(Transform):
-    """Make the final segmentation of probabilities, in this order: classes, largest component, smallest size, holes.
+    """Make the final segmentation of a prediction, in this order: classes, largest component, smallest size, holes.
 
     Classes are numbered as in the result: by ``argmax`` from 0, the background; by ``threshold`` channel 0 holds class
     1, channel 1 class 2 and so on, each a mask of its own. Background is never cleaned. The grid does not change.
+
+    :class:`monai_sam2unet.inferers.SliceWiseInferer` marks what it activated by ``meta["activation"]``. Such values are
+    probabilities, and no activation is applied again.
 
     Args:
         threshold: where a channel's probability is at least this it is 1; one number, or one a channel. None is 0.5
@@ -45,12 +63,17 @@ class FinaliseSegmentation(Transform):
         connectivity: steps along axes that join two pixels into one component, from 1 to the number of dimensions; None
             for the latter, so corners join.
         squeeze_channel: whether a result of one channel loses it; masks of several channels keep theirs.
+        activation: what makes probabilities of the values given, before they are held against thresholds:
+            ``"sigmoid"`` or ``"softmax"`` (over the channels) for logits, None for probabilities. The channel that
+            ``argmax`` finds is the same for both, so it never applies one.
 
     Raises:
         ConfigError: When a value is not allowed, or ``threshold`` and ``argmax`` are both given.
 
     Example:
         >>> FinaliseSegmentation(threshold=0.5)(torch.tensor([[[0.2, 0.5, 0.9]]])).tolist()
+        [[0, 1, 1]]
+        >>> FinaliseSegmentation(activation="sigmoid")(torch.tensor([[[-1.0, 0.0, 3.0]]])).tolist()
         [[0, 1, 1]]
         >>> FinaliseSegmentation(argmax=True)(torch.tensor([[[0.2, 0.5]], [[0.8, 0.1]]])).tolist()
         [[1, 0]]
@@ -68,6 +91,7 @@ class FinaliseSegmentation(Transform):
         fill_holes: bool | Sequence[int] = False,
         connectivity: int | None = None,
         squeeze_channel: bool = True,
+        activation: str | None = None,
     ) -> None:
         if argmax and threshold is not None:
             raise ConfigError("threshold and argmax are two ways to find the class: give one of them.")
@@ -79,10 +103,13 @@ class FinaliseSegmentation(Transform):
             raise ConfigError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}.")
         if connectivity is not None and connectivity not in (1, 2, 3):
             raise ConfigError(f"connectivity must be 1, 2, 3 or None, got {connectivity!r}.")
+        if activation is not None and activation not in ACTIVATIONS:
+            raise ConfigError(f"activation must be {', '.join(ACTIVATIONS)} or None, got {activation!r}.")
         sizes = min_size.values() if isinstance(min_size, Mapping) else [0 if min_size is None else min_size]
         if not all(math.isfinite(size) and size >= 0 for size in sizes):
             raise ConfigError(f"min_size must be finite and at least 0, got {min_size!r}.")
         self.argmax = argmax
+        self.activation = activation
         self.largest_component = self._classes(largest_component, "largest_component")
         self.fill_holes = self._classes(fill_holes, "fill_holes")
         self.min_size = {int(k): float(v) for k, v in min_size.items()} if isinstance(min_size, Mapping) else min_size
@@ -108,41 +135,59 @@ class FinaliseSegmentation(Transform):
         """Make the segmentation.
 
         Args:
-            img: probabilities (K, H, W) or (K, X, Y, Z); logits will do for ``argmax``.
+            img: probabilities or logits (K, H, W) or (K, X, Y, Z).
 
         Returns:
             uint8 on the input's device, with its affine: class indices (1, ...) of ``argmax``, or masks (K, ...) of 0
             and 1; one channel is squeezed if asked for.
 
         Raises:
-            DataError: When the shape is another; when it holds NaN; when ``argmax`` gets one channel or more than 256;
-                when there are more thresholds or classes named than there are; when the unit is mm and the spacing is
-                not known, or the unit does not go with the number of dimensions.
+            ConfigError: When the prediction is marked as another activation's than the one that is asked for before
+                thresholds.
+            DataError: When it is no tensor, or the shape is another; when it holds NaN; when ``argmax`` gets one
+                channel or more than 256; when there are more thresholds or classes named than there are; when the unit
+                is mm and the spacing is not known, or the unit does not go with the number of dimensions.
         """
+        if isinstance(img, (Mapping, list, tuple)):
+            raise DataError(_not_one(img))
         x: Tensor = convert_to_tensor(img, track_meta=get_track_meta())
-        plain = (x.as_tensor() if isinstance(x, MetaTensor) else x).detach()
-        if plain.ndim not in (3, 4) or 0 in plain.shape:
-            raise DataError(f"Probabilities are (K, H, W) or (K, X, Y, Z), got shape {tuple(plain.shape)}.")
-        if plain.is_floating_point() and bool(torch.isnan(plain).any()):
-            raise DataError("The prediction holds NaN: the network or its input is broken, and no class can be told.")
-        found = self._to_classes(plain)
-        minimum = self._min_counts(img if isinstance(img, MetaTensor) else plain)
-        cleaned = self._clean(found, len(plain) - 1 if self.argmax else len(plain), minimum)
-        out = cleaned[0] if self.squeeze_channel and len(cleaned) == 1 else cleaned
-        return MetaTensor(out).copy_meta_from(x) if isinstance(x, MetaTensor) else out
+        values = plain(x).detach()
+        if values.ndim not in (3, 4) or 0 in values.shape:
+            raise DataError(f"Predictions are (K, H, W) or (K, X, Y, Z), got shape {tuple(values.shape)}.")
+        found = self._to_classes(values, x.meta.get("activation") if isinstance(x, MetaTensor) else None)
+        minimum = self._min_counts(img if isinstance(img, MetaTensor) else values)
+        cleaned = self._clean(found, len(values) - 1 if self.argmax else len(values), minimum)
+        cleaned = cleaned[0] if self.squeeze_channel and len(cleaned) == 1 else cleaned
+        if not isinstance(x, MetaTensor):
+            return cleaned
+        out: MetaTensor = MetaTensor(cleaned).copy_meta_from(x)
+        out.meta.pop("activation", None)
+        return out
 
-    def _to_classes(self, x: Tensor) -> Tensor:
+    def _to_classes(self, x: Tensor, done: Any) -> Tensor:
         if self.argmax:
             if not 2 <= len(x) <= 256:
                 raise DataError(
                     f"argmax needs 2 to 256 channels, the background first, got shape {tuple(x.shape)}. One channel "
                     "takes a threshold."
                 )
-            return x.argmax(0, keepdim=True).to(torch.uint8)
+            return largest_channel(x)
         if len(self.thresholds) not in (1, len(x)):
             raise DataError(f"{len(self.thresholds)} thresholds for {len(x)} channels: give one, or one a channel.")
         limits = self.thresholds if len(self.thresholds) == len(x) else self.thresholds * len(x)
-        return torch.stack([channel >= limit for channel, limit in zip(x, limits, strict=True)]).view(torch.uint8)
+        return above_thresholds(x, limits, self._still_to_do(done))
+
+    def _still_to_do(self, done: Any) -> str | None:
+        if done is None:
+            return self.activation
+        if done not in (*ACTIVATIONS, "identity"):
+            raise DataError(f"meta['activation'] must be {', '.join(ACTIVATIONS)} or identity, got {done!r}.")
+        if self.activation is not None and done not in (self.activation, "identity"):
+            raise ConfigError(
+                f"FinaliseSegmentation was given activation {self.activation!r}, and the prediction is a {done} "
+                f"already (meta['activation']). Give both the same, or no activation here."
+            )
+        return None
 
     def _min_counts(self, img: Tensor) -> dict[int, float] | float:
         """The smallest sizes in pixels."""
@@ -166,22 +211,10 @@ class FinaliseSegmentation(Transform):
         unknown = (largest | holes | set(counts)) - set(numbers)
         if unknown:
             raise DataError(f"There is no class {sorted(unknown)} here: the prediction has 1 to {classes}.")
-        selected = {c for c in numbers if c in largest or counts.get(c, 0) > 0}
-        if not selected and not holes:
+        if not (largest or holes or any(counts.values())):
             return found
-        labels = found.cpu().numpy()
-        # By argmax all classes share a channel, by threshold each has its own, where it is 1.
-        for c in sorted(selected):
-            channel, value = (labels[0], c) if self.argmax else (labels[c - 1], 1)
-            own = channel == value
-            kept = keep_components(own, c in largest, counts.get(c, 0), self.connectivity)
-            channel[own & ~kept] = 0
-        if self.argmax:
-            labels[0] = fill_holes(labels[0], sorted(holes))
-        else:
-            for c in sorted(holes):
-                labels[c - 1] = fill_holes(labels[c - 1], [1])
-        return torch.from_numpy(np.ascontiguousarray(labels)).to(found.device)
+        cleaned = clean_labels(found.cpu().numpy(), self.argmax, largest, counts, holes, self.connectivity)
+        return torch.from_numpy(cleaned).to(found.device)
 
 
 class FinaliseSegmentationd(MapTransform):
@@ -197,6 +230,7 @@ class FinaliseSegmentationd(MapTransform):
         fill_holes: as in :class:`FinaliseSegmentation`.
         connectivity: as in :class:`FinaliseSegmentation`.
         squeeze_channel: as in :class:`FinaliseSegmentation`.
+        activation: as in :class:`FinaliseSegmentation`.
         allow_missing_keys: whether a missing key is passed over.
 
     Raises:
@@ -216,11 +250,12 @@ class FinaliseSegmentationd(MapTransform):
         fill_holes: bool | Sequence[int] = False,
         connectivity: int | None = None,
         squeeze_channel: bool = True,
+        activation: str | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.transform = FinaliseSegmentation(
-            threshold, argmax, largest_component, min_size, unit, fill_holes, connectivity, squeeze_channel
+            threshold, argmax, largest_component, min_size, unit, fill_holes, connectivity, squeeze_channel, activation
         )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from monai_sam2unet.errors import ConfigError, DataError
 
-__all__ = ["MODES", "FitPlan", "FitRule", "resize"]
+__all__ = ["MODES", "FitPlan", "FitRule", "pair", "resize"]
 
 #: Interpolations; ``"nearest"`` takes the pixel whose square holds the new pixel's centre (PyTorch: nearest-exact).
 MODES = ("bilinear", "nearest")
@@ -116,13 +118,32 @@ class FitPlan:
             )
 
 
-def _pair(value: float | Sequence[float], name: str, whole: bool) -> tuple[float, float]:
-    given = [value, value] if isinstance(value, (int, float)) else list(value)
-    right = len(given) == 2 and all(np.isfinite(v) and v > 0 and (not whole or v == int(v)) for v in given)
-    if not right:
+def pair(name: str, value: Any) -> tuple[Any, Any]:
+    """One number for rows and columns alike, or two.
+
+    Args:
+        name: what the argument is called, for the error.
+        value: a number, or a sequence of two.
+
+    Raises:
+        ConfigError: When it is something else.
+
+    Example:
+        >>> pair("size", 3), pair("size", [3, 4.5])
+        ((3, 3), (3, 4.5))
+    """
+    given = tuple(value) if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str) else (value, value)
+    if len(given) != 2 or not all(isinstance(v, Real) and not isinstance(v, bool) for v in given):
+        raise ConfigError(f"{name} must be one number, or one for rows and one for columns; got {value!r}.")
+    return given
+
+
+def _positive_pair(name: str, value: Any, whole: bool) -> tuple[float, float]:
+    rows, columns = pair(name, value)
+    if not all(np.isfinite(v) and v > 0 and (not whole or v == int(v)) for v in (rows, columns)):
         kind = "whole numbers" if whole else "numbers of mm"
         raise ConfigError(f"{name} must be one or two {kind} above 0 (rows, columns), got {value!r}.")
-    return (int(given[0]), int(given[1])) if whole else (float(given[0]), float(given[1]))
+    return (int(rows), int(columns)) if whole else (float(rows), float(columns))
 
 
 class FitRule:
@@ -130,7 +151,8 @@ class FitRule:
 
     Args:
         spatial_size: height and width of the network's grid; None for as large as needed, in multiples of ``multiple``.
-        keep_aspect: whether rows and columns are scaled by one factor.
+        keep_aspect: whether rows and columns are scaled by one factor: of mm where their spacing is known, else of
+            pixels.
         pixel_spacing: mm that rows and columns are to have.
         enlarge_or_shrink: whether the number of pixels may change; if not, sources are padded only.
         multiple: what divides height and width where ``spatial_size`` is None.
@@ -147,10 +169,12 @@ class FitRule:
         enlarge_or_shrink: bool = True,
         multiple: int = 32,
     ) -> None:
-        size = None if spatial_size is None else _pair(spatial_size, "spatial_size", whole=True)
+        size = None if spatial_size is None else _positive_pair("spatial_size", spatial_size, whole=True)
         self.spatial_size = None if size is None else (int(size[0]), int(size[1]))
         self.keep_aspect = keep_aspect
-        self.pixel_spacing = None if pixel_spacing is None else _pair(pixel_spacing, "pixel_spacing", whole=False)
+        self.pixel_spacing = (
+            None if pixel_spacing is None else _positive_pair("pixel_spacing", pixel_spacing, whole=False)
+        )
         self.pads_only = not enlarge_or_shrink or (self.spatial_size is None and self.pixel_spacing is None)
         if not enlarge_or_shrink and self.pixel_spacing is not None:
             raise ConfigError("pixel_spacing resamples, enlarge_or_shrink=False forbids it: leave one of them out.")
@@ -164,11 +188,12 @@ class FitRule:
         Args:
             height: rows of the source.
             width: columns of the source.
-            spacing: mm between its rows and between its columns; needed with ``pixel_spacing`` only.
+            spacing: mm between its rows and between its columns, or None where that is not known; ``pixel_spacing``
+                needs it, ``keep_aspect`` takes square pixels without it, and nothing else asks for it.
 
         Raises:
-            DataError: When the source is empty; when ``pixel_spacing`` is asked for and ``spacing`` is not known; when
-                the source, padded only or at the spacing asked for, is larger than ``spatial_size``.
+            DataError: When the source is empty; when ``pixel_spacing`` is asked for and ``spacing`` is not known, or
+                not above 0; when the source, padded only or at the spacing asked for, is larger than ``spatial_size``.
         """
         source = (height, width)
         if min(source) < 1:
@@ -188,6 +213,9 @@ class FitRule:
         return FitPlan(source, resized, size)
 
     def _resized(self, source: tuple[int, int], spacing: Sequence[float] | None) -> tuple[int, int]:
+        used = self.keep_aspect or self.pixel_spacing is not None
+        if used and spacing is not None and not all(np.isfinite(mm) and mm > 0 for mm in spacing):
+            raise DataError(f"The spacing of rows and columns must be above 0 mm, got {tuple(spacing)}.")
         if self.pixel_spacing is not None:
             if spacing is None:
                 raise DataError("pixel_spacing needs the spacing of the slices in mm, and it was not given.")
@@ -200,6 +228,9 @@ class FitRule:
             return source
         if not self.keep_aspect:
             return self.spatial_size
-        factor = min(self.spatial_size[0] / source[0], self.spatial_size[1] / source[1])
-        rows, columns = (min(max(1, round(n * factor)), m) for n, m in zip(source, self.spatial_size, strict=True))
+        # Rounded, so that pixels square but for a rounding error count as square.
+        ratio = 1.0 if spacing is None else round(spacing[0] / spacing[1], 6)
+        extent = (source[0] * ratio, source[1])
+        factor = min(self.spatial_size[0] / extent[0], self.spatial_size[1] / extent[1])
+        rows, columns = (min(max(1, round(n * factor)), m) for n, m in zip(extent, self.spatial_size, strict=True))
         return rows, columns

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.transforms.fit_geometry import MODES, FitPlan, FitRule
-from monai_sam2unet.transforms.pixel_size import in_plane_spacing, set_affine
+from monai_sam2unet.transforms.pixel_size import in_plane_spacing, known_spacing, set_affine
+from monai_sam2unet.transforms.tensors import own_memory, plain
 
 __all__ = ["FitToSize", "FitToSized"]
 
@@ -30,8 +31,10 @@ class FitToSize(InvertibleTransform):
     inverse gives exactly the source's height, width and affine; pixels that were not resized come back bit by bit.
 
     - By default both sides are stretched to ``spatial_size``.
-    - With ``keep_aspect`` both are scaled by one factor (counted in pixels) until the longer one fits; the rest is
-      padded.
+    - With ``keep_aspect`` the anatomy keeps its aspect: both are scaled by one factor until the longer one fits, and
+      the rest is padded. The factor is one of mm where the spacing of rows and columns is known, so that pixels become
+      square: a coronal slice of pixels of 8 x 1.5 mm is stretched along its rows. Where it is not known (photographs,
+      plain tensors) pixels count as square.
     - With ``pixel_spacing`` the slice is resampled to that spacing (to the nearest whole number of pixels, so within
       half a pixel over the whole slice), then padded. A slice that is then larger than ``spatial_size`` is an error:
       neither cropping nor another spacing than the one asked for would be right.
@@ -83,24 +86,28 @@ class FitToSize(InvertibleTransform):
 
         Args:
             img: (..., H, W).
-            spacing: mm between rows and columns; needed with ``pixel_spacing`` only, and then read from the affine of a
+            spacing: mm between rows and columns, for ``pixel_spacing`` and ``keep_aspect``; read from the affine of a
                 MetaTensor if not given.
 
         Raises:
             DataError: When the slice is empty, its spacing is needed and not known, or it does not fit.
         """
-        if self.rule.pixel_spacing is not None and spacing is None:
+        if spacing is None and self.rule.pixel_spacing is not None:
             spacing = in_plane_spacing(img)
+        elif spacing is None and self.rule.keep_aspect:
+            spacing = known_spacing(img)
         return self.rule.plan(int(img.shape[-2]), int(img.shape[-1]), spacing)
 
-    def __call__(self, img: NdarrayOrTensor) -> Tensor:
+    def __call__(self, img: NdarrayOrTensor, spacing: Sequence[float] | None = None) -> Tensor:
         """Bring a slice or picture to the network's size.
 
         Args:
             img: (C, H, W) of any dtype.
+            spacing: as in :meth:`plan`.
 
         Returns:
-            (C, h, w) with the affine of its new pixels and a trace for the inverse; dtype as in :func:`resize`.
+            (C, h, w) with the affine of its new pixels and a trace for the inverse; dtype as in :func:`resize`. Its
+            memory is never the source's, so what follows may write in place.
 
         Raises:
             DataError: When the image is not (C, H, W), its spacing is needed and not known, or it does not fit.
@@ -108,9 +115,9 @@ class FitToSize(InvertibleTransform):
         x: Tensor = convert_to_tensor(img, track_meta=get_track_meta())
         if x.ndim != 3:
             raise DataError(f"Slices and pictures are (C, H, W), got shape {tuple(x.shape)}. Volumes: VolumeToSlices.")
-        plan = self.plan(x)
-        plain = x.as_tensor() if isinstance(x, MetaTensor) else x
-        fitted = plan.forward(plain[None], self.mode, self.anti_aliasing)[0]
+        plan = self.plan(x, spacing)
+        values = plain(x)
+        fitted = own_memory(plan.forward(values[None], self.mode, self.anti_aliasing)[0], values)
         if not isinstance(x, MetaTensor):
             return fitted
         out: MetaTensor = MetaTensor(fitted).copy_meta_from(x)
@@ -132,7 +139,7 @@ class FitToSize(InvertibleTransform):
             data: MetaTensor (K, h, w).
 
         Returns:
-            (K, H, W) with the source's affine.
+            (K, H, W) with the source's affine, of its own memory.
 
         Raises:
             DataError: When it is no MetaTensor, or not of the size that the network was given.
@@ -144,7 +151,8 @@ class FitToSize(InvertibleTransform):
         extra = self.pop_transform(out)[TraceKeys.EXTRA_INFO]
         source, resized, size = ((int(h), int(w)) for h, w in (extra["source"], extra["resized"], extra["size"]))
         mode = "nearest" if str(extra["mode"]).startswith("nearest") else "bilinear"
-        restored = FitPlan(source, resized, size).inverse(data.as_tensor()[None], mode)[0]
+        values = data.as_tensor()
+        restored = own_memory(FitPlan(source, resized, size).inverse(values[None], mode)[0], values)
         out = MetaTensor(restored).copy_meta_from(out)
         set_affine(out, extra["affine"])
         return out
@@ -152,6 +160,9 @@ class FitToSize(InvertibleTransform):
 
 class FitToSized(MapTransform, InvertibleTransform):
     """Dictionary version of :class:`FitToSize`; use ``mode=["bilinear", "nearest"]`` for an image and its label.
+
+    A label that does not know its spacing, as a PNG beside a DICOM picture, takes that of the first key that does and
+    has the same height and width: the two stay pixel on pixel.
 
     Args:
         keys: keys of the slices or pictures.
@@ -193,8 +204,13 @@ class FitToSized(MapTransform, InvertibleTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Bring what is under the keys to the network's size; see :meth:`FitToSize.__call__`."""
         d = dict(data)
+        spacings: dict[tuple[int, ...], tuple[float, float]] = {}
+        for key in self.key_iterator(d):
+            known = known_spacing(d[key])
+            if known is not None:
+                spacings.setdefault(tuple(d[key].shape[-2:]), known)
         for key, fit in self.key_iterator(d, self.fits):
-            d[key] = fit(d[key])
+            d[key] = fit(d[key], known_spacing(d[key]) or spacings.get(tuple(d[key].shape[-2:])))
         return d
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data import MetaTensor, get_track_meta
@@ -15,38 +15,34 @@ from monai.utils import convert_to_tensor
 from monai.utils.enums import TransformBackends
 from torch import Tensor
 
-from monai_sam2unet.errors import ConfigError, DataError
+from monai_sam2unet.errors import DataError
 from monai_sam2unet.transforms.fit_geometry import FitPlan
 from monai_sam2unet.transforms.fit_to_size import FitToSize
+from monai_sam2unet.transforms.normalize_as_imagenet import IMAGENET_MEAN, IMAGENET_STD, NormalizeAsImageNet
+from monai_sam2unet.transforms.tensors import plain
+from monai_sam2unet.transforms.value_range import ValueRange
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "HieraInput", "HieraInputd"]
-
-#: Mean and standard deviation of ImageNet's red, green and blue in [0, 1]; Hiera was trained on images so normalised.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-#: Values beyond these were not scaled to [0, 1]; noise or a gain may lead a little out of it.
-TOLERATED = (-0.5, 1.5)
+__all__ = ["HieraInput", "HieraInputState", "HieraInputd"]
 
 
-def _check_channels(shape: Sequence[int], in_channels: int) -> None:
-    channels = shape[-3]
-    if channels == in_channels or (channels == 1 and in_channels == 3):
-        return
-    wanted = "1 or 3 channels" if in_channels == 3 else f"{in_channels} channel{'s' if in_channels > 1 else ''}"
-    hint = " Drop an alpha channel first." if in_channels == 3 and channels in (2, 4) else ""
-    raise DataError(
-        f"The network's input needs {wanted}, got shape {tuple(shape)}.{hint} "
-        "in_channels says how many the network takes."
-    )
+@dataclass(frozen=True, eq=False)
+class HieraInputState:
+    """What the way back of a batch needs.
+
+    Args:
+        plan: where the slices lie in the network's grid.
+        values: the range of the slices' values; None where it is not looked at.
+    """
+
+    plan: FitPlan
+    values: ValueRange | None
 
 
 class HieraInput(InvertibleTransform):
     """Fit a slice or picture with values in [0, 1] to the network's size, make three channels, normalise as ImageNet.
 
-    It equals :class:`FitToSize`, :class:`ThreeChannels` and MONAI's ``NormalizeIntensity(IMAGENET_MEAN, IMAGENET_STD,
-    channel_wise=True)`` in this order; training that augments between them uses those three. Only the geometry is
-    inverted: a prediction (K, h, w) goes back to the source's grid.
+    It is :class:`FitToSize`, then :class:`NormalizeAsImageNet`; training that augments between them uses those two.
+    Only the geometry is inverted: a prediction (K, h, w) goes back to the source's grid.
 
     Padding is black, that is 0 before the normalisation.
 
@@ -54,18 +50,18 @@ class HieraInput(InvertibleTransform):
         spatial_size: as in :class:`FitToSize`.
         keep_aspect: as in :class:`FitToSize`.
         pixel_spacing: as in :class:`FitToSize`.
-        mean: subtracted, one number or one a channel. With another number of channels than three, ImageNet's are
-            averaged. None together with ``std`` for images that are normalised already.
-        std: what is then divided by, given as ``mean``.
-        in_channels: channels that the network takes. With 3, a gray image is repeated; with any other number, images
-            must have as many (neighbouring slices, sequences, or 1 for a network that takes gray).
+        mean: as in :class:`NormalizeAsImageNet`; with None values are not checked.
+        std: as in :class:`NormalizeAsImageNet`.
+        in_channels: as in :class:`NormalizeAsImageNet`.
         anti_aliasing: as in :class:`FitToSize`.
         enlarge_or_shrink: as in :class:`FitToSize`.
+        repeat_gray: as in :class:`NormalizeAsImageNet`.
 
     Raises:
         ConfigError: When a value is not allowed.
 
     Example:
+        >>> import torch
         >>> tuple(HieraInput((64, 96))(torch.rand(1, 30, 40)).shape)
         (3, 64, 96)
     """
@@ -82,11 +78,8 @@ class HieraInput(InvertibleTransform):
         in_channels: int = 3,
         anti_aliasing: bool = True,
         enlarge_or_shrink: bool = True,
+        repeat_gray: bool = True,
     ) -> None:
-        if not isinstance(in_channels, int) or in_channels < 1:
-            raise ConfigError(f"in_channels must be a whole number of at least 1, got {in_channels!r}.")
-        if (mean is None) != (std is None):
-            raise ConfigError("mean and std go together: give both, or None for both.")
         self.fit = FitToSize(
             spatial_size,
             keep_aspect,
@@ -94,46 +87,10 @@ class HieraInput(InvertibleTransform):
             anti_aliasing=anti_aliasing,
             enlarge_or_shrink=enlarge_or_shrink,
         )
-        self.in_channels = in_channels
-        self.mean = self._per_channel(mean, IMAGENET_MEAN, "mean")
-        self.std = self._per_channel(std, IMAGENET_STD, "std")
-        if self.std is not None and min(self.std) <= 0:
-            raise ConfigError(f"std must be above 0, got {std!r}.")
+        self.normalization = NormalizeAsImageNet(mean, std, in_channels, repeat_gray)
 
-    def _per_channel(
-        self, given: float | Sequence[float] | None, imagenet: tuple[float, ...], name: str
-    ) -> tuple[float, ...] | None:
-        if given is None:
-            return None
-        values = (float(given),) if isinstance(given, (int, float)) else tuple(float(v) for v in given)
-        if values == imagenet and self.in_channels != 3:
-            values = (sum(imagenet) / 3,)
-        if len(values) not in (1, self.in_channels):
-            raise ConfigError(f"{name} must have one value, or one for each of {self.in_channels} channels: {given!r}.")
-        return values
-
-    def _check_range(self, x: Tensor) -> None:
-        if self.mean is None or x.numel() == 0:
-            return
-        low, high = (float(v) for v in torch.aminmax(x))
-        # Written so that NaN fails too.
-        if not (low >= TOLERATED[0] and high <= TOLERATED[1]):
-            raise DataError(
-                f"HieraInput takes values in [0, 1], got {low:g} to {high:g}. Scale first: CTWindow, VOIWindow, "
-                "PercentileScale, or 8-bit pictures divided by 255; for standardised images set mean and std to None."
-            )
-
-    def _normalise(self, x: Tensor) -> Tensor:
-        """Normalise (..., C, h, w) and widen it to ``in_channels``, at once."""
-        if self.mean is None or self.std is None:
-            wide = [-1] * x.ndim
-            wide[-3] = self.in_channels
-            return x.expand(wide).contiguous()
-        mean, std = (
-            torch.tensor(v, dtype=x.dtype, device=x.device).expand(self.in_channels).view(-1, 1, 1)
-            for v in (self.mean, self.std)
-        )
-        return (x - mean) / std
+    def _range(self, x: Tensor) -> ValueRange | None:
+        return None if self.normalization.mean is None else ValueRange.of(x)
 
     def __call__(self, img: NdarrayOrTensor) -> Tensor:
         """Make the network's input of one slice or picture.
@@ -150,43 +107,45 @@ class HieraInput(InvertibleTransform):
         """
         x: Tensor = convert_to_tensor(img, track_meta=get_track_meta())
         if x.ndim == 3:
-            _check_channels(x.shape, self.in_channels)
-        self._check_range(x.as_tensor() if isinstance(x, MetaTensor) else x)
-        fitted = self.fit(x)
-        if not isinstance(fitted, MetaTensor):
-            return self._normalise(fitted)
-        out: MetaTensor = MetaTensor(self._normalise(fitted.as_tensor())).copy_meta_from(fitted)
-        return out
+            self.normalization.check_channels(x.shape)
+        values = self._range(plain(x))
+        if values is not None:
+            values.check()
+        return self.normalization(self.fit(x))
 
     def inverse(self, data: Tensor) -> MetaTensor:
         """Bring a prediction that carries the input's trace to the source's grid; see :meth:`FitToSize.inverse`."""
         return self.fit.inverse(data)
 
-    def forward_batch(self, x: Tensor, spacing: Sequence[float] | None = None) -> tuple[Tensor, FitPlan]:
+    def forward_batch(self, x: Tensor, spacing: Sequence[float] | None = None) -> tuple[Tensor, HieraInputState]:
         """Make the network's input of a batch of slices of one size, on their device.
 
-        Values are checked on the CPU only: on a GPU that would make it wait.
+        On a GPU values out of range are told by :meth:`inverse_batch` only: here it would have to wait for all that is
+        queued, there the network is queued already, and it waits no longer than until that one begins.
 
         Args:
             x: (N, C, H, W) in [0, 1].
-            spacing: mm between rows and columns; needed with ``pixel_spacing`` only, unless ``x`` is a MetaTensor.
+            spacing: mm between rows and columns, for ``pixel_spacing`` and ``keep_aspect``; read from the affine if
+                ``x`` is a MetaTensor.
 
         Returns:
-            (N, in_channels, h, w), and what :meth:`inverse_batch` needs.
+            (N, in_channels, h, w), new, and what :meth:`inverse_batch` needs.
 
         Raises:
             DataError: As :meth:`__call__`.
         """
         if x.ndim != 4:
             raise DataError(f"A batch of slices is (N, C, H, W), got shape {tuple(x.shape)}.")
-        _check_channels(x.shape, self.in_channels)
+        self.normalization.check_channels(x.shape)
         plan = self.fit.plan(x, spacing)
-        plain = x.as_tensor() if isinstance(x, MetaTensor) else x
-        if plain.device.type == "cpu":
-            self._check_range(plain)
-        return self._normalise(plan.forward(plain, anti_aliasing=self.fit.anti_aliasing)), plan
+        source = plain(x)
+        values = self._range(source)
+        if values is not None and not source.is_cuda:
+            values.check()
+        fitted = plan.forward(source, anti_aliasing=self.fit.anti_aliasing)
+        return self.normalization.normalize(fitted), HieraInputState(plan, values)
 
-    def inverse_batch(self, y: Tensor, state: FitPlan) -> Tensor:
+    def inverse_batch(self, y: Tensor, state: HieraInputState) -> Tensor:
         """Bring a batch of predictions to the source's grid, linearly.
 
         Args:
@@ -197,9 +156,12 @@ class HieraInput(InvertibleTransform):
             (N, K, H, W).
 
         Raises:
-            DataError: When ``y`` does not have the height and width that the network was given.
+            DataError: When the values that :meth:`forward_batch` was given were not in [0, 1], or ``y`` does not have
+                the height and width that the network was given.
         """
-        return state.inverse(y)
+        if state.values is not None:
+            state.values.check()
+        return state.plan.inverse(y)
 
 
 class HieraInputd(MapTransform, InvertibleTransform):
@@ -215,6 +177,7 @@ class HieraInputd(MapTransform, InvertibleTransform):
         in_channels: as in :class:`HieraInput`.
         anti_aliasing: as in :class:`HieraInput`.
         enlarge_or_shrink: as in :class:`HieraInput`.
+        repeat_gray: as in :class:`HieraInput`.
         allow_missing_keys: whether a missing key is passed over.
 
     Raises:
@@ -234,11 +197,20 @@ class HieraInputd(MapTransform, InvertibleTransform):
         in_channels: int = 3,
         anti_aliasing: bool = True,
         enlarge_or_shrink: bool = True,
+        repeat_gray: bool = True,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         self.transform = HieraInput(
-            spatial_size, keep_aspect, pixel_spacing, mean, std, in_channels, anti_aliasing, enlarge_or_shrink
+            spatial_size,
+            keep_aspect,
+            pixel_spacing,
+            mean,
+            std,
+            in_channels,
+            anti_aliasing,
+            enlarge_or_shrink,
+            repeat_gray,
         )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

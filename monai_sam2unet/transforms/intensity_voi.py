@@ -15,6 +15,7 @@ from monai.utils.enums import TransformBackends
 from torch import Tensor
 
 from monai_sam2unet.errors import ConfigError, DataError
+from monai_sam2unet.transforms.tensors import check_finite
 
 __all__ = ["VOI_FUNCTIONS", "VOIWindow", "VOIWindowd"]
 
@@ -23,17 +24,19 @@ VOI_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
 def _numbers(value: Any, name: str) -> list[float]:
+    """The numbers given; none for None and for NaN, by which the DICOM reader says that there are none."""
     try:
-        return [float(number) for number in np.atleast_1d(np.asarray(value, dtype=np.float64))]
+        numbers = [] if value is None else np.atleast_1d(np.asarray(value, dtype=np.float64)).tolist()
     except (TypeError, ValueError) as error:
         raise DataError(f"The image's {name} must be one or more numbers, got {value!r}.") from error
+    return [] if np.isnan(numbers).all() else numbers
 
 
 class VOIWindow(Transform):
     """Map values to [0, 1] by the window in the image's meta, as DICOM PS3.3 C.11.2.1.2 has it.
 
-    Read from the meta: ``window_center`` and ``window_width`` (numbers, or lists of them), and ``voi_lut_function``
-    (LINEAR where absent). Values are those after the rescale slope and intercept: HU in CT.
+    Read from the meta: ``window_center`` and ``window_width`` (numbers, or lists of them; NaN is none), and
+    ``voi_lut_function`` (LINEAR where absent). Values are those after the rescale slope and intercept: HU in CT.
 
     Args:
         index: which of several windows is taken, from 0.
@@ -56,13 +59,12 @@ class VOIWindow(Transform):
         self.index = index
 
     def _window(self, meta: Mapping[Any, Any]) -> tuple[float, float, str]:
-        if meta.get("window_center") is None or meta.get("window_width") is None:
+        centers, widths = (_numbers(meta.get(name), name) for name in ("window_center", "window_width"))
+        if not centers or not widths:
             raise DataError(
                 "The image's meta has no window_center and window_width: its DICOM files do not give a window, or they "
                 "were not read. Use CTWindow for CT, PercentileScale for MR."
             )
-        centers = _numbers(meta["window_center"], "window_center")
-        widths = _numbers(meta["window_width"], "window_width")
         if len(centers) != len(widths) or self.index >= len(centers):
             raise DataError(
                 f"Window {self.index} was asked for; the image has {len(centers)} centres and {len(widths)} widths."
@@ -86,12 +88,13 @@ class VOIWindow(Transform):
             (C, ...) in [0, 1], float32 (float64 stays), on the image's device.
 
         Raises:
-            DataError: When it is no MetaTensor, its meta gives no window, not that many, or one that DICOM does not
-                allow.
+            DataError: When it is no MetaTensor, a value is NaN or infinite, or its meta gives no window, not that many,
+                or one that DICOM does not allow.
         """
         if not isinstance(img, MetaTensor):
             raise DataError(f"The window is in a MetaTensor's meta; got a {type(img).__name__}.")
         center, width, function = self._window(img.meta)
+        check_finite(img.as_tensor(), "A window")
         dtype = torch.float64 if img.dtype == torch.float64 else torch.float32
         x = img.as_tensor().to(dtype, copy=True)
         if function == "SIGMOID":

@@ -17,6 +17,7 @@ from monai.utils.enums import TransformBackends
 from torch import Tensor
 
 from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.transforms.tensors import check_finite, plain
 
 __all__ = ["CT_WINDOWS", "CTWindow", "CTWindowd"]
 
@@ -66,7 +67,8 @@ class CTWindow(Transform):
     That is DICOM's LINEAR_EXACT; its LINEAR, for whole numbers, differs by half a HU at most.
 
     There are as many channels as windows (times those of the image). One window keeps a volume at one channel;
-    :class:`HieraInput` repeats it slice by slice. Three windows triple it, so they are best made of slices.
+    :class:`HieraInput` repeats it slice by slice. Each further window of a volume costs as much memory again. A slice
+    has the same values windowed by itself: where memory is short, window the slices of :class:`SliceSequence`.
 
     Args:
         windows: a name of :data:`CT_WINDOWS`, or (level, width) in HU; or a sequence of these, one a channel.
@@ -95,15 +97,19 @@ class CTWindow(Transform):
         Returns:
             (C * windows, ...) in [0, 1], float32 (float64 stays), on the image's device; all channels of the first
             window come first.
+
+        Raises:
+            DataError: When a value is NaN or infinite.
         """
         x: Tensor = convert_to_tensor(img, track_meta=get_track_meta())
-        plain = x.as_tensor() if isinstance(x, MetaTensor) else x
-        channels = plain.shape[0]
-        dtype = torch.float64 if plain.dtype == torch.float64 else torch.float32
-        out = torch.empty((channels * len(self.windows), *plain.shape[1:]), dtype=dtype, device=plain.device)
+        values = plain(x)
+        check_finite(values, "A CT window")
+        channels = values.shape[0]
+        dtype = torch.float64 if values.dtype == torch.float64 else torch.float32
+        out = torch.empty((channels * len(self.windows), *values.shape[1:]), dtype=dtype, device=values.device)
         for number, (level, width) in enumerate(self.windows):
             # In place, for a volume is large.
-            part = out[number * channels : (number + 1) * channels].copy_(plain)
+            part = out[number * channels : (number + 1) * channels].copy_(values)
             part.sub_(level - width / 2).div_(width).clamp_(0, 1)
         return MetaTensor(out).copy_meta_from(x) if isinstance(x, MetaTensor) else out
 

@@ -14,18 +14,82 @@ from torch import Tensor
 
 from monai_sam2unet.errors import DataError
 
-__all__ = ["element_size", "in_plane_spacing", "set_affine"]
+__all__ = ["element_size", "in_plane_spacing", "known_affine", "known_spacing", "patient_affine", "set_affine"]
+
+
+def known_affine(img: Tensor) -> np.ndarray | None:
+    """The affine, if it is more than MONAI's placeholder.
+
+    A MetaTensor that was never given an affine has the identity. Readers of volumes note the file's own affine in the
+    meta (``original_affine``): with it, the identity stands for pixels of 1 mm along RAS.
+
+    Args:
+        img: one image, not a batch.
+
+    Returns:
+        (4, 4) or (3, 3), float64; None for a plain tensor and a placeholder.
+
+    Example:
+        >>> known_affine(MetaTensor(torch.zeros(1, 4, 4, 4))) is None
+        True
+        >>> known_affine(MetaTensor(torch.zeros(1, 4, 4), affine=torch.diag(torch.tensor([2.0, 3.0, 1.0])))).tolist()
+        [[2.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    if not isinstance(img, MetaTensor):
+        return None
+    affine = np.asarray(img.affine.cpu(), dtype=np.float64)
+    read = MetaKeys.ORIGINAL_AFFINE in img.meta
+    return affine if read or not np.array_equal(affine, np.eye(len(affine))) else None
+
+
+def patient_affine(volume: Tensor, wanted: str) -> np.ndarray:
+    """The affine of a volume, if it says how the volume lies in the patient.
+
+    Args:
+        volume: (C, X, Y, Z).
+        wanted: what it is needed for, to begin the error's text: ``"axial slices"``.
+
+    Returns:
+        (4, 4) to RAS mm, float64.
+
+    Raises:
+        DataError: When it is a plain tensor, its affine is only MONAI's placeholder (see :func:`known_affine`), or its
+            meta says ``in_patient_space`` False, as the DICOM reader's do for a cine.
+    """
+    if isinstance(volume, MetaTensor) and not volume.meta.get("in_patient_space", True):
+        raise DataError(
+            f"{wanted} need a place in the patient, and this DICOM image has none: its frames are pictures, as in a "
+            "cine. Give the array axis (0, 1 or 2) instead of the plane's name, or read one frame, dicom={'frame': n}."
+        )
+    affine = known_affine(volume)
+    if affine is None:
+        found = (
+            "this MetaTensor was never given one: it has MONAI's placeholder, the identity"
+            if isinstance(volume, MetaTensor)
+            else f"got a {type(volume).__name__}"
+        )
+        raise DataError(
+            f"{wanted} need the affine of a MetaTensor; {found}. Load volumes with LoadAnyImage or MONAI's LoadImage, "
+            "set their affine (and meta['original_affine'] if it is the identity), or give the array axis (0, 1 or 2) "
+            "instead of the plane's name."
+        )
+    return affine
+
+
+def _known_directions(img: Tensor) -> np.ndarray | None:
+    """The affine without its translation (3, 3) or (2, 2), where its millimetres are known."""
+    affine = known_affine(img)
+    # The DICOM reader says where a spacing is from: empty is nowhere, unknown is the distance of a lone slice's next.
+    source = img.meta.get("spacing_source") if isinstance(img, MetaTensor) else None
+    if affine is None or source == "" or (source == "unknown" and img.ndim >= 4):
+        return None
+    return affine[:-1, :-1]
 
 
 def _directions(img: Tensor, wanted: str) -> np.ndarray:
-    """The affine without its translation (3, 3) or (2, 2), where it is more than a placeholder."""
-    # The DICOM reader says where a spacing is from: empty is nowhere, unknown is the distance of a lone slice's next.
-    source = img.meta.get("spacing_source") if isinstance(img, MetaTensor) else None
-    if isinstance(img, MetaTensor) and source != "" and (source != "unknown" or img.ndim < 4):
-        matrix = np.asarray(img.affine.cpu(), dtype=np.float64)[:-1, :-1]
-        # Readers of volumes note the file's own affine; a picture only has MONAI's default, the identity.
-        if MetaKeys.ORIGINAL_AFFINE in img.meta or not np.array_equal(matrix, np.eye(len(matrix))):
-            return matrix
+    found = _known_directions(img)
+    if found is not None:
+        return found
     raise DataError(
         f"{wanted} needs the size of a pixel in mm, and this image has none: it is a plain tensor, a picture "
         "without spacing, or a lone slice without thickness. Use pixels as the unit, or set its affine."
@@ -49,7 +113,17 @@ def in_plane_spacing(img: Tensor) -> tuple[float, float]:
         >>> in_plane_spacing(MetaTensor(torch.zeros(1, 4, 4), affine=torch.diag(torch.tensor([0.5, 2.0, 3.0, 1.0]))))
         (0.5, 2.0)
     """
-    rows, columns = np.linalg.norm(_directions(img, "A spacing in mm"), axis=0)[:2]
+    return _spacing(_directions(img, "A spacing in mm"))
+
+
+def known_spacing(img: Tensor) -> tuple[float, float] | None:
+    """As :func:`in_plane_spacing`, or None where the spacing is not known."""
+    found = _known_directions(img)
+    return None if found is None else _spacing(found)
+
+
+def _spacing(directions: np.ndarray) -> tuple[float, float]:
+    rows, columns = np.linalg.norm(directions, axis=0)[:2]
     return float(rows), float(columns)
 
 

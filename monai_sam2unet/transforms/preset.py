@@ -7,19 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from monai.transforms import (
-    Activationsd,
-    AsDiscreted,
-    Compose,
-    EnsureTyped,
-    Invertd,
-    MapTransform,
-    NormalizeIntensityd,
-    Transform,
-)
+from monai.transforms import AsDiscreted, Compose, EnsureTyped, MapTransform, Transform
 
 from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.transforms.check_case import CheckImaged, CheckLabeld
 from monai_sam2unet.transforms.finalise_segmentation import FinaliseSegmentationd
 from monai_sam2unet.transforms.fit_to_size import FitToSized
 from monai_sam2unet.transforms.hiera_input import HieraInput, HieraInputd
@@ -27,11 +18,15 @@ from monai_sam2unet.transforms.intensity_percentile import PercentileScaled
 from monai_sam2unet.transforms.intensity_window import CTWindowd
 from monai_sam2unet.transforms.load_any_image import LoadAnyImaged
 from monai_sam2unet.transforms.match_orientation import MatchOrientationd
+from monai_sam2unet.transforms.normalize_as_imagenet import NormalizeAsImageNetd
+from monai_sam2unet.transforms.preset_steps import BackToSourced, PresetCompose
 from monai_sam2unet.transforms.scale_by_bits import ScaleByBitsd
-from monai_sam2unet.transforms.three_channels import ThreeChannelsd
 from monai_sam2unet.transforms.volume_to_slices import VolumeToSlicesd
 
-__all__ = ["MODALITIES", "Preset"]
+__all__ = ["MODALITIES", "Modality", "Preset"]
+
+#: Values of DICOM's Modality that say nothing of what is shown, or that a secondary capture of anything may have.
+ANY_PICTURE = ("OT", "SC", "XC")
 
 
 @dataclass(frozen=True)
@@ -43,23 +38,27 @@ class Modality:
         picture: how picture files are read: ``"rgb"`` or ``"gray"``.
         intensity: how values become [0, 1]: ``"bits"``, ``"window"`` or ``"percentile"``.
         keep_aspect: whether pictures keep their aspect when fitted to the network's size.
+        dicom: values of DICOM's Modality (0008,0060) that are taken.
     """
 
     is_volume: bool
     picture: str
     intensity: str
     keep_aspect: bool
+    dicom: tuple[str, ...]
 
 
 #: The modalities by name. Photographs are squeezed to the network's size, as SAM2-UNet and the works it compares with
-#: do; where sizes and angles in the image are those of the anatomy, the aspect is kept.
+#: do; where lengths and angles in the image are those of the anatomy, the aspect is kept.
 MODALITIES = {
-    "endoscopy": Modality(is_volume=False, picture="rgb", intensity="bits", keep_aspect=False),
-    "dermoscopy": Modality(is_volume=False, picture="rgb", intensity="bits", keep_aspect=False),
-    "ultrasound": Modality(is_volume=False, picture="rgb", intensity="bits", keep_aspect=False),
-    "xray": Modality(is_volume=False, picture="gray", intensity="percentile", keep_aspect=True),
-    "ct": Modality(is_volume=True, picture="gray", intensity="window", keep_aspect=True),
-    "mr": Modality(is_volume=True, picture="gray", intensity="percentile", keep_aspect=True),
+    "endoscopy": Modality(False, "rgb", "bits", False, ("ES", *ANY_PICTURE)),
+    "dermoscopy": Modality(False, "rgb", "bits", False, ("DMS", *ANY_PICTURE)),
+    "ultrasound": Modality(False, "rgb", "bits", False, ("US", "IVUS", *ANY_PICTURE)),
+    "xray": Modality(
+        False, "gray", "percentile", True, ("CR", "DX", "RG", "MG", "XA", "RF", "IO", "PX", "RTIMAGE", *ANY_PICTURE)
+    ),
+    "ct": Modality(True, "gray", "window", True, ("CT",)),
+    "mr": Modality(True, "gray", "percentile", True, ("MR",)),
 }
 
 
@@ -67,25 +66,26 @@ class Preset:
     """The transforms of one modality, for training, evaluation and inference alike.
 
     Pictures (endoscopy, dermoscopy, ultrasound, X-ray; from PNG, JPEG, TIFF or DICOM) go from a file to the network's
-    input in one :class:`Compose`. Volumes (CT, MR; from NIfTI or DICOM) are loaded on their own grid with values in
-    [0, 1]: :meth:`slices` and :meth:`training` cut and fit them for training; for inference
-    :class:`monai_sam2unet.inferers.SliceWiseInferer` does so batch by batch with :attr:`slice_transform`, and its
-    result lies on the volume's grid already.
+    input in one :class:`Compose`. Volumes (CT, MR; from NIfTI, DICOM, MetaImage or NRRD) are loaded on their own grid
+    with values in [0, 1]: :meth:`slices` and :meth:`training` cut and fit them for training; for inference
+    ``SliceWiseInferer.from_preset(preset)`` does so batch by batch, and its result lies on the volume's grid already.
 
     Args:
         modality: ``endoscopy``, ``dermoscopy``, ``ultrasound``, ``xray``, ``ct`` or ``mr``.
         spatial_size: height and width of the network's input; an int makes a square.
         image_key: key of the image.
         label_key: key of the label.
-        in_channels: channels that the network takes; 3 repeats a gray image.
+        in_channels: channels that the network takes; with 3, a gray image is repeated.
+        channels: channels of the images' files, where they are not gray or colour (MR sequences side by side).
         keep_aspect: whether slices are padded to the network's size instead of squeezed; None: as the modality has it.
         pixel_spacing: mm to which slices are resampled in their plane before they are padded; None: as they are.
-        windows: for CT: the HU windows, one channel each; see :class:`CTWindow`.
-        percentiles: for MR and X-ray: what becomes 0 and 1.
-        plane: for volumes: ``axial``, ``coronal`` or ``sagittal``, or an array axis.
-        neighbours: for volumes: slices on either side that are channels, too.
-        mask_threshold: label values from this one on are foreground; None leaves labels as they are (class indices).
-        dicom: options of :class:`monai_sam2unet.dicom.SAM2UNetDICOMReader`, as ``{"strict": False}``.
+        windows: for CT: the HU windows, one channel each; see :class:`CTWindow`. None: ``"soft_tissue"``.
+        percentiles: for MR and X-ray: the percentiles that become 0 and 1. None: 0.5 and 99.5.
+        plane: for volumes: ``axial`` (None), ``coronal`` or ``sagittal``, or an array axis.
+        neighbours: for volumes: slices on either side that are channels, too (2.5D).
+        mask_threshold: label values from this one on are foreground; None: labels hold class indices.
+        dicom: options of :class:`monai_sam2unet.dicom.SAM2UNetDICOMReader` for images, as ``{"strict": False}``.
+        any_modality: whether DICOM images of another modality are taken, too.
         require_orientation: whether a NIfTI file without orientation is an error.
 
     Raises:
@@ -95,7 +95,7 @@ class Preset:
     Example:
         >>> preset = Preset("endoscopy", spatial_size=64)
         >>> [type(transform).__name__ for transform in preset.inference().transforms]
-        ['LoadAnyImaged', 'ScaleByBitsd', 'HieraInputd']
+        ['LoadAnyImaged', 'CheckImaged', 'ScaleByBitsd', 'HieraInputd']
     """
 
     def __init__(
@@ -105,34 +105,77 @@ class Preset:
         image_key: str = "image",
         label_key: str = "label",
         in_channels: int = 3,
+        channels: int | None = None,
         keep_aspect: bool | None = None,
         pixel_spacing: float | Sequence[float] | None = None,
-        windows: Any = "soft_tissue",
-        percentiles: Sequence[float] = (0.5, 99.5),
-        plane: str | int = "axial",
+        windows: Any = None,
+        percentiles: Sequence[float] | None = None,
+        plane: str | int | None = None,
         neighbours: int = 0,
         mask_threshold: float | None = None,
         dicom: Mapping[str, Any] | None = None,
+        any_modality: bool = False,
         require_orientation: bool = True,
     ) -> None:
         if modality not in MODALITIES:
             raise ConfigError(f"The modality must be one of {', '.join(MODALITIES)}, got {modality!r}.")
         self.modality = modality
         self.particulars = MODALITIES[modality]
-        if neighbours and not self.particulars.is_volume:
-            raise ConfigError(f"neighbours are slices of a volume; {modality} images are pictures.")
+        intensity, is_volume = self.particulars.intensity, self.particulars.is_volume
+        for name, value, fits in (
+            ("windows", windows, intensity == "window"),
+            ("percentiles", percentiles, intensity == "percentile"),
+            ("plane", plane, is_volume),
+            ("neighbours", neighbours or None, is_volume),
+        ):
+            if value is not None and not fits:
+                raise ConfigError(f"{name} does not go with {modality}.")
+        if (dicom or {}).get("voi") is not None and intensity != "percentile":
+            raise ConfigError(f"voi gives values in [0, 1] already, which {modality} scales itself; leave voi out.")
         self.image_key, self.label_key = image_key, label_key
         self.in_channels = in_channels
-        self.plane, self.neighbours = plane, neighbours
+        self.plane: str | int = "axial" if plane is None else plane
+        self.neighbours = neighbours
         self.mask_threshold = mask_threshold
-        self.dicom, self.require_orientation = dicom, require_orientation
+        self.require_orientation = require_orientation
         self.fit: dict[str, Any] = {
             "spatial_size": spatial_size,
             "keep_aspect": self.particulars.keep_aspect if keep_aspect is None else keep_aspect,
             "pixel_spacing": pixel_spacing,
         }
         self._intensity = self._make_intensity(windows, percentiles)
-        self._to_input = HieraInputd(image_key, in_channels=in_channels, **self.fit)
+        self._to_input = HieraInputd(image_key, in_channels=in_channels, repeat_gray=not neighbours, **self.fit)
+        self._load_image = LoadAnyImaged(image_key, self.particulars.picture, dicom, require_orientation)
+        allowed = (channels,) if channels else (3,) if self.particulars.picture == "rgb" else (1,)
+        modalities = None if any_modality else self.particulars.dicom
+        self._check_image = CheckImaged(
+            image_key, is_volume, self._with_gray(allowed), modalities, intensity == "window"
+        )
+        self._check_channels(channels or allowed[0])
+        if is_volume:
+            self.slices()  # refuses a plane or neighbours that are not allowed
+
+    def _with_gray(self, allowed: tuple[int, ...]) -> tuple[int, ...]:
+        """DICOM ultrasound and endoscopy may be gray."""
+        return (1, 3) if allowed == (3,) and self.particulars.picture == "rgb" else allowed
+
+    def _make_intensity(self, windows: Any, percentiles: Sequence[float] | None) -> MapTransform:
+        if self.particulars.intensity == "percentile":
+            lower, upper = (0.5, 99.5) if percentiles is None else percentiles
+            return PercentileScaled(self.image_key, lower, upper)
+        if self.particulars.intensity == "bits":
+            return ScaleByBitsd(self.image_key)
+        return CTWindowd(self.image_key, "soft_tissue" if windows is None else windows)
+
+    def _check_channels(self, channels: int) -> None:
+        """What is made of an image must be what the network takes."""
+        windows = len(self._intensity.transform.windows) if isinstance(self._intensity, CTWindowd) else 1
+        made = channels * windows * (2 * self.neighbours + 1)
+        if made != self.in_channels and not (made == 1 and self.in_channels == 3):
+            raise ConfigError(
+                f"{channels} channels, {windows} windows and {2 * self.neighbours + 1} slices make {made} channels; "
+                f"the network takes {self.in_channels}. Set in_channels."
+            )
 
     @property
     def is_volume(self) -> bool:
@@ -141,39 +184,24 @@ class Preset:
 
     @property
     def slice_transform(self) -> HieraInput:
-        """What makes the network's input of slices, for :class:`monai_sam2unet.inferers.SliceWiseInferer`."""
+        """What makes the network's input of slices or pictures; ``SliceWiseInferer.from_preset`` hands it over."""
         return self._to_input.transform
 
-    def _make_intensity(self, windows: Any, percentiles: Sequence[float]) -> MapTransform:
-        if self.particulars.intensity == "percentile":
-            lower, upper = percentiles
-            return PercentileScaled(self.image_key, lower, upper)
-        if self.particulars.intensity == "bits":
-            return ScaleByBitsd(self.image_key)
-        window = CTWindowd(self.image_key, windows)
-        channels = len(window.transform.windows) * (2 * self.neighbours + 1)
-        if channels not in (self.in_channels, 1 if self.in_channels == 3 else self.in_channels):
-            raise ConfigError(
-                f"{len(window.transform.windows)} windows of {2 * self.neighbours + 1} slices are {channels} channels; "
-                f"the network takes {self.in_channels}. Set in_channels."
-            )
-        return window
-
     def _load(self, labelled: bool = False) -> list[Transform]:
-        transforms: list[Transform] = [
-            LoadAnyImaged(self.image_key, self.particulars.picture, self.dicom, self.require_orientation)
-        ]
+        transforms: list[Transform] = [self._load_image, self._check_image]
         if labelled:
-            # Strict settings are the images'; a label that is DICOM must be regular.
-            transforms.append(LoadAnyImaged(self.label_key, "gray", None, self.require_orientation))
+            # A palette's indices are classes; where a threshold is asked for, its colours are meant.
+            picture = "label" if self.mask_threshold is None else "gray"
+            transforms.append(LoadAnyImaged(self.label_key, picture, None, self.require_orientation))
             if self.is_volume:
                 transforms.append(MatchOrientationd(self.label_key, self.image_key))
+            transforms.append(CheckLabeld(self.label_key, self.image_key, self.mask_threshold))
             if self.mask_threshold is not None:
                 transforms.append(AsDiscreted(self.label_key, threshold=self.mask_threshold))
         return [*transforms, self._intensity]
 
     def volumes(self, labelled: bool = True) -> Compose:
-        """Files of volumes, image and label, to the volumes on their own grid with the image in [0, 1].
+        """Files of volumes, image and label, to the volumes on the image's grid with the image in [0, 1].
 
         Args:
             labelled: whether there is a label.
@@ -183,13 +211,13 @@ class Preset:
         """
         if not self.is_volume:
             raise ConfigError(f"{self.modality} images are pictures, not volumes.")
-        return Compose(self._load(labelled))
+        return PresetCompose(self._load(labelled))
 
-    def slices(self, drop_empty: float | None = None, seed: int = 0) -> VolumeToSlicesd:
+    def slices(self, keep_empty: float | None = None, seed: int = 0) -> VolumeToSlicesd:
         """What cuts volumes into slices, lazily.
 
         Args:
-            drop_empty: share in [0, 1] of the slices without any label that is kept; None keeps all.
+            keep_empty: share in [0, 1] of the slices without any label that is kept; None keeps all.
             seed: of the choice among them.
 
         Raises:
@@ -198,7 +226,7 @@ class Preset:
         if not self.is_volume:
             raise ConfigError(f"{self.modality} images are pictures; there is nothing to cut.")
         keys = (self.image_key, self.label_key)
-        return VolumeToSlicesd(keys, self.plane, self.neighbours, drop_empty, self.label_key, seed)
+        return VolumeToSlicesd(keys, self.plane, self.neighbours, keep_empty, self.label_key, seed)
 
     def training(self, random_transforms: Sequence[Transform] = ()) -> Compose:
         """Image and label to the network's input and a label of its size.
@@ -209,32 +237,23 @@ class Preset:
             random_transforms: augmentation, of images (C, h, w) in [0, 1] and labels (1, h, w) at the network's size.
         """
         both = (self.image_key, self.label_key)
-        return Compose(
+        return PresetCompose(
             [
                 *([] if self.is_volume else self._load(labelled=True)),
                 FitToSized(both, mode=("bilinear", "nearest"), **self.fit),
                 *random_transforms,
-                *([ThreeChannelsd(self.image_key)] if self.in_channels == 3 else []),
-                self._normalise(),
+                NormalizeAsImageNetd(self.image_key, in_channels=self.in_channels, repeat_gray=not self.neighbours),
                 EnsureTyped(both, track_meta=False),
             ]
         )
 
-    def _normalise(self) -> NormalizeIntensityd:
-        hiera = self.slice_transform
-        mean, std = (
-            np.resize(np.asarray(values, dtype=np.float32), self.in_channels)
-            for values in (hiera.mean or (0.0,), hiera.std or (1.0,))
-        )
-        return NormalizeIntensityd(self.image_key, subtrahend=mean, divisor=std, channel_wise=True)
-
     def evaluation(self) -> Compose:
-        """Files to the network's input (pictures) or to the volume in [0, 1]; the label stays as its file has it."""
-        return Compose([*self._load(labelled=True), *([] if self.is_volume else [self._to_input])])
+        """Files to the network's input (pictures) or to the volume in [0, 1]; the label on the image's own grid."""
+        return PresetCompose([*self._load(labelled=True), *([] if self.is_volume else [self._to_input])])
 
     def inference(self) -> Compose:
         """A file to the network's input (pictures), or to the volume in [0, 1]."""
-        return Compose([*self._load(), *([] if self.is_volume else [self._to_input])])
+        return PresetCompose([*self._load(), *([] if self.is_volume else [self._to_input])])
 
     def postprocessing(
         self,
@@ -247,19 +266,14 @@ class Preset:
 
         Args:
             pred_key: key of the output: logits (K, h, w) of a picture; for a volume what the inferer gave.
-            activation: ``"sigmoid"``, ``"softmax"``, or None for an output that is a probability already.
+            activation: what makes probabilities of it: ``"sigmoid"``, ``"softmax"``, or None where it holds some
+                already. What the inferer has activated is known and not activated again.
             squeeze_channel: whether a mask of one channel loses it; metrics want it kept.
             finalise: further options of :class:`FinaliseSegmentation`: threshold or argmax, components, holes.
 
         Raises:
             ConfigError: When the activation or an option is not allowed.
         """
-        if activation not in (None, "sigmoid", "softmax"):
-            raise ConfigError(f"activation must be sigmoid, softmax or None, got {activation!r}.")
-        transforms: list[Transform] = []
-        if not self.is_volume:
-            invertible = Compose([self._to_input])
-            transforms.append(Invertd(pred_key, invertible, self.image_key, nearest_interp=False, to_tensor=True))
-        if activation is not None:
-            transforms.append(Activationsd(pred_key, sigmoid=activation == "sigmoid", softmax=activation == "softmax"))
-        return Compose([*transforms, FinaliseSegmentationd(pred_key, squeeze_channel=squeeze_channel, **finalise)])
+        back = [] if self.is_volume else [BackToSourced(pred_key, self.image_key, self._to_input.transform)]
+        final = FinaliseSegmentationd(pred_key, activation=activation, squeeze_channel=squeeze_channel, **finalise)
+        return PresetCompose([*back, final])

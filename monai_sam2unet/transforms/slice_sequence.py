@@ -15,6 +15,7 @@ from torch import Tensor
 from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.transforms.anatomical_plane import AnatomicalPlane
 from monai_sam2unet.transforms.pixel_size import set_affine
+from monai_sam2unet.transforms.tensors import plain
 
 __all__ = ["SliceItem", "SliceSequence", "stack_slices"]
 
@@ -47,8 +48,8 @@ def stack_slices(slices: Tensor | Sequence[Tensor], plane: AnatomicalPlane, shap
                 f"Slice {index} has shape {tuple(piece.shape)}, the volume needs {expected}. Bring predictions to the "
                 "slices' own size first (HieraInput's inverse)."
             )
-        plain = piece.as_tensor() if isinstance(piece, MetaTensor) else piece
-        view[plane.number_of(index, count)] = plain.flip(flips) if flips else plain
+        values = plain(piece)
+        view[plane.number_of(index, count)] = values.flip(flips) if flips else values
     return volume
 
 
@@ -57,6 +58,10 @@ class SliceSequence(Sequence[MetaTensor]):
 
     A slice is a view of the volume, unless its axes must be flipped or it has neighbours: then it is a small copy.
     Clone a slice before changing it in place or sending it to another process: a view takes the volume with it.
+
+    MONAI's ``Dataset`` and ``CacheDataset`` take slices as their data; worker processes that are forked share the
+    volume. ``PersistentDataset`` and its kin do not suit: they pickle each item to hash it, and a pickled item holds
+    the whole volume.
 
     Each has the affine (4, 4) of the volume (H, W, 1) that it is, the volume's meta (with the file's name), and in it
     ``plane`` and ``slice_index``. ``in_plane_spacing`` tells its spacing; MONAI's ``pixdim`` reads that of a picture
@@ -95,7 +100,11 @@ class SliceSequence(Sequence[MetaTensor]):
         self.plane = plane
         self.neighbours = neighbours
         self.trace = trace
-        self._slices = plane.slices_view(volume.as_tensor())
+
+    @property
+    def _slices(self) -> Tensor:
+        # Made anew each time: a view that is held would be pickled as a second volume.
+        return self.plane.slices_view(self.volume.as_tensor())
 
     def __len__(self) -> int:
         return int(self._slices.shape[0])
@@ -124,7 +133,8 @@ class SliceSequence(Sequence[MetaTensor]):
         """
         last = len(self) - 1
         around = range(index - self.neighbours, index + self.neighbours + 1)
-        pieces = [self._slices[self.plane.number_of(min(max(i, 0), last), last + 1)] for i in around]
+        slices = self._slices
+        pieces = [slices[self.plane.number_of(min(max(i, 0), last), last + 1)] for i in around]
         joined = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         flips = self.plane.flip_dims()
         return joined.flip(flips) if flips else joined

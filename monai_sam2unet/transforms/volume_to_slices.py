@@ -17,8 +17,8 @@ from monai.utils.enums import TraceKeys, TransformBackends
 from torch import Tensor
 
 from monai_sam2unet.errors import ConfigError, DataError, listing
-from monai_sam2unet.transforms.anatomical_plane import PLANES, AnatomicalPlane
-from monai_sam2unet.transforms.pixel_size import set_affine
+from monai_sam2unet.transforms.anatomical_plane import AnatomicalPlane, check_plane
+from monai_sam2unet.transforms.pixel_size import patient_affine, set_affine
 from monai_sam2unet.transforms.same_grid import check_same_grid
 from monai_sam2unet.transforms.slice_sequence import SliceItem, SliceSequence, stack_slices
 
@@ -39,7 +39,7 @@ class VolumeToSlices(InvertibleTransform, MultiSampleTrait):
         ConfigError: When the plane or the neighbours are not as said.
 
     Example:
-        >>> volume = MetaTensor(torch.rand(1, 40, 30, 20), affine=torch.eye(4))
+        >>> volume = MetaTensor(torch.rand(1, 40, 30, 20), affine=torch.diag(torch.tensor([1.0, 1.0, 3.0, 1.0])))
         >>> cut = VolumeToSlices("coronal")
         >>> slices = cut(volume)
         >>> len(slices), tuple(slices[0].shape)
@@ -51,13 +51,9 @@ class VolumeToSlices(InvertibleTransform, MultiSampleTrait):
     backend = [TransformBackends.TORCH]  # noqa: RUF012 (MONAI declares it so)
 
     def __init__(self, plane: str | int = "axial", neighbours: int = 0) -> None:
-        if isinstance(plane, int):
-            AnatomicalPlane.from_spatial_dim(plane)
-        elif plane not in PLANES:
-            raise ConfigError(f"The plane must be one of {', '.join(PLANES)}, or an axis 0 to 2, got {plane!r}.")
         if not isinstance(neighbours, int) or isinstance(neighbours, bool) or neighbours < 0:
             raise ConfigError(f"neighbours must be a whole number of at least 0, got {neighbours!r}.")
-        self.plane = plane
+        self.plane = check_plane(plane)
         self.neighbours = neighbours
 
     def find_plane(self, volume: Tensor) -> AnatomicalPlane:
@@ -67,16 +63,12 @@ class VolumeToSlices(InvertibleTransform, MultiSampleTrait):
             volume: (C, X, Y, Z), a MetaTensor unless the plane is an array axis.
 
         Raises:
-            DataError: When the plane has a name and the volume no usable affine.
+            DataError: When the plane has a name and the volume no affine of its own, or one that says nothing of the
+                patient (see :func:`patient_affine`).
         """
         if isinstance(self.plane, int):
             return AnatomicalPlane.from_spatial_dim(self.plane)
-        if not isinstance(volume, MetaTensor):
-            raise DataError(
-                f"{self.plane} slices need the affine of a MetaTensor, got a {type(volume).__name__}. Load volumes "
-                "with MONAI's LoadImage, or give the array axis (0, 1 or 2) instead of the plane's name."
-            )
-        return AnatomicalPlane.from_affine(self.plane, volume.affine.cpu())
+        return AnatomicalPlane.from_affine(self.plane, patient_affine(volume, f"{self.plane} slices"))
 
     def __call__(self, img: Tensor) -> SliceSequence:
         """Cut a volume.
@@ -154,14 +146,14 @@ class VolumeToSlicesd(MapTransform, InvertibleTransform, MultiSampleTrait):
         plane: as in :class:`VolumeToSlices`.
         neighbours: as in :class:`VolumeToSlices`, for all keys but ``label_key``, which keeps its one slice; or one
             number a key.
-        drop_empty: share, in [0, 1], of the slices without any label that is kept, rounded up; 1 keeps all. None keeps
+        keep_empty: share, in [0, 1], of the slices without any label that is kept, rounded up; 1 keeps all. None keeps
             all without looking.
         label_key: key of the label, needed to find empty slices.
         seed: decides which of the empty slices are kept: the same ones at every call.
         allow_missing_keys: whether a missing key is passed over.
 
     Raises:
-        ConfigError: When a value is not allowed, or ``drop_empty`` is given without ``label_key``.
+        ConfigError: When a value is not allowed, or ``keep_empty`` is given without ``label_key``.
     """
 
     backend = VolumeToSlices.backend
@@ -171,16 +163,16 @@ class VolumeToSlicesd(MapTransform, InvertibleTransform, MultiSampleTrait):
         keys: KeysCollection,
         plane: str | int = "axial",
         neighbours: int | Sequence[int] = 0,
-        drop_empty: float | None = None,
+        keep_empty: float | None = None,
         label_key: Hashable | None = None,
         seed: int = 0,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        if drop_empty is not None and not 0 <= drop_empty <= 1:
-            raise ConfigError(f"drop_empty is the share of empty slices that is kept, in [0, 1], got {drop_empty!r}.")
-        if drop_empty is not None and label_key is None:
-            raise ConfigError("drop_empty needs label_key: the key of the label that tells which slices are empty.")
+        if keep_empty is not None and not 0 <= keep_empty <= 1:
+            raise ConfigError(f"keep_empty is the share of empty slices that is kept, in [0, 1], got {keep_empty!r}.")
+        if keep_empty is not None and label_key is None:
+            raise ConfigError("keep_empty needs label_key: the key of the label that tells which slices are empty.")
         if label_key is not None and label_key not in self.keys:
             raise ConfigError(f"label_key {label_key!r} must be one of the keys {list(self.keys)}.")
         if isinstance(neighbours, int):
@@ -188,7 +180,7 @@ class VolumeToSlicesd(MapTransform, InvertibleTransform, MultiSampleTrait):
         if len(neighbours) != len(self.keys):
             raise ConfigError(f"neighbours must be one number, or one a key: {len(self.keys)} keys, got {neighbours}.")
         self.cuts = tuple(VolumeToSlices(plane, n) for n in neighbours)
-        self.drop_empty = drop_empty
+        self.keep_empty = keep_empty
         self.label_key = label_key
         self.seed = seed
 
@@ -214,7 +206,7 @@ class VolumeToSlicesd(MapTransform, InvertibleTransform, MultiSampleTrait):
         sequences = {key: cut.cut(volumes[key], plane, cut.neighbours) for key, cut in cuts.items()}
         rest = {key: value for key, value in data.items() if key not in cuts}
         count = len(next(iter(sequences.values())))
-        kept = range(count) if self.drop_empty is None else self._kept(sequences, count, self.drop_empty)
+        kept = range(count) if self.keep_empty is None else self._kept(sequences, count, self.keep_empty)
         return [SliceItem(sequences, rest, index) for index in kept]
 
     def _kept(self, sequences: Mapping[Hashable, SliceSequence], count: int, share: float) -> list[int]:

@@ -32,6 +32,7 @@ class Network(nn.Module):
             nn.Conv2d(channels, 4, 5, padding=2), nn.Tanh(), nn.Conv2d(4, classes, 3, padding=1)
         )
         self.seen = []
+        self.eval()
 
     def forward(self, x):
         self.seen.append(tuple(x.shape))
@@ -45,6 +46,11 @@ def volume(*shape, seed=1):
 def by_hand(x, function, dim):
     """Each slice (1, C, H, W) of (C, X, Y, Z) through a function, stacked again."""
     return torch.stack([function(part[None])[0] for part in x.unbind(1 + dim)], 1 + dim)
+
+
+def located(x, affine):
+    """A volume whose affine was read from a file."""
+    return MetaTensor(x, affine=torch.as_tensor(affine), meta={"original_affine": np.array(affine)})
 
 
 def close(found, expected, atol=1e-5):
@@ -128,7 +134,7 @@ def through_nibabel(x, affine, plane, network):
 @pytest.mark.parametrize("affine", [np.diag([-1, -1, 2.0, 1]), np.eye(4), RPS, OBLIQUE], ids=["LPS", "RAS", "RPS", "o"])
 def test_planes_equal_nibabels_orientation(plane, affine):
     x, network = volume(9, 7, 11), Network()
-    found = SliceWiseInferer(plane, 4)(MetaTensor(x[None, None], affine=torch.from_numpy(affine)), network)
+    found = SliceWiseInferer(plane, 4)(located(x[None, None], affine), network)
     close(found[0, 0].as_tensor(), through_nibabel(x, affine, plane, network).copy())
     assert isinstance(found, MetaTensor)
     close(found.affine, affine)
@@ -162,7 +168,7 @@ def test_three_views_of_a_cube_share_batches():
 def test_each_case_of_a_batch_has_its_own_affine():
     x = volume(2, 1, 8, 6, 5)
     affines = [np.eye(4), RPS]
-    items = [{"image": MetaTensor(v, affine=torch.from_numpy(a))} for v, a in zip(x, affines, strict=True)]
+    items = [{"image": located(v, a)} for v, a in zip(x, affines, strict=True)]
     batch = next(iter(DataLoader(Dataset(items), batch_size=2)))["image"]
     found = SliceWiseInferer("axial")(batch, Network())
     for number, affine in enumerate(affines):

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
-from monai.data import DataLoader, Dataset, MetaTensor
+from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from monai.engines import SupervisedEvaluator
 from monai.handlers import MeanDice, from_engine
 from monai.inferers import SliceInferer
@@ -19,6 +20,8 @@ from torch import nn
 from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.inferers import SliceWiseInferer
 from monai_sam2unet.networks import SAM2UNet
+from monai_sam2unet.transforms import HieraInput
+from monai_sam2unet.transforms.pixel_size import known_spacing
 
 
 def volume(*shape, seed=1):
@@ -95,7 +98,7 @@ def test_memory_does_not_grow_with_slices(given):
 )
 def test_network_on_a_gpu(place, bound, given):
     torch.manual_seed(0)
-    network = nn.Conv2d(3 if "neighbours" in given else 1, 2, 3, padding=1)
+    network = nn.Conv2d(3 if "neighbours" in given else 1, 2, 3, padding=1).eval()
     x = volume(2, 1, 40, 30, 21)
     given = {"spatial_dim": (0, 1, 2), "activation": "softmax", "precision": "fp32", "max_device_bytes": bound, **given}
     expected = SliceWiseInferer(**given)(x, network)
@@ -103,6 +106,40 @@ def test_network_on_a_gpu(place, bound, given):
     for name in ("mean", "uncertainty") if "uncertainty" in given else (slice(None),):
         assert found[name].device.type == ("cpu" if bound == 0 else place)
         torch.testing.assert_close(found[name].cpu(), expected[name], rtol=0, atol=1e-4)
+
+
+# --- what is noted of results
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax", "identity"])
+@pytest.mark.parametrize("form", ["tensor", "list", "batch"])
+def test_activated_results_say_so(activation, form):
+    affine = torch.diag(torch.tensor([-1.0, 2, 3, 1]))
+    cases = [MetaTensor(volume(2, 4, 5, 6, seed=n), affine, {"filename_or_obj": f"{n}.nii"}) for n in range(7)]
+    given = {
+        "tensor": cases[0][None],
+        "list": cases,
+        "batch": next(iter(DataLoader(Dataset([{"image": case} for case in cases]), batch_size=7)))["image"],
+    }[form]
+
+    def marks(result):
+        parts = result if form == "list" else decollate_batch(result) if form == "batch" else [result[0]]
+        return {part.meta.get("activation") for part in parts}
+
+    inferer = SliceWiseInferer("axial", activation=activation, flips=["rows"])
+    assert marks(inferer(given, identity)) == {activation}
+    assert marks(SliceWiseInferer("axial")(given, identity)) == {None}
+    assert marks(given) == {None}
+    spread = SliceWiseInferer("axial", activation=activation, flips=["rows"], uncertainty="variance")(given, identity)
+    means, spreads = (
+        [one[name] for one in spread] if form == "list" else spread[name] for name in ("mean", "uncertainty")
+    )
+    assert marks(means) == {activation}
+    assert marks(spreads) == {None}
+    # A network that is given what another one found.
+    again = SliceWiseInferer("axial")(means, identity)
+    assert marks(again) == {None}
+    assert type(SliceWiseInferer(0, activation=activation)(volume(1, 2, 4, 5, 6), identity)) is torch.Tensor
 
 
 # --- in MONAI's engines
@@ -264,11 +301,78 @@ def test_slices_too_small_to_pad_are_refused(mode, too_large):
 
 
 def test_planes_by_name_need_an_affine():
-    with pytest.raises(DataError, match="axial slices are told by the affine"):
+    with pytest.raises(DataError, match="Volume 0: axial slices need the affine of a MetaTensor"):
         SliceWiseInferer("axial")(torch.zeros(1, 1, 4, 5, 6), identity)
     given = MetaTensor(torch.zeros(2, 1, 4, 5, 6), affine=torch.eye(4).repeat(3, 1, 1))
     with pytest.raises(DataError, match="2 volumes carry 3 affines"):
         SliceWiseInferer("axial")(given, identity)
+
+
+def unplaced(**meta):
+    return MetaTensor(torch.zeros(1, 4, 5, 6), meta=meta)
+
+
+def test_an_affine_that_was_never_given_does_not_tell_planes():
+    inferer = SliceWiseInferer("axial")
+    for given in (unplaced()[None], [unplaced()]):
+        with pytest.raises(DataError, match="never given one"):
+            inferer(given, identity)
+    read = unplaced(original_affine=np.eye(4))
+    assert inferer(read[None], identity).shape == (1, 1, 4, 5, 6)
+    assert SliceWiseInferer(2)(unplaced()[None], identity).shape == (1, 1, 4, 5, 6)
+    moved = MetaTensor(torch.zeros(1, 4, 5, 6), affine=torch.diag(torch.tensor([1.0, 1, 2, 1])))
+    with pytest.raises(DataError, match="Volume 1: axial"):
+        inferer([moved, unplaced()], identity)
+
+
+def test_images_without_a_place_in_the_patient_have_no_planes():
+    affine = torch.diag(torch.tensor([0.5, 0.5, 1, 1]))
+    given = [
+        MetaTensor(torch.zeros(1, 4, 5, 6), affine, {"original_affine": affine, "in_patient_space": inside})
+        for inside in (True, False)
+    ]
+    assert len(SliceWiseInferer("axial")(given[:1], identity)) == 1
+    with pytest.raises(DataError, match="Volume 1: axial slices need a place in the patient"):
+        SliceWiseInferer("axial")(given, identity)
+    assert len(SliceWiseInferer(2)(given, identity)) == 2
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_what_is_known_of_an_affine_is_told_case_by_case_in_a_batch(size):
+    def batch(**last):
+        known = {"original_affine": np.eye(4), "in_patient_space": True, "spacing_source": "positions"}
+        items = [unplaced(**(known | (last if n == size - 1 else {}))) for n in range(size)]
+        return next(iter(DataLoader(Dataset([{"image": x} for x in items]), batch_size=size)))["image"]
+
+    assert SliceWiseInferer("axial")(batch(), identity).shape == (size, 1, 4, 5, 6)
+    with pytest.raises(DataError, match=f"Volume {size - 1}: axial slices need a place"):
+        SliceWiseInferer("axial")(batch(in_patient_space=False), identity)
+
+
+class Spacing:
+    """A slice transform that notes what it is told of each batch of slices."""
+
+    def __init__(self):
+        self.seen = []
+
+    def forward_batch(self, x):
+        self.seen.append((known_spacing(x), len(x)))
+        return torch.as_tensor(x), None
+
+    def inverse_batch(self, y, state):
+        return y
+
+
+def test_spacing_that_the_reader_did_not_find_is_not_known_to_the_slice_transform_either():
+    affine = torch.diag(torch.tensor([0.5, 0.75, 1, 1]))
+    expected = {"positions": (0.5, 0.75), "unknown": (0.5, 0.75), "": None}
+    for source, spacing in expected.items():
+        meta = {"original_affine": affine, "spacing_source": source}
+        given = [{"image": MetaTensor(torch.zeros(1, 4, 5, 6), affine, meta)}] * 2
+        transform = Spacing()
+        inferer = SliceWiseInferer(2, 4, slice_transform=transform)
+        inferer(next(iter(DataLoader(Dataset(given), batch_size=2)))["image"], identity)
+        assert {spacing for spacing, _ in transform.seen} == {spacing}
 
 
 @pytest.mark.parametrize(
@@ -289,10 +393,63 @@ def test_networks_that_are_refused(network, message):
         SliceWiseInferer(0, 4)(torch.zeros(1, 1, 6, 5, 6), network)
 
 
-def test_deep_supervision_in_training_is_refused():
-    network = SAM2UNet(in_channels=1, size="tiny", deep_supervision=True).train()
-    with pytest.raises(ConfigError, match="it gave a list of 3"):
-        SliceWiseInferer(0, 2)(torch.zeros(1, 1, 2, 32, 32), network)
+def test_a_network_in_training_mode_is_refused():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    x = volume(1, 1, 4, 5, 6)
+    with pytest.raises(ConfigError, match=r"in training mode.* Call network.eval\(\) first"):
+        SliceWiseInferer(0)(x, network)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    expected = SliceWiseInferer(0)(x, network.eval())
+    exported = torch.export.export(network, (torch.zeros(4, 1, 5, 6),)).module()
+    assert exported.training  # it says so, and does not
+    torch.testing.assert_close(SliceWiseInferer(0)(x, exported), expected)
+    scripted = torch.jit.freeze(torch.jit.script(network))
+    torch.testing.assert_close(SliceWiseInferer(0)(x, scripted), expected)
+
+
+def test_evaluators_set_the_mode_themselves():
+    class Normalised(Threshold):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(1, affine=False)
+
+        def forward(self, x):
+            return super().forward(self.norm(x))
+
+    network = Normalised().train()
+    evaluator = SupervisedEvaluator(
+        torch.device("cpu"), DataLoader(Dataset(list(items(2)))), network, inferer=SliceWiseInferer("axial")
+    )
+    evaluator.run()
+    assert network.training
+    assert network.norm.num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("kind", ["plain", "scripted", "function"])
+@pytest.mark.parametrize("given", [{}, {"neighbours": 1}, {"slice_transform": HieraInput((8, 6))}])
+def test_another_number_of_channels_is_told(kind, given):
+    network = nn.Sequential(nn.ReplicationPad2d(2), nn.Conv2d(4, 2, 3), nn.Conv2d(2, 1, 3)).eval()
+    called = {"plain": network, "scripted": torch.jit.script(network), "function": lambda x: network(x)}[kind]
+    channels = 3 if given else 1
+    found = (
+        rf"slices of {channels} channels, \(4, {channels}, \d, 6\), and takes 4.*in_channels={channels}.*in_channels=4"
+    )
+    with pytest.raises(ConfigError, match=found) as told:
+        SliceWiseInferer(0, 4, **given)(torch.zeros(1, 1, 4, 5, 6), called)
+    assert "to have 4 channels" in str(told.value.__cause__)
+
+
+def test_other_errors_of_the_network_are_left_as_they_are():
+    def inside(x):
+        return nn.Conv2d(4, 1, 1)(x.repeat(1, 2, 1, 1))
+
+    def other(x):
+        raise RuntimeError("something else")
+
+    for network, message in ((inside, "expected input[4, 2, 5, 6] to have 4 channels"), (other, "something else")):
+        with pytest.raises(RuntimeError, match=re.escape(message)):
+            SliceWiseInferer(0, 4)(torch.zeros(1, 1, 4, 5, 6), network)
 
 
 def test_softmax_of_one_channel_is_refused():

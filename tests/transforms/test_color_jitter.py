@@ -11,11 +11,13 @@ from monai.transforms import Compose
 from monai.utils import set_determinism
 from PIL import Image, ImageEnhance
 
+from monai_sam2unet.errors import DataError
 from monai_sam2unet.transforms import RandColorJitter, RandColorJitterd
 
 OFF = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 LUMA = np.array([0.299, 0.587, 0.114])
 TO_IQ = np.array([[0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+BYTES = {"max_value": 255.0}
 STRENGTHS = {"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.4}
 
 
@@ -27,7 +29,7 @@ def picture(low=0, high=256, seed=0):
 
 def only(seed=0, **strength):
     """A jitter of one kind, always done, with its draw fixed."""
-    return RandColorJitter(prob=1.0, **{**OFF, **strength}).set_random_state(seed)
+    return RandColorJitter(prob=1.0, **{**OFF, **BYTES, **strength}).set_random_state(seed)
 
 
 def jittered(image, seed=0, **strength):
@@ -48,9 +50,9 @@ def with_pil(enhancer, image, factor):
 def test_probability_decides():
     image = torch.from_numpy(picture())
     assert RandColorJitter(prob=0.0)(image) is image
-    always = RandColorJitter(prob=1.0)
+    always = RandColorJitter(prob=1.0, **BYTES)
     assert all(not torch.equal(torch.as_tensor(always(image)), image) for _ in range(20))
-    sometimes = RandColorJitter(prob=0.3).set_random_state(0)
+    sometimes = RandColorJitter(prob=0.3, **BYTES).set_random_state(0)
     assert 60 < sum(sometimes(image) is not image for _ in range(300)) < 120
 
 
@@ -131,18 +133,37 @@ def test_each_strength_changes_something_within_range(kind):
     assert out.max() <= 255
 
 
-def test_largest_value():
+def test_largest_value_is_one_unless_told():
     image = picture() / 255
-    jitter = RandColorJitter(prob=1.0, **{**OFF, "brightness": 1.0}, max_value=1.0).set_random_state(1)
+    jitter = RandColorJitter(prob=1.0, **{**OFF, "brightness": 1.0}).set_random_state(1)
     out = torch.stack([torch.as_tensor(jitter(image)) for _ in range(5)])
     assert out.max() == 1
+
+
+@pytest.mark.parametrize("kind", OFF)
+def test_images_in_0_1_change_as_bytes_do(kind):
+    strength = {**OFF, kind: STRENGTHS[kind]}
+    for make in (RandColorJitter, lambda **k: RandColorJitterd("a", **k)):
+        ours = make(prob=1.0, **strength).set_random_state(3)
+        image = torch.from_numpy(picture() / 255)
+        out = ours(image) if isinstance(ours, RandColorJitter) else ours({"a": image})["a"]
+        assert out.std() > 0.05
+        assert out.max() <= 1
+    np.testing.assert_allclose(
+        np.asarray(only(3, **strength, max_value=1.0)(image)) * 255, jittered(picture(), 3, **strength), atol=0.05
+    )
+
+
+def test_bytes_where_0_1_is_expected_are_refused():
+    with pytest.raises(DataError, match=r"values in \[0, 1\], got up to 2\d\d. Give max_value=255"):
+        RandColorJitter(prob=1.0)(picture())
 
 
 def test_result_is_float32_and_keeps_metadata():
     image = MetaTensor(torch.from_numpy(picture()).byte(), affine=torch.diag(torch.tensor([2.0, 3, 1, 1])))
     image.meta["filename_or_obj"] = "a.png"
     before = image.clone()
-    out = RandColorJitter(prob=1.0)(image)
+    out = RandColorJitter(prob=1.0, **BYTES)(image)
     assert isinstance(out, MetaTensor)
     assert out.dtype == torch.float32
     assert out.meta["filename_or_obj"] == "a.png"
@@ -153,7 +174,7 @@ def test_result_is_float32_and_keeps_metadata():
 def test_dictionary_version_changes_keys_alike():
     image = picture()
     items = {"a": image, "b": image.copy(), "label": image.copy()}
-    jitter = RandColorJitterd(["a", "b"], prob=1.0).set_random_state(2)
+    jitter = RandColorJitterd(["a", "b"], prob=1.0, **BYTES).set_random_state(2)
     out = jitter(items)
     assert torch.equal(out["a"], out["b"])
     assert not np.array_equal(out["a"], image)
@@ -164,14 +185,14 @@ def test_dictionary_version_changes_keys_alike():
 def test_dictionary_version_passes_over():
     items = {"a": picture()}
     assert RandColorJitterd("a", prob=0.0)(items)["a"] is items["a"]
-    assert set(RandColorJitterd(["a", "b"], prob=1.0, allow_missing_keys=True)(items)) == {"a"}
+    assert set(RandColorJitterd(["a", "b"], prob=1.0, allow_missing_keys=True, **BYTES)(items)) == {"a"}
     with pytest.raises(KeyError, match="b"):
-        RandColorJitterd(["a", "b"], prob=1.0)(items)
+        RandColorJitterd(["a", "b"], prob=1.0, **BYTES)(items)
 
 
 def test_dictionary_version_forwards_strengths():
     image = picture()
-    out = RandColorJitterd("a", prob=1.0, **{**OFF, "hue": 0.5}).set_random_state(0)({"a": image})["a"]
+    out = RandColorJitterd("a", prob=1.0, **{**OFF, **BYTES, "hue": 0.5}).set_random_state(0)({"a": image})["a"]
     np.testing.assert_array_equal(out, jittered(image, hue=0.5))
 
 
@@ -180,7 +201,7 @@ def run_composed(compose):
 
 
 def test_composed_with_a_random_state():
-    composes = [Compose([RandColorJitterd("a", prob=0.5)]).set_random_state(3) for _ in range(2)]
+    composes = [Compose([RandColorJitterd("a", prob=0.5, **BYTES)]).set_random_state(3) for _ in range(2)]
     assert torch.equal(*(run_composed(c) for c in composes))
 
 
@@ -188,7 +209,7 @@ def test_composed_under_set_determinism():
     outputs = []
     for seed in (7, 7, 8):
         set_determinism(seed)
-        outputs.append(run_composed(Compose([RandColorJitterd("a", prob=0.5)])))
+        outputs.append(run_composed(Compose([RandColorJitterd("a", prob=0.5, **BYTES)])))
     set_determinism(None)
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[0], outputs[2])

@@ -7,13 +7,14 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from monai_sam2unet.errors import DataError
 from monai_sam2unet.transforms import (
     CTWindow,
     FinaliseSegmentation,
     FitToSize,
     HieraInput,
+    NormalizeAsImageNet,
     PercentileScale,
-    ThreeChannels,
     VOIWindow,
     VolumeToSlices,
 )
@@ -40,11 +41,13 @@ SAME = [
     (VOIWindow(), (6, 7, 8)),
     (PercentileScale(3, 96), (6, 7, 8)),
     (PercentileScale(nonzero=True, channel_wise=True), (30, 40)),
-    (ThreeChannels(), (6, 7)),
+    (NormalizeAsImageNet(), (6, 7)),
     (FitToSize((64, 96), keep_aspect=True), (30, 40)),
     (FitToSize(20, mode="nearest"), (30, 40)),
     (FitToSize(20), (30, 40)),
     (HieraInput(None, pixel_spacing=0.7), (30, 40)),
+    (FinaliseSegmentation(activation="softmax"), (6, 7, 8)),
+    (FinaliseSegmentation(activation="sigmoid", threshold=0.6), (6, 7, 8)),
     (FinaliseSegmentation(largest_component=True, min_size=2, unit="mm3", fill_holes=True), (6, 7, 8)),
 ]
 
@@ -70,6 +73,29 @@ def test_batches_stay_on_the_device(device):
     batch, state = hiera.forward_batch(torch.rand(2, 1, 30, 40, device=device))
     assert batch.device.type == device.type
     assert hiera.inverse_batch(batch, state).device.type == device.type
+
+
+def test_values_out_of_range_are_told_at_the_latest_by_the_way_back(device):
+    hiera = HieraInput((64, 96))
+    y = torch.zeros(2, 1, 64, 96, device=device)
+    for bad in (float("nan"), 200.0):
+        x = torch.rand(2, 1, 30, 40, device=device)
+        x[1, 0, 3, 4] = bad
+        with pytest.raises(DataError, match=r"values in \[0, 1\]"):
+            hiera.inverse_batch(y, hiera.forward_batch(x)[1])
+
+
+@pytest.mark.gpu
+def test_a_gpu_need_not_stop_before_the_network():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    hiera, x = HieraInput((64, 96)), torch.rand(2, 1, 30, 40, device="cuda")
+    hiera.forward_batch(x)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        hiera.forward_batch(x)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_slices_stay_on_the_device(device):

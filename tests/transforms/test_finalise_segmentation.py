@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import AsDiscrete, KeepLargestConnectedComponent
+from monai.transforms import AsDiscrete, Compose, FlattenSubKeysd, KeepLargestConnectedComponent
 
 from monai_sam2unet.errors import ConfigError, DataError
-from monai_sam2unet.transforms import FinaliseSegmentation, FinaliseSegmentationd, VolumeToSlices
+from monai_sam2unet.transforms import FinaliseSegmentation, FinaliseSegmentationd, VolumeToSlices, class_masks
 
 AFFINE = torch.tensor([[0, -0.5, 0, 30], [0, 0, 4, -20], [-2.0, 0, 0, 10], [0, 0, 0, 1]], dtype=torch.float64)
 
@@ -143,9 +146,126 @@ def test_arrays_are_taken():
     assert out.tolist() == [[0, 1]]
 
 
+def logits(*shape):
+    """Of the size that networks give, and some around which float32 has no other probability than 1."""
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(0)) * 6
+    x.view(-1)[::7] *= 10
+    return x
+
+
+@pytest.mark.parametrize("shape", [(9, 8), (9, 8, 7)])
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.97, [0.1, 0.5, 0.9]])
+def test_logits_are_held_against_thresholds_as_their_probabilities_are(shape, threshold):
+    x = logits(3, *shape)
+    before = x.clone()
+    limits = torch.tensor(threshold, dtype=torch.float64).expand(3).view(3, *[1] * len(shape))
+    for name, probability in (("sigmoid", torch.sigmoid(x.double())), ("softmax", torch.softmax(x.double(), 0))):
+        out = FinaliseSegmentationd("pred", threshold=threshold, activation=name)({"pred": x})["pred"]
+        assert torch.equal(out.as_tensor().bool(), probability >= limits)
+        assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [
+        (-0.1, [1, 1, 1, 1]),
+        (0.0, [1, 1, 1, 1]),
+        (1e-30, [0, 0, 1, 1]),
+        (1 - 1e-12, [0, 0, 1, 1]),
+        (1.0, [0, 0, 0, 1]),
+        (1.1, [0, 0, 0, 0]),
+    ],
+)
+def test_thresholds_at_the_ends_of_the_sigmoid(threshold, expected):
+    x = torch.tensor([[[-float("inf"), -100, 30, float("inf")]]])
+    assert FinaliseSegmentation(threshold=threshold, activation="sigmoid")(x).tolist() == [expected]
+
+
+@pytest.mark.parametrize("activation", [None, "sigmoid", "softmax"])
+def test_argmax_takes_the_largest_logit_however_large_all_are(activation):
+    x = torch.tensor([0.0, 18, 30]).view(3, 1, 1)
+    assert FinaliseSegmentation(argmax=True, activation=activation)(x).item() == 2
+
+
+@pytest.mark.parametrize("done", ["sigmoid", "softmax", "identity"])
+def test_marked_probabilities_are_not_activated_again(done):
+    x = MetaTensor(torch.tensor([[[0.2, 0.6]], [[0.5, 0.4]]]), affine=AFFINE, meta={"activation": done})
+    for activation in (None, done) if done != "identity" else (None, "sigmoid", "softmax"):
+        out = FinaliseSegmentation(activation=activation)(x)
+        assert out.tolist() == [[[0, 1]], [[1, 0]]]
+        # Masks are no probabilities any more.
+        assert "activation" not in out.meta
+    assert x.meta["activation"] == done
+    assert FinaliseSegmentation(argmax=True, activation="sigmoid")(x).tolist() == [[1, 0]]
+    assert FinaliseSegmentation(argmax=True, activation="softmax")(x).tolist() == [[1, 0]]
+
+
+def test_a_mark_that_is_not_what_was_asked_for_is_told():
+    marked = MetaTensor(torch.rand(2, 4, 4), meta={"activation": "softmax"})
+    with pytest.raises(ConfigError, match="given activation 'sigmoid', and the prediction is a softmax already"):
+        FinaliseSegmentation(activation="sigmoid")(marked)
+    marked.meta["activation"] = "relu"
+    with pytest.raises(DataError, match=r"meta\['activation'\] must be"):
+        FinaliseSegmentation()(marked)
+
+
+@pytest.mark.parametrize("options", [{"argmax": True}, {}, {"activation": "sigmoid"}, {"activation": "softmax"}])
+def test_slabs_do_not_show(options, monkeypatch):
+    x = logits(3, 9, 8, 7)
+    expected = FinaliseSegmentation(**options)(x)
+    for pixels in (1, 8 * 7 * 2, 8 * 7 * 4):
+        monkeypatch.setattr(class_masks, "SLAB", pixels)
+        assert torch.equal(FinaliseSegmentation(**options)(x).as_tensor(), expected.as_tensor())
+        broken = x.clone()
+        broken[1, 8, 3, 2] = float("nan")
+        with pytest.raises(DataError, match="NaN"):
+            FinaliseSegmentation(**options)(broken)
+
+
+MEMORY = """
+import resource, torch
+from monai_sam2unet.transforms import FinaliseSegmentation
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+x = torch.rand(2, 256, 256, 128)  # 64 MiB
+for options in ({"argmax": True}, {}, {"activation": "sigmoid"}, {"activation": "softmax"}):
+    final = FinaliseSegmentation(**options)
+    final(x[:, :8, :8, :8].clone())
+    before = peak()
+    final(x)
+    print(peak() - before)
+"""
+
+
+def test_finalising_costs_little_memory():
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    # The masks are 16 MiB; indices of 64 bits would be 64, a copy of the prediction as well. At most some slabs more.
+    assert max(map(float, done.stdout.split())) < 45
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"mean": torch.zeros(1, 4, 4), "uncertainty": torch.zeros(1, 4, 4)}, r"'mean', 'uncertainty'.*\[\"mean\"\]"),
+        ({"mean": torch.zeros(1, 4, 4)}, "FlattenSubKeysd"),
+        ([torch.zeros(1, 4, 4), torch.zeros(1, 4, 4)], "One prediction at a time .* list of 2"),
+        ((torch.zeros(1, 4, 4),), "tuple of 1"),
+    ],
+)
+def test_a_prediction_is_one_tensor(given, said):
+    with pytest.raises(DataError, match=said):
+        FinaliseSegmentationd("pred")({"pred": given})
+
+
+def test_an_inferers_mean_is_taken_as_the_error_says():
+    both = {"pred": {"mean": torch.ones(1, 4, 4), "uncertainty": torch.zeros(1, 4, 4)}}
+    out = Compose([FlattenSubKeysd("pred"), FinaliseSegmentationd("mean")])(both)
+    assert out["mean"].all()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        {"activation": "relu"},
         {"threshold": 0.5, "argmax": True},
         {"threshold": float("nan")},
         {"threshold": []},

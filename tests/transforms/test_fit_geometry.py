@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from monai_sam2unet.errors import ConfigError, DataError
-from monai_sam2unet.transforms.fit_geometry import FitPlan, FitRule, resize
+from monai_sam2unet.transforms.fit_geometry import FitPlan, FitRule, pair, resize
 
 sides = st.integers(1, 70)
 
@@ -139,6 +139,41 @@ def test_spacing():
     assert plan.start == (101, 101)
     assert FitRule(None, pixel_spacing=(1.0, 2.0)).plan(100, 300, spacing=(1.5, 0.5)).size == (160, 96)
     assert FitRule(None, pixel_spacing=50.0).plan(3, 3, spacing=(1, 1)).resized == (1, 1)
+
+
+@given(
+    height=sides,
+    width=sides,
+    target=st.tuples(sides, sides),
+    spacing=st.tuples(st.floats(0.2, 9), st.floats(0.2, 9)),
+)
+def test_keep_aspect_is_that_of_the_anatomy_where_the_spacing_is_known(height, width, target, spacing):
+    rule = FitRule(target, keep_aspect=True)
+    plan = rule.plan(height, width, spacing)
+    extent = np.array([height * spacing[0], width * spacing[1]])
+    wanted = extent * min(target / extent)
+    # To the nearest pixel, and one at least.
+    assert np.abs(plan.resized - np.maximum(wanted, 1)).max() <= 0.5 + 1e-3
+    square = rule.plan(height, width, (spacing[0], spacing[0] * (1 + 1e-12)))
+    assert square == rule.plan(height, width)
+
+
+def test_a_coronal_slice_of_the_heart():
+    assert FitRule(352, keep_aspect=True).plan(10, 216, (8.0, 1.5)).resized == (87, 352)
+    assert FitRule(352, keep_aspect=True).plan(10, 216).resized == (16, 352)
+
+
+@pytest.mark.parametrize("spacing", [(0.0, 1.0), (1.0, float("nan")), (1.0, -1.0)])
+def test_impossible_spacings_are_refused(spacing):
+    with pytest.raises(DataError, match="above 0 mm"):
+        FitRule(64, keep_aspect=True).plan(10, 10, spacing)
+    assert FitRule(64).plan(10, 10, spacing).resized == (64, 64)
+
+
+@pytest.mark.parametrize("value", [(1, 2, 3), "ab", None, (True, 1), [1], True])
+def test_pairs_that_are_none(value):
+    with pytest.raises(ConfigError, match="size must be one number, or one for rows and one for columns"):
+        pair("size", value)
 
 
 def test_one_number_serves_both_sides():

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, Invertd, NormalizeIntensity
+from monai.transforms import Compose, Invertd
 
 from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.transforms import (
@@ -16,9 +15,11 @@ from monai_sam2unet.transforms import (
     FitToSize,
     HieraInput,
     HieraInputd,
-    ThreeChannels,
-    ThreeChannelsd,
+    NormalizeAsImageNet,
+    VolumeToSlices,
 )
+from monai_sam2unet.transforms.hiera_input import HieraInputState
+from monai_sam2unet.transforms.value_range import ValueRange
 
 AFFINE = torch.diag(torch.tensor([-0.8, 0.5, 5, 1]))
 GEOMETRIES = [{}, {"keep_aspect": True}, {"spatial_size": None, "pixel_spacing": 0.9}, {"enlarge_or_shrink": False}]
@@ -33,11 +34,11 @@ def picture(channels=1, height=60, width=45):
 def test_equals_its_parts(channels, geometry):
     image = picture(channels)
     geometry = {"spatial_size": (96, 64), **geometry}
-    normalise = NormalizeIntensity(np.array(IMAGENET_MEAN), np.array(IMAGENET_STD), channel_wise=True)
-    expected = Compose([FitToSize(**geometry), ThreeChannels(), normalise])(image)
+    expected = Compose([FitToSize(**geometry), NormalizeAsImageNet()])(image)
     ours = HieraInput(**geometry)(image)
-    torch.testing.assert_close(ours.as_tensor(), expected.as_tensor(), rtol=1e-5, atol=1e-6)
+    assert torch.equal(ours.as_tensor(), expected.as_tensor())
     assert torch.equal(ours.affine, expected.affine)
+    assert ours.applied_operations[0]["orig_size"] == (60, 45)
     assert ours.is_contiguous()
 
 
@@ -64,6 +65,19 @@ def test_spacing_of_a_batch_must_be_known():
         hiera.forward_batch(torch.rand(2, 1, 20, 20))
     batch, _ = hiera.forward_batch(torch.rand(2, 1, 40, 40), spacing=(2.0, 0.5))
     assert batch.shape == (2, 3, 96, 32)
+
+
+def test_keep_aspect_of_a_batch_is_that_of_the_anatomy():
+    hiera = HieraInput(64, keep_aspect=True)
+    volume = MetaTensor(torch.rand(1, 20, 3, 4), affine=torch.diag(torch.tensor([1.5, 1.5, 8.0, 1.0])))
+    slices = VolumeToSlices("coronal")(volume)
+    batch = torch.stack([piece.as_tensor() for piece in slices])
+    for given in ((batch, (8.0, 1.5)), (MetaTensor(batch, affine=slices[0].affine),)):
+        out, state = hiera.forward_batch(*given)
+        assert state.plan.resized == (64, 60)
+        assert torch.equal(out, torch.stack([hiera(piece).as_tensor() for piece in slices]))
+        assert hiera.inverse_batch(out, state).shape == (3, 3, 4, 20)
+    assert hiera.forward_batch(batch)[1].plan.resized == (13, 64)
 
 
 def test_padding_is_black():
@@ -102,11 +116,20 @@ def test_values_outside_are_refused(low, high):
         HieraInput(32).forward_batch(image[None])
 
 
+def test_values_that_are_known_late_are_refused_by_the_way_back():
+    # As on a GPU, where the range is still on its way when the network is called.
+    hiera = HieraInput(32)
+    batch, state = hiera.forward_batch(torch.rand(1, 1, 8, 8))
+    late = HieraInputState(state.plan, ValueRange.of(torch.tensor([-1000.0, 0.5])))
+    with pytest.raises(DataError, match=r"values in \[0, 1\], got -1000 to 0.5"):
+        hiera.inverse_batch(batch, late)
+    assert HieraInput(32, mean=None, std=None).forward_batch(torch.rand(1, 1, 8, 8))[1].values is None
+
+
 @pytest.mark.parametrize("channels", [2, 4])
 def test_alpha_is_not_guessed(channels):
-    for call in (HieraInput(32), ThreeChannels()):
-        with pytest.raises(DataError, match=rf"got shape \({channels}, 8, 8\).*alpha channel"):
-            call(torch.rand(channels, 8, 8))
+    with pytest.raises(DataError, match=rf"got shape \({channels}, 8, 8\).*alpha channel"):
+        HieraInput(32)(torch.rand(channels, 8, 8))
     with pytest.raises(DataError, match="alpha channel"):
         HieraInput(32).forward_batch(torch.rand(1, channels, 8, 8))
 
@@ -121,17 +144,6 @@ def test_dictionary_version_with_invertd():
         assert pred.shape == (2, 60, 45)
         assert torch.equal(pred.affine, AFFINE.double())
     assert transform.inverse(item)["image"].shape == (3, 60, 45)
-
-
-def test_three_channels():
-    gray = picture()
-    three = ThreeChannelsd("image")({"image": gray})["image"]
-    assert torch.equal(three.as_tensor(), gray.as_tensor().expand(3, -1, -1))
-    assert torch.equal(three.affine, gray.affine)
-    three[0] += 1
-    assert not torch.equal(three[0], three[1])
-    colour = picture(3)
-    assert torch.equal(ThreeChannels()(colour).as_tensor(), colour.as_tensor())
 
 
 def test_what_is_refused():

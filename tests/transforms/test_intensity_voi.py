@@ -80,13 +80,21 @@ def test_type_and_source(dtype):
         ({"window_center": "many", "window_width": 1.0}, "window_center must be"),
         ({"window_center": 1.0, "window_width": 0.5}, "at least 1, got 1.0, 0.5"),
         ({"window_center": 1.0, "window_width": 0.0, "voi_lut_function": "SIGMOID"}, "above 0"),
-        ({"window_center": float("nan"), "window_width": 5.0}, "finite centre"),
+        ({"window_center": float("nan"), "window_width": float("nan")}, "no window_center .* Use CTWindow for CT"),
+        ({"window_center": float("nan"), "window_width": 5.0}, "no window_center"),
+        ({"window_center": float("inf"), "window_width": 5.0}, "finite centre"),
         ({"window_center": 1.0, "window_width": 5.0, "voi_lut_function": "CUBIC"}, "one of LINEAR"),
     ],
 )
 def test_meta_that_is_refused(meta, said):
     with pytest.raises(DataError, match=said):
         VOIWindow()(image([[1.0]], **meta))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_broken_values_are_refused(value):
+    with pytest.raises(DataError, match="NaN or infinite"):
+        VOIWindow()(image([[0.0, value]], window_center=1.0, window_width=5.0))
 
 
 def test_what_is_refused():

@@ -8,8 +8,8 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import ScaleIntensityRange
 
-from monai_sam2unet.errors import ConfigError
-from monai_sam2unet.transforms import CT_WINDOWS, CTWindow, CTWindowd
+from monai_sam2unet.errors import ConfigError, DataError
+from monai_sam2unet.transforms import CT_WINDOWS, CTWindow, CTWindowd, VolumeToSlices
 
 # Hounsfield units that become 0 and 1.
 ENDS = {
@@ -60,6 +60,25 @@ def test_meta_is_kept_in_the_dictionary_version():
     assert item["image"].meta["filename_or_obj"] == "ct.nii"
     assert item["label"] == 1
     torch.testing.assert_close(item["image"].mean().item(), 0.3)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
+def test_broken_values_are_refused(value, dtype):
+    image = torch.zeros(1, 4, 4, 4, dtype=dtype)
+    image[0, 1, 2, 3] = value
+    with pytest.raises(DataError, match="A CT window needs finite values; the image holds NaN or infinite ones"):
+        CTWindow("bone")(image)
+    assert CTWindow("bone")(torch.zeros(1, 0, 4)).shape == (1, 0, 4)
+
+
+@pytest.mark.parametrize("windows", ["bone", ["lung", "soft_tissue", "bone"]])
+def test_slices_may_be_windowed_by_themselves(windows):
+    volume = MetaTensor(torch.rand(1, 5, 6, 7) * 2000 - 1000, affine=torch.diag(torch.tensor([1.0, -2, 3, 1])))
+    cut, window = VolumeToSlices("coronal"), CTWindow(windows)
+    for before, after in zip(cut(volume), cut(window(volume)), strict=True):
+        assert torch.equal(window(before).as_tensor(), after.as_tensor())
+        assert torch.equal(window(before).affine, after.affine)
 
 
 @pytest.mark.parametrize(

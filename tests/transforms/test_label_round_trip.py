@@ -60,10 +60,10 @@ def test_probabilities_come_back_with_their_structures(shared_data, name, plane,
     for number, piece in enumerate(slices):
         if piece.any():
             # What a perfect network would say: the label at the network's size, as probabilities.
-            state = hiera.fit.plan(piece)
-            fitted = state.forward(piece.as_tensor()[None], "nearest")
+            plan = hiera.fit.plan(piece)
+            fitted = plan.forward(piece.as_tensor()[None], "nearest")
             perfect = torch.cat([(fitted == value).float() for value in range(classes)], 1)
-            predictions[number] = hiera.inverse_batch(perfect, state)[0]
+            predictions[number] = plan.inverse(perfect)[0]
     back = FinaliseSegmentation(argmax=True, squeeze_channel=False)(slices.inverse(predictions))
     assert back.shape == label.shape
     assert torch.equal(back.affine, label.affine)

@@ -10,7 +10,14 @@ from monai.data import MetaTensor
 from scipy.spatial.transform import Rotation
 
 from monai_sam2unet.errors import DataError
-from monai_sam2unet.transforms.pixel_size import element_size, in_plane_spacing, set_affine
+from monai_sam2unet.transforms.pixel_size import (
+    element_size,
+    in_plane_spacing,
+    known_affine,
+    known_spacing,
+    patient_affine,
+    set_affine,
+)
 
 TURN = Rotation.from_euler("xyz", [20, 30, -50], degrees=True).as_matrix()
 
@@ -68,3 +75,26 @@ def test_a_spacing_that_the_dicom_reader_did_not_find_is_not_taken_for_a_millime
     with pytest.raises(DataError, match="without thickness"):
         element_size(lone)
     assert element_size(MetaTensor(lone[..., 0].as_tensor(), meta=lone.meta)) == pytest.approx(0.25)
+
+
+def test_a_placeholder_is_no_affine():
+    for unknown in (torch.zeros(1, 4, 5, 6), MetaTensor(torch.zeros(1, 4, 5, 6)), image(np.eye(3), ndim=4)):
+        assert known_affine(unknown) is None
+        assert known_spacing(unknown) is None
+        with pytest.raises(DataError, match="axial slices need the affine"):
+            patient_affine(unknown, "axial slices")
+    turned = image(TURN, ndim=4)
+    read = image(np.eye(3), ndim=4, original_affine=np.eye(4))
+    for known in (turned, read):
+        np.testing.assert_array_equal(known_affine(known), known.affine)
+        np.testing.assert_array_equal(patient_affine(known, "axial slices"), known.affine)
+    np.testing.assert_allclose(known_spacing(turned), (1, 1))
+
+
+def test_a_spacing_may_be_known_where_the_place_is_not():
+    cine = image(np.diag([0.5, 0.25, 1]), ndim=4, in_patient_space=False, original_affine=np.eye(4))
+    assert known_spacing(cine) == (0.5, 0.25)
+    with pytest.raises(DataError, match="its frames are pictures"):
+        patient_affine(cine, "axial slices")
+    cine.meta["spacing_source"] = ""
+    assert known_spacing(cine) is None

@@ -9,7 +9,7 @@ from monai.data import CacheDataset, DataLoader, Dataset, decollate_batch
 from monai.transforms import RandFlipd
 from PIL import Image
 
-from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.inferers import SliceWiseInferer
 from monai_sam2unet.transforms import MODALITIES, Preset
 
@@ -117,7 +117,7 @@ def test_volumes_are_cut_for_training_with_image_and_label_together(volume, moda
     assert slices["image"].shape == (30, 3, 64, 64)
     per_slice = [int((label[index] > 0).sum() > 0) for index in range(30)]
     assert [int((one > 0).any()) for one in slices["label"]] == per_slice
-    kept = preset.slices(drop_empty=0.0)(loaded)
+    kept = preset.slices(keep_empty=0.0)(loaded)
     assert len(kept) == sum(per_slice)
 
 
@@ -132,7 +132,7 @@ def test_volumes_are_predicted_on_their_own_grid(volume, modality, plane):
         assert x.shape[1:] == (3, 64, 64)
         return x[:, :1]
 
-    inferer = SliceWiseInferer(plane, slice_transform=preset.slice_transform)
+    inferer = SliceWiseInferer.from_preset(preset)
     batch["pred"] = inferer(batch["image"], network)
     item = preset.postprocessing(activation="sigmoid")(decollate_batch(batch)[0])
     out, image = item["pred"], item["image"]
@@ -159,13 +159,111 @@ def test_ct_windows_are_channels(volume):
     assert gray.training()(cut[0])["image"].shape == (1, 64, 64)
 
 
+def test_training_leaves_the_volume_as_it_is(volume):
+    """Three windows at the network's own size: nothing has to be resized, and nothing may be written to."""
+    item, _, _ = volume
+    preset = Preset("ct", spatial_size=(30, 40), plane=2, windows=["lung", "soft_tissue", "bone"], keep_aspect=True)
+    loaded = preset.volumes()(item)
+    before = loaded["image"].clone()
+    dataset = Dataset(preset.slices()(loaded), preset.training())
+    first, again = dataset[3]["image"], dataset[3]["image"]
+    assert torch.equal(first, again)
+    assert torch.equal(loaded["image"], before)
+
+
+def test_activated_predictions_are_not_activated_again(volume):
+    item, _, _ = volume
+    preset = Preset("mr", spatial_size=64)
+    image = preset.inference()(item)["image"]
+    inferer = SliceWiseInferer.from_preset(preset, flips=["columns"], activation="sigmoid")
+    pred = inferer(image[None], lambda x: x[:, :1] - 1.0)[0]
+    mask = preset.postprocessing(threshold=0.5)({"pred": pred})["pred"]
+    assert torch.equal(mask.bool().as_tensor(), pred.as_tensor() >= 0.5)
+    assert 0 < mask.float().mean() < 0.5
+
+
+def test_the_largest_logit_is_the_class_however_large_all_are(volume):
+    item, _, _ = volume
+    preset = Preset("mr", spatial_size=64)
+    image = preset.inference()(item)["image"]
+    logits = torch.tensor([0.0, 18.0, 30.0]).view(3, 1, 1, 1).expand(3, *image.shape[1:])
+    mask = preset.postprocessing(argmax=True)({"pred": type(image)(logits).copy_meta_from(image)})["pred"]
+    assert mask.unique().tolist() == [2]
+
+
+def test_a_prediction_that_cannot_be_brought_back_is_an_error(pictures):
+    preset = Preset("endoscopy", spatial_size=64)
+    image = preset.inference()(pictures[0])["image"]
+    assert preset.postprocessing()({"pred": torch.zeros(1, 64, 64), "image": image})["pred"].shape == (1, 60, 80)
+    with pytest.raises(DataError, match=r"preset\.inference"):
+        preset.postprocessing()({"pred": torch.zeros(1, 64, 64), "image": image.as_tensor()})
+    with pytest.raises(DataError, match="must be a prediction"):
+        preset.postprocessing()({"pred": {"mean": 1}, "image": image})
+
+
+def test_errors_come_as_they_are_not_wrapped_by_compose(pictures):
+    preset = Preset("endoscopy")
+    with pytest.raises(DataError, match="no file or folder"):
+        preset.inference()({"image": "nowhere.png"})
+    with pytest.raises(DataError, match="holds 0 and 255"):
+        preset.training()(pictures[0])
+    Image.new("L", (80, 61)).save(pictures[0]["label"])
+    with pytest.raises(DataError, match=r"\(1, 61, 80\), \(1, 60, 80\) is expected"):
+        preset.training()(pictures[0])
+
+
+def test_a_palettes_indices_are_classes_unless_a_threshold_is_asked_for(pictures):
+    indices = np.zeros((60, 80), np.uint8)
+    indices[10:30, 10:30] = 2
+    palette = Image.fromarray(indices).convert("P")
+    palette.putdata(indices.ravel().tolist())
+    palette.putpalette([0, 0, 0, 255, 0, 0, 255, 255, 255])
+    palette.save(pictures[0]["label"])
+    assert Preset("endoscopy").evaluation()(pictures[0])["label"].unique().tolist() == [0, 2]
+    assert Preset("endoscopy", mask_threshold=127.5).evaluation()(pictures[0])["label"].unique().tolist() == [0, 1]
+
+
+def test_dicom_of_another_modality_is_refused(shared_data):
+    dicom = shared_data / "dicom"
+    with pytest.raises(DataError, match="Modality MR"):
+        Preset("ct").inference()({"image": dicom / "mr_series_t1post_oblique10deg"})
+    with pytest.raises(DataError, match="Modality CT"):
+        Preset("mr").inference()({"image": dicom / "ct_series_j2k_with_seg" / "ct"})
+    with pytest.raises(DataError, match="Modality CR"):
+        Preset("ct").inference()({"image": dicom / "monochrome1" / "RG3_J2KI.dcm"})
+    assert Preset("mr", any_modality=True).inference()({"image": dicom / "seg" / "ct-3slice"})["image"].shape[-1] == 3
+    with pytest.raises(DataError, match="channels"):
+        Preset("mr").inference()({"image": dicom / "mr_rgb_j2k"})
+
+
+def test_time_points_are_no_channels(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 6, 3), np.float32), np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(DataError, match="3 channels"):
+        Preset("mr").inference()({"image": tmp_path / "a.nii"})
+    assert Preset("mr", channels=3).inference()({"image": tmp_path / "a.nii"})["image"].shape == (3, 4, 5, 6)
+
+
 def test_what_cannot_be_is_told():
     with pytest.raises(ConfigError, match="endoscopy, dermoscopy"):
         Preset("colonoscopy")
-    with pytest.raises(ConfigError, match="pictures"):
-        Preset("endoscopy", neighbours=1)
-    with pytest.raises(ConfigError, match="Set in_channels"):
-        Preset("ct", windows=["lung", "bone"])
+    for option in ({"neighbours": 1}, {"plane": "axial"}, {"windows": "lung"}, {"percentiles": (1, 99)}):
+        with pytest.raises(ConfigError, match="does not go with endoscopy"):
+            Preset("endoscopy", **option)
+    with pytest.raises(ConfigError, match="does not go with ct"):
+        Preset("ct", percentiles=(1, 99))
+    with pytest.raises(ConfigError, match="Percentiles"):
+        Preset("mr", percentiles=(99, 1))
+    with pytest.raises(ConfigError, match="plane"):
+        Preset("ct", plane="transversal")
+    for name, options in (
+        ("ct", {"windows": ["lung", "bone"]}),
+        ("mr", {"neighbours": 2}),
+        ("xray", {"in_channels": 7}),
+    ):
+        with pytest.raises(ConfigError, match="Set in_channels"):
+            Preset(name, **options)
+    with pytest.raises(ConfigError, match="voi"):
+        Preset("ct", dicom={"voi": 0})
     with pytest.raises(ConfigError, match="pictures"):
         Preset("xray").slices()
     with pytest.raises(ConfigError, match="pictures"):

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
+from copy import deepcopy
 
 import nibabel as nib
 import numpy as np
@@ -148,8 +150,9 @@ import resource, torch
 from monai.data import MetaTensor
 from monai_sam2unet.transforms import VolumeToSlicesd
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-volume = MetaTensor(torch.ones(1, 512, 512, 200, dtype=torch.int16), affine=torch.eye(4))  # 100 MiB
-small = MetaTensor(torch.ones(1, 512, 512, 3, dtype=torch.int16), affine=torch.eye(4))
+affine = torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0]))
+volume = MetaTensor(torch.ones(1, 512, 512, 200, dtype=torch.int16), affine=affine)  # 100 MiB
+small = MetaTensor(torch.ones(1, 512, 512, 3, dtype=torch.int16), affine=affine)
 for item in VolumeToSlicesd(["a", "b"], "coronal", neighbours=[1, 0])({"a": small, "b": small}):
     item["a"].sum(), item["b"].sum()
 before = peak()
@@ -164,6 +167,19 @@ def test_cutting_costs_no_memory():
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     # A slice with its neighbours is 1.5 MiB; a copy of the volume would be 100.
     assert float(done.stdout.split()[-1]) < 8
+
+
+@pytest.mark.parametrize("copy", [lambda x: pickle.loads(pickle.dumps(x)), deepcopy])
+def test_copies_hold_the_volume_once(copy):
+    volume = volume_of((30, 40, 50), np.diag([1.0, 2, 3, 1]))
+    slices = sequence_of(volume, "coronal", neighbours=1)
+    item = SliceItem({"image": slices}, {"name": "a"}, 3)
+    size = volume.numel() * volume.element_size()
+    assert len(pickle.dumps(slices)) < 1.2 * size
+    assert len(pickle.dumps([item, item])) < 1.2 * size
+    assert torch.equal(copy(slices)[7], slices[7])
+    assert torch.equal(copy(slices)[7].affine, slices[7].affine)
+    assert torch.equal(copy(item)["image"], item["image"])
 
 
 def test_items_make_slices_when_read():

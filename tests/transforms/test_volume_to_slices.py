@@ -119,7 +119,7 @@ def test_neighbours_by_key():
 @pytest.mark.parametrize("share", [None, 0.0, 0.1, 0.5, 1.0])
 def test_empty_slices_are_kept_by_share(share):
     data = {"image": volume(), "label": label((3, 4, 9))}
-    items = VolumeToSlicesd(["image", "label"], "coronal", drop_empty=share, label_key="label")(data)
+    items = VolumeToSlicesd(["image", "label"], "coronal", keep_empty=share, label_key="label")(data)
     kept = [item for item in items if not item["label"].any()]
     assert sum(bool(item["label"].any()) for item in items) == 3
     assert len(kept) == {None: 9, 0.0: 0, 0.1: 1, 0.5: 5, 1.0: 9}[share]
@@ -132,7 +132,7 @@ def test_the_seed_decides_which_empty_slices():
     data = {"image": volume(), "label": label((3,))}
 
     def kept(seed):
-        cut = VolumeToSlicesd(["image", "label"], "coronal", drop_empty=0.4, label_key="label", seed=seed)
+        cut = VolumeToSlicesd(["image", "label"], "coronal", keep_empty=0.4, label_key="label", seed=seed)
         np.random.seed(len(cut.keys))
         return [numbers(cut(data)) for _ in range(2)]
 
@@ -174,15 +174,37 @@ def test_back_to_volumes_from_fitted_slices():
         cut.inverse(items[0])
 
 
+@pytest.mark.parametrize("plane", PLANES)
+def test_planes_need_an_affine_that_was_given(plane):
+    never = MetaTensor(torch.rand(1, *SHAPE))
+    with pytest.raises(DataError, match=f"{plane} slices need the affine .* was never given one"):
+        VolumeToSlices(plane)(never)
+    with pytest.raises(DataError, match="was never given one"):
+        VolumeToSlicesd(["a"], plane)({"a": never})
+    assert len(VolumeToSlices(1)(never)) == SHAPE[1]
+    read = MetaTensor(never.as_tensor(), affine=torch.eye(4), meta={"original_affine": torch.eye(4)})
+    assert len(VolumeToSlices(plane)(read)) == SHAPE[{"sagittal": 0, "coronal": 1, "axial": 2}[plane]]
+
+
+def test_a_cine_has_no_planes():
+    cine = volume()
+    cine.meta.update(in_patient_space=False, original_affine=AFFINE)
+    with pytest.raises(DataError, match=r"place in the patient.*axis \(0, 1 or 2\).*dicom=\{'frame': n\}"):
+        VolumeToSlices("axial")(cine)
+    assert len(VolumeToSlices(2)(cine)) == SHAPE[2]
+    cine.meta["in_patient_space"] = True
+    assert len(VolumeToSlices("axial")(cine)) == SHAPE[0]
+
+
 def test_what_is_refused():
-    for plane in ("oblique", 3, -1):
-        with pytest.raises(ConfigError, match=r"plane must be|spatial_dim must be"):
+    for plane in ("oblique", 3, -1, True, None, ["axial"]):
+        with pytest.raises(ConfigError, match=r"plane must be one of axial, coronal, sagittal, or an array axis"):
             VolumeToSlices(plane)
     with pytest.raises(ConfigError, match="neighbours"):
         VolumeToSlices(neighbours=-1)
     for arguments in (
-        {"drop_empty": 1.5, "label_key": "b"},
-        {"drop_empty": 0.5},
+        {"keep_empty": 1.5, "label_key": "b"},
+        {"keep_empty": 0.5},
         {"label_key": "c"},
         {"neighbours": [1]},
     ):
@@ -195,6 +217,6 @@ def test_what_is_refused():
     with pytest.raises(KeyError):
         VolumeToSlicesd("a")({"b": volume()})
     with pytest.raises(DataError, match="'label' is not there"):
-        VolumeToSlicesd(["a", "label"], drop_empty=0.1, label_key="label", allow_missing_keys=True)({"a": volume()})
+        VolumeToSlicesd(["a", "label"], keep_empty=0.1, label_key="label", allow_missing_keys=True)({"a": volume()})
     with pytest.raises(DataError, match="'a' and 'b' do not have one grid"):
         VolumeToSlicesd(["a", "b"])({"a": volume(), "b": volume(shape=(10, 8, 11))})

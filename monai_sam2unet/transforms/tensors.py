@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What transforms ask of any tensor: its values without meta, of its own memory, finite."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from monai.data import MetaTensor
+from torch import Tensor
+
+from monai_sam2unet.errors import DataError
+
+__all__ = ["check_finite", "own_memory", "plain"]
+
+
+def plain(x: Tensor) -> Tensor:
+    """The tensor itself, or what is in a MetaTensor; the memory is shared."""
+    return x.as_tensor() if isinstance(x, MetaTensor) else x
+
+
+def own_memory(result: Tensor, source: Tensor) -> Tensor:
+    """The result, as a contiguous copy if it lies in the source's memory; both are plain tensors.
+
+    Example:
+        >>> source = torch.zeros(2, 3)
+        >>> own_memory(source[:1], source).add_(1).tolist(), source.tolist()
+        ([[1.0, 1.0, 1.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    """
+    shared = result.untyped_storage().data_ptr() == source.untyped_storage().data_ptr()
+    return result.clone(memory_format=torch.contiguous_format) if shared else result
+
+
+def check_finite(x: Tensor, needs: str) -> None:
+    """Refuse an image that holds NaN or infinite values, at no cost in memory.
+
+    Args:
+        x: a plain tensor of any shape and dtype.
+        needs: what cannot be done with it, to begin the error's text: ``"A window"``.
+
+    Raises:
+        DataError: When a value is NaN or infinite.
+    """
+    if not x.is_floating_point() or x.numel() == 0:
+        return
+    low, high = (float(v) for v in torch.aminmax(x))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise DataError(f"{needs} needs finite values; the image holds NaN or infinite ones. Mend the file.")
