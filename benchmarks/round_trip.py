@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What it costs a label to go to the network's size and back: the best Dice that any network could reach there.
+"""What a label keeps that goes to the network's size, as probabilities do, and back.
 
     python -m benchmarks.round_trip --data-dir DIR --output docs/results/round_trip.json
 
@@ -17,11 +17,13 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from monai.data import MetaTensor
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from monai_sam2unet.transforms import Preset, VolumeToSlices
+from monai_sam2unet.transforms.pixel_size import known_spacing
 
 #: Sets by the modality they are read as, and from which label value on masks are foreground (None: classes).
 SETS: dict[str, tuple[str, float | None]] = {
@@ -46,13 +48,14 @@ def items_of(folder: Path, limit: int) -> list[dict[str, str]]:
     return [{key: str(folder / item[key]) for key in ("image", "label")} for item in items[:limit]]
 
 
-def dice_there_and_back(label: Tensor, preset: Preset) -> list[float]:
+def dice_there_and_back(piece: Tensor, preset: Preset) -> list[float]:
     """Dice of each structure of a label slice (1, H, W) with itself after the trip."""
+    label = piece.as_tensor() if isinstance(piece, MetaTensor) else piece
     classes = [value for value in label.unique().tolist() if value > 0 and (label == value).sum() > SMALLEST]
     if not classes:
         return []
     masks = torch.stack([(label[0] == value).float() for value in classes])[None]
-    plan = preset.slice_transform.fit.plan(masks, spacing=(1.0, 1.0))
+    plan = preset.slice_transform.fit.plan(masks, spacing=known_spacing(piece))
     back = plan.inverse(plan.forward(masks)) >= 0.5
     return [
         float(2 * (mask.bool() & found).sum() / (mask.sum() + found.sum()))
@@ -65,12 +68,12 @@ def measure(items: list[dict[str, str]], preset: Preset) -> dict[str, Any]:
     values: list[float] = []
     for item in items:
         if not preset.is_volume:
-            values += dice_there_and_back(preset.evaluation()(item)["label"].as_tensor(), preset)
+            values += dice_there_and_back(preset.evaluation()(item)["label"], preset)
             continue
         label = preset.volumes()(item)["label"]
         for plane in ("axial", "coronal", "sagittal"):
             for piece in VolumeToSlices(plane)(label):
-                values += dice_there_and_back(piece.as_tensor(), preset)
+                values += dice_there_and_back(piece, preset)
     dice = np.array(values)
     return {
         "cases": len(items),

@@ -18,6 +18,7 @@ from monai.utils.enums import TransformBackends
 from torch import Tensor
 
 from monai_sam2unet.errors import ConfigError, DataError
+from monai_sam2unet.transforms.tensors import check_finite, plain
 
 __all__ = ["PercentileScale", "PercentileScaled", "percentiles"]
 
@@ -104,14 +105,13 @@ class PercentileScale(Transform):
             DataError: When the image is empty, or holds NaN or an infinite value.
         """
         x: Tensor = convert_to_tensor(img, track_meta=get_track_meta())
-        plain = x.as_tensor() if isinstance(x, MetaTensor) else x
-        if plain.numel() == 0:
-            raise DataError(f"An image needs at least one value, got shape {tuple(plain.shape)}.")
-        if plain.is_floating_point() and not bool(torch.isfinite(plain).all()):
-            raise DataError("The image holds NaN or infinite values, so its percentiles mean nothing. Mend the file.")
+        values = plain(x)
+        if values.numel() == 0:
+            raise DataError(f"An image needs at least one value, got shape {tuple(values.shape)}.")
+        check_finite(values, "A percentile")
         # Limits first: the selection's copy of a large volume is gone before the result is made.
-        limits = [self._limits(part) for part in (plain if self.channel_wise else [plain])]
-        out = plain.to(torch.float64 if plain.dtype == torch.float64 else torch.float32, copy=True)
+        limits = [self._limits(part) for part in (values if self.channel_wise else [values])]
+        out = values.to(torch.float64 if values.dtype == torch.float64 else torch.float32, copy=True)
         for part, (low, high) in zip(out if self.channel_wise else [out], limits, strict=True):
             if high > low:
                 part.sub_(low).div_(high - low).clamp_(0, 1)

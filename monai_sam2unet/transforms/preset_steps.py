@@ -13,6 +13,7 @@ from torch import Tensor
 
 from monai_sam2unet.errors import DataError, UserError
 from monai_sam2unet.transforms.hiera_input import HieraInput
+from monai_sam2unet.transforms.tensors import plain
 
 __all__ = ["BackToSourced", "PresetCompose"]
 
@@ -69,6 +70,5 @@ class BackToSourced(MapTransform):
         for key in self.key_iterator(d):
             if not isinstance(d[key], Tensor):
                 raise DataError(f"{key!r} must be a prediction (K, h, w), got {type(d[key]).__name__}.")
-            plain = d[key].as_tensor() if isinstance(d[key], MetaTensor) else d[key]
-            d[key] = self.to_input.inverse(MetaTensor(plain).copy_meta_from(image))
+            d[key] = self.to_input.inverse(MetaTensor(plain(d[key])).copy_meta_from(image))
         return d

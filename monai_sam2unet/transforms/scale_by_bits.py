@@ -27,8 +27,8 @@ class ScaleByBits(Transform):
     the same brightness in every picture; where that does not hold (radiographs), :class:`PercentileScale` is the one.
 
     Example:
-        >>> ScaleByBits()(torch.tensor([[[0.0, 51.0, 255.0]]]))
-        tensor([[[0.0000, 0.2000, 1.0000]]])
+        >>> ScaleByBits()(torch.tensor([[[0.0, 127.5, 255.0]]])).tolist()
+        [[[0.0, 0.5, 1.0]]]
     """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012 (MONAI declares it so)

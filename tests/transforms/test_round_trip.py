@@ -15,6 +15,7 @@ from PIL import Image
 
 from monai_sam2unet.inferers import SliceWiseInferer
 from monai_sam2unet.transforms import Preset, VolumeToSlices
+from monai_sam2unet.transforms.pixel_size import known_spacing
 
 VOLUMES = [
     ("acdc", "mr", 1, 352),
@@ -56,7 +57,7 @@ def test_volumes(shared_data, name, modality, count, size, plane):
                 classes = []  # 1024 slices of 512x20 pixels take minutes; every 32nd will do
             if classes:
                 masks = torch.stack([piece.as_tensor()[0] == c for c in classes]).float()[None]
-                plan = fit.plan(masks, spacing=(1.0, 1.0))
+                plan = fit.plan(masks, spacing=known_spacing(piece))
                 there = plan.forward(masks)
                 assert there.shape[-2:] == (size, size)
                 for mask, one, c in zip(masks[0].bool(), plan.inverse(there)[0] >= 0.5, classes, strict=True):
