@@ -84,7 +84,7 @@ class Frame:
     attributes: Dataset
 
     def __str__(self) -> str:
-        return str(self.path) if self.index is None else f"{self.path} (frame {self.index + 1})"
+        return str(self.path) if self.index is None else f"{self.path} (frame={self.index})"
 
     def numbers(self, keyword: str, count: int) -> NDArray[np.float64] | None:
         """Values (count,) of an attribute; None where it is missing or empty.

@@ -45,15 +45,14 @@ class PixelReader:
     Args:
         voi: None for modality values (HU for CT); a number for that VOI LUT or window of the image, counted from 0,
             which gives [0, 1].
-        mask_padding: whether padding (PixelPaddingValue) is told from image; its values are then NaN until
-            :meth:`fill_padding`.
+        mask_padding: whether padding (PixelPaddingValue) is told from image.
     """
 
     voi: int | None = None
     mask_padding: bool = True
 
     def __post_init__(self) -> None:
-        if self.voi is not None and (isinstance(self.voi, bool) or self.voi < 0):
+        if self.voi is not None and (isinstance(self.voi, bool) or not isinstance(self.voi, int) or self.voi < 0):
             raise ConfigError(f"voi must be None or the number of a window, from 0, got {self.voi!r}.")
 
     def whole_numbers(self, frame: Frame) -> np.dtype | None:
@@ -152,7 +151,10 @@ class PixelReader:
 
 def _rescale(attributes: Dataset) -> tuple[float, float]:
     slope, intercept = attributes.get("RescaleSlope"), attributes.get("RescaleIntercept")
-    if slope in (None, "") or intercept in (None, ""):
+    given = [value not in (None, "") for value in (slope, intercept)]
+    if not all(given):
+        if any(given):
+            raise ValueError(f"RescaleSlope {slope} and RescaleIntercept {intercept}: one is missing (PS3.3 C.11.1)")
         return 1.0, 0.0
     if not np.isfinite([float(slope), float(intercept)]).all() or float(slope) == 0:
         raise ValueError(f"RescaleSlope {slope} and RescaleIntercept {intercept} give no values")

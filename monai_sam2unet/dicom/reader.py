@@ -143,6 +143,7 @@ class SAM2UNetDICOMReader(ImageReader):
         affine = volume.affine if self.swap_ij else volume.affine[:, [1, 0, 2, 3]]
         colour = volume.pixels.ndim == 4
         first = volume.first
+        palette = first.dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
         centers, widths = (_first_number(first.attributes.get(name)) for name in ("WindowCenter", "WindowWidth"))
         return {
             MetaKeys.AFFINE: affine,
@@ -152,7 +153,8 @@ class SAM2UNetDICOMReader(ImageReader):
             MetaKeys.ORIGINAL_CHANNEL_DIM: -1 if colour else float("nan"),
             "modality": volume.series.modality,
             "series_uid": volume.series.uid,
-            "bits_stored": int(first.dataset.get("BitsStored") or 0),
+            # A palette's colours are of as many bits as they are given in, whatever its indices have.
+            "bits_stored": 8 * volume.pixels.itemsize if palette else int(first.dataset.get("BitsStored") or 0),
             "in_patient_space": volume.in_patient_space,
             "shear_deg": volume.shear_deg,
             "spacing_source": volume.spacing_source,

@@ -186,7 +186,7 @@ def _dicomdir_files(path: Path) -> list[Path]:
 
 def _candidates(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[tuple[Path, bool]]:
     """Files to look at, and whether each was named itself (and so must be an image)."""
-    paths = [Path(source)] if isinstance(source, str | os.PathLike) else [Path(path) for path in source]
+    paths = [Path(source)] if isinstance(source, str | os.PathLike) else [Path(path) for path in dict.fromkeys(source)]
     if not paths:
         raise DataError("No DICOM file is given.")
     files: list[tuple[Path, bool]] = []
@@ -197,7 +197,8 @@ def _candidates(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
             files.append((path, True))
         else:
             raise DataError(f"There is no file or folder {path}.")
-    return files
+    # A file that lies in a folder and is named beside it, too, is one file.
+    return [(path, named) for path, named in {path.resolve(): (path, named) for path, named in files}.values()]
 
 
 def find_series(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], strict: bool = True) -> list[Series]:
@@ -263,4 +264,7 @@ def select_series(series: Sequence[Series], series_uid: str | None = None) -> Se
     listed = listing([str(item) for item in series], limit=30)
     if not chosen:
         raise DataError(f"There is no series {series_uid}. There are:\n{listed}")
-    raise DataError(f"There are {len(chosen)} series; choose one with series_uid:\n{listed}")
+    without = (
+        " Those without SeriesInstanceUID: give the folder of one." if any(not item.uid for item in chosen) else ""
+    )
+    raise DataError(f"There are {len(chosen)} series; choose one with series_uid.{without}\n{listed}")

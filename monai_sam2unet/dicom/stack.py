@@ -198,7 +198,7 @@ def drop_duplicates(frames: Sequence[Frame], pixels: Callable[[Frame], np.ndarra
             if not np.array_equal(same, pixels(other)):
                 raise DataError(
                     f"Slices lie at the same position {first.position} mm with different pixels, and no attribute "
-                    f"tells them apart.{hint}\n{names}"
+                    f"parts them into whole volumes (one may lack a slice).{hint}\n{names}"
                 )
     if strict:
         raise DataError(f"Slices are there more than once; with strict=False the first of each is kept:\n{names}")

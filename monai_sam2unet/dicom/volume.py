@@ -182,15 +182,19 @@ def read_volume(
     Raises:
         DataError: When files are missing or damaged, there are several series or volumes and none is chosen, or the
             images do not make a regular grid.
-        ConfigError: When ``stack``, ``frame`` or ``voi`` is not one of those there are.
+        ConfigError: When ``stack``, ``frame`` or ``voi`` is not one of those there are, or ``num_workers`` is below 1.
     """
     reader = PixelReader(voi, mask_padding)
+    if num_workers is not None and num_workers < 1:
+        raise ConfigError(f"num_workers must be None or at least 1, got {num_workers}.")
     series = select_series(find_series(source, strict), series_uid)
     frames = set_localizers_aside(series.frames, strict)
     if frame is not None:
         chosen = [item for item in frames if (item.index or 0) == frame]
         if not chosen or len({item.path for item in frames}) > 1:
-            raise ConfigError(f"frame={frame}: {series} has no such frame, or is not one multi-frame image.")
+            raise ConfigError(
+                f"frame must be one of a multi-frame image's, counted from 0, got {frame}; given is\n  {series}"
+            )
         frames = chosen
     frames = choose_stack(frames, stack)
     with ExitStack() as held:

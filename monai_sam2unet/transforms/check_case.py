@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from monai_sam2unet.errors import DataError
 
 __all__ = ["CheckImaged", "CheckLabeld"]
+
+#: No picture has so many classes; JPEG masks have values about 0 and 255, others 0 and 128.
+MASK_VALUE = 128
 
 
 def _name(image: MetaTensor) -> str:
@@ -90,8 +95,9 @@ class CheckLabeld(MapTransform):
         mask_threshold: from which value on a label is foreground; None for class indices.
 
     Raises:
-        DataError: On a call, when a label has several channels or another size than its image; when it holds only 0
-            and 255 and is read as class indices; or when it has values above 0, none of which reaches the threshold.
+        DataError: On a call, when a label has several channels or another size than its image; when it holds NaN;
+            when it is read as class indices and holds fractions, negative values, only 0 and 255, or (a picture's)
+            128 and more; or when it has values above 0, none of which reaches the threshold.
     """
 
     def __init__(self, keys: Hashable | Sequence[Hashable], image_key: Hashable, mask_threshold: float | None) -> None:
@@ -105,10 +111,18 @@ class CheckLabeld(MapTransform):
             raise DataError(
                 f"{name} has the shape {tuple(label.shape)}, {(1, *image.shape[1:])} is expected for {_name(image)}."
             )
-        high = float(label.max())
+        low, high = (float(value) for value in torch.aminmax(label.as_tensor()))
+        if not math.isfinite(low + high):
+            raise DataError(f"{name} holds NaN or infinite values.")
         if self.mask_threshold is None:
-            if high == 255 and not bool(((label > 0) & (label < 255)).any()):
-                raise DataError(f"{name} holds 0 and 255, which are no classes; set mask_threshold, as to 127.5.")
+            between = bool(((label > 0) & (label < 255)).any())
+            if (high == 255 and not between) or (high >= MASK_VALUE and label.ndim == 3):
+                raise DataError(
+                    f"{name} holds values up to {high:g}, which are those of a mask, not of classes; set "
+                    "mask_threshold, as to 127.5."
+                )
+            if low < 0 or bool((label != label.round()).any()):
+                raise DataError(f"{name} holds negative or broken numbers, which are no classes.")
         elif 0 < high < self.mask_threshold:
             raise DataError(
                 f"{name} has values up to {high:g}, none of which reaches mask_threshold {self.mask_threshold:g}."

@@ -67,9 +67,12 @@ class LoadAnyImage(Transform):
         picture: ``"rgb"``: three channels of 8 bits; ``"gray"``: one channel of 8 or 16 bits, colours by their luma;
             ``"label"``: one channel of the values as stored, which are a palette's indices.
         dicom: options of :class:`monai_sam2unet.dicom.SAM2UNetDICOMReader`, as ``{"strict": False}``.
-        require_orientation: whether a NIfTI file whose sform and qform codes are both 0 is an error, for then its
-            affine is nibabel's guess.
+        require_orientation: whether a volume that does not say how it lies is an error, for then its affine is the
+            reader's guess: NIfTI whose sform and qform codes are both 0, Analyze, NRRD without space.
         dtype: of the result.
+
+    The metadata's ``filename_or_obj`` is the file; for a DICOM folder its name with ``.dcm`` after it, and what was
+    chosen of it (series, stack, frame) between, so that results saved under this name do not overwrite each other.
 
     Raises:
         ConfigError: When ``picture`` is none of these.
@@ -89,6 +92,10 @@ class LoadAnyImage(Transform):
         self.require_orientation = require_orientation
         self.dtype = dtype
         self.dicom_reader = SAM2UNetDICOMReader(**dict(dicom or {}))
+        chosen = [(name, (dicom or {}).get(name)) for name in ("series_uid", "stack", "frame")]
+        self.chosen = "".join(
+            f"_{value if name == 'series_uid' else f'{name}{value}'}" for name, value in chosen if value is not None
+        )
         self.pil_reader = PILReader(converter=PICTURES[picture], reverse_indexing=False)
         self.channel_first = EnsureChannelFirst()
 
@@ -117,8 +124,8 @@ class LoadAnyImage(Transform):
             A picture (C, H, W), or a volume (C, X, Y, Z).
 
         Raises:
-            DataError: When the file is missing or cannot be read, DICOM images make no regular volume, a NIfTI file
-                has no orientation, a volume does not have three spatial dimensions, or a picture has several pages.
+            DataError: When the file is missing or cannot be read, DICOM images make no regular volume, a volume
+                has no orientation, is not in mm or not of three dimensions, or a picture has several pages.
         """
         paths = [Path(name).expanduser() for name in ensure_tuple(filename)]
         reader = self._reader(paths)
@@ -140,7 +147,7 @@ class LoadAnyImage(Transform):
             reason = str(error).strip().splitlines()
             raise DataError(f"{paths[0]} cannot be read: {reason[-1] if reason else repr(error)}") from error
         meta = switch_endianness(meta, "<")
-        meta[ImageMetaKey.FILENAME_OR_OBJ] = str(paths[0])
+        meta[ImageMetaKey.FILENAME_OR_OBJ] = self._name(paths, reader)
         tensor = torch.as_tensor(np.ascontiguousarray(values, dtype=self.dtype))
         image = self.channel_first(MetaTensor.ensure_torch_and_prune_meta(tensor, meta))
         if not isinstance(image, MetaTensor):
@@ -152,6 +159,13 @@ class LoadAnyImage(Transform):
         elif self.picture == "rgb" and len(image) != 3:
             raise DataError(f"{paths[0]} has {len(image)} channels; three are expected.")
         return self._as_gray(image) if self.picture != "rgb" and len(image) == 3 and image.ndim == 3 else image
+
+    def _name(self, paths: Sequence[Path], reader: ImageReader) -> str:
+        """A name that MONAI's ``SaveImage`` makes another output of for each image: it cuts it at the last dot."""
+        series = paths[0] if paths[0].is_dir() or len(paths) == 1 else paths[0].parent
+        if reader is self.dicom_reader and (series.is_dir() or self.chosen):
+            return f"{series}{self.chosen}.dcm"
+        return str(paths[0])
 
     @staticmethod
     def _rows_first(image: MetaTensor) -> MetaTensor:
@@ -175,12 +189,19 @@ class LoadAnyImage(Transform):
                 f"{path} does not hold a volume of three dimensions: with channels first its shape is "
                 f"{tuple(image.shape)}. Save pictures as PNG or TIFF, and one time point by itself."
             )
-        codes = [int(image.meta.get(name, 1)) for name in ("sform_code", "qform_code")]
-        if self.require_orientation and not any(codes):
+        name = path.name.lower()
+        known = (
+            "NRRD_space" in image.meta or not name.endswith((".nrrd", ".nhdr"))
+            if name.endswith(ITK_SUFFIXES)
+            else any(int(image.meta.get(code, 0)) for code in ("sform_code", "qform_code"))
+        )
+        if self.require_orientation and not known:
             raise DataError(
-                f"{path} has sform_code and qform_code 0, so its orientation is not known. Set them, or take "
-                "nibabel's guess with require_orientation=False."
+                f"{path} does not say how it lies in the patient (NIfTI: sform_code and qform_code are 0; Analyze "
+                "never does; NRRD: no space). Set it, or take the reader's guess with require_orientation=False."
             )
+        if int(image.meta.get("xyzt_units", 2)) & 7 in (1, 3):
+            raise DataError(f"{path} is not in mm but in metres or micrometres (xyzt_units); convert its affine to mm.")
 
 
 class LoadAnyImaged(MapTransform):

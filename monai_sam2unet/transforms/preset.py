@@ -130,6 +130,8 @@ class Preset:
         ):
             if value is not None and not fits:
                 raise ConfigError(f"{name} does not go with {modality}.")
+        if channels is not None and (channels < 1 or not is_volume):
+            raise ConfigError(f"channels are those of volumes, at least 1; got {channels} for {modality}.")
         if (dicom or {}).get("voi") is not None and intensity != "percentile":
             raise ConfigError(f"voi gives values in [0, 1] already, which {modality} scales itself; leave voi out.")
         self.image_key, self.label_key = image_key, label_key
@@ -161,6 +163,8 @@ class Preset:
 
     def _make_intensity(self, windows: Any, percentiles: Sequence[float] | None) -> MapTransform:
         if self.particulars.intensity == "percentile":
+            if percentiles is not None and (not isinstance(percentiles, Sequence) or len(percentiles) != 2):
+                raise ConfigError(f"percentiles must be two numbers, got {percentiles!r}.")
             lower, upper = (0.5, 99.5) if percentiles is None else percentiles
             return PercentileScaled(self.image_key, lower, upper)
         if self.particulars.intensity == "bits":
@@ -213,20 +217,22 @@ class Preset:
             raise ConfigError(f"{self.modality} images are pictures, not volumes.")
         return PresetCompose(self._load(labelled))
 
-    def slices(self, keep_empty: float | None = None, seed: int = 0) -> VolumeToSlicesd:
+    def slices(self, keep_empty: float | None = None, seed: int = 0, labelled: bool = True) -> VolumeToSlicesd:
         """What cuts volumes into slices, lazily.
 
         Args:
             keep_empty: share in [0, 1] of the slices without any label that is kept; None keeps all.
             seed: of the choice among them.
+            labelled: whether there is a label.
 
         Raises:
             ConfigError: When the modality's images are pictures, or the share is outside [0, 1].
         """
         if not self.is_volume:
             raise ConfigError(f"{self.modality} images are pictures; there is nothing to cut.")
-        keys = (self.image_key, self.label_key)
-        return VolumeToSlicesd(keys, self.plane, self.neighbours, keep_empty, self.label_key, seed)
+        keys = (self.image_key, self.label_key) if labelled else (self.image_key,)
+        label_key = self.label_key if labelled else None
+        return VolumeToSlicesd(keys, self.plane, self.neighbours, keep_empty, label_key, seed)
 
     def training(self, random_transforms: Sequence[Transform] = ()) -> Compose:
         """Image and label to the network's input and a label of its size.

@@ -504,3 +504,13 @@ def test_values_of_a_frame_that_was_made_by_hand(tmp_path, make_image):
     values, padding = PixelReader().values(frame)
     np.testing.assert_array_equal(values, ramp(0))
     assert padding is None
+
+
+@pytest.mark.parametrize("missing", ["RescaleSlope", "RescaleIntercept"])
+def test_half_a_rescale_is_not_passed_over(tmp_path, make_slice, missing):
+    """HU would be off by the intercept, and nobody would see it."""
+    rescale = {"RescaleSlope": 2, "RescaleIntercept": -1024}
+    del rescale[missing]
+    path = make_slice(tmp_path / "a.dcm", **rescale)
+    with pytest.raises(DataError, match="one is missing"):
+        read_volume(path)

@@ -164,7 +164,7 @@ def test_enhanced_frames_are_sorted_in_space(tmp_path, make_enhanced):
     volume = read_volume(path)
     np.testing.assert_array_equal(volume.pixels, NOISE[[order.index(i) for i in range(4)]])
     np.testing.assert_allclose(np.diag(volume.affine), [-0.75, -0.5, 2.5, 1])
-    assert str(volume.frames[0]).endswith("a.dcm (frame 2)")
+    assert str(volume.frames[0]).endswith("a.dcm (frame=1)")
 
 
 def test_enhanced_time_points(tmp_path, make_enhanced):
@@ -250,7 +250,7 @@ def test_a_cine_keeps_its_order(tmp_path, make_cine):
 @pytest.mark.parametrize("frame", [5, -1])
 def test_a_frame_that_is_not_there(tmp_path, make_cine, frame):
     path = make_cine(tmp_path / "a.dcm", np.zeros((5, 6, 7), np.uint8))
-    with pytest.raises(ConfigError, match=f"frame={frame}"):
+    with pytest.raises(ConfigError, match=f"counted from 0, got {frame}"):
         read_volume(path, frame=frame)
 
 
@@ -265,7 +265,7 @@ def test_one_frame_of_an_enhanced_image_keeps_its_place(tmp_path, make_enhanced)
 
 def test_a_frame_of_several_files_is_no_frame(tmp_path, make_series):
     make_series(tmp_path, range(3))
-    with pytest.raises(ConfigError, match="is not one multi-frame image"):
+    with pytest.raises(ConfigError, match="frame must be one of a multi-frame image"):
         read_volume(tmp_path, frame=0)
 
 

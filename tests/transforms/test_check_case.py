@@ -55,7 +55,13 @@ def label(*values: float) -> MetaTensor:
 @pytest.mark.parametrize(
     ("values", "threshold", "message"),
     [
-        ((0.0, 255.0), None, "mask7 holds 0 and 255.*mask_threshold"),
+        ((0.0, 255.0), None, "mask7 holds values up to 255.*mask_threshold"),
+        ((0.0, 128.0), None, "mask7 holds values up to 128.*mask_threshold"),
+        ((3.0, 250.0), None, "mask7 holds values up to 250.*mask_threshold"),
+        ((0.0, float("nan")), None, "mask7 holds NaN"),
+        ((0.0, float("nan")), 0.5, "mask7 holds NaN"),
+        ((0.0, 0.5), None, "mask7 holds negative or broken"),
+        ((-1.0, 1.0), None, "mask7 holds negative or broken"),
         ((0.0, 1.0), 127.5, "mask7 has values up to 1.*127.5"),
         ((0.0, 1.0, 2.0), None, "mask7 has the shape"),
     ],
@@ -67,7 +73,7 @@ def test_labels_that_are_read_wrong_are_named(values, threshold, message):
 
 
 @pytest.mark.parametrize(
-    ("values", "threshold"), [((0.0, 0.0), 127.5), ((0.0, 255.0), 127.5), ((0.0, 3.0), None), ((254.0, 255.0), None)]
+    ("values", "threshold"), [((0.0, 0.0), 127.5), ((0.0, 255.0), 127.5), ((0.0, 3.0), None), ((0.0, 0.9), 0.5)]
 )
 def test_labels_that_may_be(values, threshold):
     item = {"label": label(*values), "image": image(3, 1, 2)}

@@ -5,6 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.transforms import SaveImage
 from PIL import Image
 
 from monai_sam2unet.errors import ConfigError, DataError
@@ -183,3 +184,39 @@ def test_loading_is_quiet(tmp_path, caplog, recwarn):
         LoadAnyImage()(tmp_path / "a.png")
     assert not caplog.records
     assert not list(recwarn)
+
+
+def test_volumes_that_do_not_say_how_they_lie_are_refused(tmp_path):
+    values = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    nib.save(nib.AnalyzeImage(values, np.eye(4)), tmp_path / "a.img")
+    header = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 2 3 4\nencoding: raw\nendian: little\n\n"
+    (tmp_path / "a.nrrd").write_bytes(header + values.tobytes())
+    for name in ("a.img", "a.nrrd"):
+        with pytest.raises(DataError, match="does not say how it lies"):
+            LoadAnyImage()(tmp_path / name)
+        assert LoadAnyImage(require_orientation=False)(tmp_path / name).shape == (1, 2, 3, 4)
+
+
+def test_volumes_in_metres_are_refused(tmp_path):
+    nifti = nib.Nifti1Image(np.zeros((4, 5, 6), np.float32), np.diag([1e-3, 1e-3, 1e-3, 1]))
+    nifti.header.set_xyzt_units("meter")
+    nib.save(nifti, tmp_path / "a.nii")
+    with pytest.raises(DataError, match="metres"):
+        LoadAnyImage()(tmp_path / "a.nii")
+
+
+def test_each_dicom_image_has_a_name_of_its_own_to_save_under(shared_data, tmp_path):
+    source = sorted((shared_data / "dicom" / "same_volume_by_transfer_syntax" / "compressed_rle").iterdir())
+    names = []
+    for folder in ("1.2.840.11", "1.2.840.12"):
+        (tmp_path / folder).mkdir()
+        for file in source:
+            (tmp_path / folder / file.name).symlink_to(file)
+        image = LoadAnyImage()(tmp_path / folder)
+        names.append(image.meta["filename_or_obj"])
+        SaveImage(tmp_path / "out", "seg", separate_folder=False, print_log=False)(image)
+    assert names == [str(tmp_path / f"1.2.840.{n}.dcm") for n in (11, 12)]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"1.2.840.{n}_seg.nii.gz" for n in (11, 12)]
+    pydicom = pytest.importorskip("pydicom")
+    cine = pydicom.examples.get_path("ybr_color")
+    assert LoadAnyImage(dicom={"frame": 7})(cine).meta["filename_or_obj"] == f"{cine}_frame7.dcm"

@@ -205,7 +205,7 @@ def test_errors_come_as_they_are_not_wrapped_by_compose(pictures):
     preset = Preset("endoscopy")
     with pytest.raises(DataError, match="no file or folder"):
         preset.inference()({"image": "nowhere.png"})
-    with pytest.raises(DataError, match="holds 0 and 255"):
+    with pytest.raises(DataError, match="values up to 255, which are those of a mask"):
         preset.training()(pictures[0])
     Image.new("L", (80, 61)).save(pictures[0]["label"])
     with pytest.raises(DataError, match=r"\(1, 61, 80\), \(1, 60, 80\) is expected"):
@@ -270,3 +270,26 @@ def test_what_cannot_be_is_told():
         Preset("xray").volumes()
     with pytest.raises(ConfigError, match="activation"):
         Preset("xray").postprocessing(activation="relu")
+
+
+def test_volumes_without_labels_are_cut_too(volume):
+    item, _, _ = volume
+    preset = Preset("mr", spatial_size=64)
+    cut = preset.slices(labelled=False)(preset.volumes(labelled=False)({"image": item["image"]}))
+    assert len(cut) == 30
+    assert set(cut[0]) >= {"image"}
+
+
+def test_a_picture_of_a_deep_palette_is_as_bright_as_its_colours(shared_data, tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    dataset = pydicom.dcmread(shared_data / "dicom" / "colour" / "OBXXXX1A_rle.dcm")
+    dataset.decompress()
+    dataset.PixelData = dataset.pixel_array.astype(np.uint16).tobytes()
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
+    dataset["PixelData"].VR = "OW"
+    dataset.save_as(tmp_path / "deep.dcm")
+    images = [
+        Preset("ultrasound").inference()({"image": path})["image"]
+        for path in (tmp_path / "deep.dcm", shared_data / "dicom" / "colour" / "OBXXXX1A_rle.dcm")
+    ]
+    assert torch.equal(images[0].as_tensor(), images[1].as_tensor())
