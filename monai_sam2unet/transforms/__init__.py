@@ -12,13 +12,14 @@ from monai_sam2unet.transforms.intensity_voi import VOIWindow, VOIWindowd
 from monai_sam2unet.transforms.intensity_window import CT_WINDOWS, CTWindow, CTWindowd
 from monai_sam2unet.transforms.load_any_image import LoadAnyImage, LoadAnyImaged
 from monai_sam2unet.transforms.match_orientation import MatchOrientation, MatchOrientationd
+from monai_sam2unet.transforms.modality import MODALITIES, Modality
 from monai_sam2unet.transforms.normalize_as_imagenet import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     NormalizeAsImageNet,
     NormalizeAsImageNetd,
 )
-from monai_sam2unet.transforms.preset import MODALITIES, Preset
+from monai_sam2unet.transforms.preset import Preset
 from monai_sam2unet.transforms.scale_by_bits import ScaleByBits, ScaleByBitsd
 from monai_sam2unet.transforms.slice_sequence import SliceItem, SliceSequence
 from monai_sam2unet.transforms.volume_to_slices import VolumeToSlices, VolumeToSlicesd
@@ -43,6 +44,7 @@ __all__ = [
     "LoadAnyImaged",
     "MatchOrientation",
     "MatchOrientationd",
+    "Modality",
     "NormalizeAsImageNet",
     "NormalizeAsImageNetd",
     "PercentileScale",

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import torch
 from monai.transforms import AsDiscreted, Compose, EnsureTyped, MapTransform, Transform
 
 from monai_sam2unet.errors import ConfigError
@@ -18,48 +18,13 @@ from monai_sam2unet.transforms.intensity_percentile import PercentileScaled
 from monai_sam2unet.transforms.intensity_window import CTWindowd
 from monai_sam2unet.transforms.load_any_image import LoadAnyImaged
 from monai_sam2unet.transforms.match_orientation import MatchOrientationd
+from monai_sam2unet.transforms.modality import MODALITIES
 from monai_sam2unet.transforms.normalize_as_imagenet import NormalizeAsImageNetd
 from monai_sam2unet.transforms.preset_steps import BackToSourced, PresetCompose
 from monai_sam2unet.transforms.scale_by_bits import ScaleByBitsd
 from monai_sam2unet.transforms.volume_to_slices import VolumeToSlicesd
 
-__all__ = ["MODALITIES", "Modality", "Preset"]
-
-#: Values of DICOM's Modality that say nothing of what is shown, or that a secondary capture of anything may have.
-ANY_PICTURE = ("OT", "SC", "XC")
-
-
-@dataclass(frozen=True)
-class Modality:
-    """What is particular to one modality.
-
-    Args:
-        is_volume: whether a case is a volume that is cut into slices; else a picture.
-        picture: how picture files are read: ``"rgb"`` or ``"gray"``.
-        intensity: how values become [0, 1]: ``"bits"``, ``"window"`` or ``"percentile"``.
-        keep_aspect: whether pictures keep their aspect when fitted to the network's size.
-        dicom: values of DICOM's Modality (0008,0060) that are taken.
-    """
-
-    is_volume: bool
-    picture: str
-    intensity: str
-    keep_aspect: bool
-    dicom: tuple[str, ...]
-
-
-#: The modalities by name. Photographs are squeezed to the network's size, as SAM2-UNet and the works it compares with
-#: do; where lengths and angles in the image are those of the anatomy, the aspect is kept.
-MODALITIES = {
-    "endoscopy": Modality(False, "rgb", "bits", False, ("ES", *ANY_PICTURE)),
-    "dermoscopy": Modality(False, "rgb", "bits", False, ("DMS", *ANY_PICTURE)),
-    "ultrasound": Modality(False, "rgb", "bits", False, ("US", "IVUS", *ANY_PICTURE)),
-    "xray": Modality(
-        False, "gray", "percentile", True, ("CR", "DX", "RG", "MG", "XA", "RF", "IO", "PX", "RTIMAGE", *ANY_PICTURE)
-    ),
-    "ct": Modality(True, "gray", "window", True, ("CT",)),
-    "mr": Modality(True, "gray", "percentile", True, ("MR",)),
-}
+__all__ = ["Preset"]
 
 
 class Preset:
@@ -86,7 +51,9 @@ class Preset:
         mask_threshold: label values from this one on are foreground; None: labels hold class indices.
         dicom: options of :class:`monai_sam2unet.dicom.SAM2UNetDICOMReader` for images, as ``{"strict": False}``.
         any_modality: whether DICOM images of another modality are taken, too.
-        require_orientation: whether a NIfTI file without orientation is an error.
+        require_orientation: whether a volume without orientation is an error.
+        device: where images and labels go once they are read, so that everything after that is computed there; None:
+            the CPU, as worker processes of a ``DataLoader`` need it.
 
     Raises:
         ConfigError: When the modality is not known, an option does not go with it, or a value is not allowed.
@@ -116,6 +83,7 @@ class Preset:
         dicom: Mapping[str, Any] | None = None,
         any_modality: bool = False,
         require_orientation: bool = True,
+        device: torch.device | str | None = None,
     ) -> None:
         if modality not in MODALITIES:
             raise ConfigError(f"The modality must be one of {', '.join(MODALITIES)}, got {modality!r}.")
@@ -140,6 +108,7 @@ class Preset:
         self.neighbours = neighbours
         self.mask_threshold = mask_threshold
         self.require_orientation = require_orientation
+        self.device = None if device is None else torch.device(device)
         self.fit: dict[str, Any] = {
             "spatial_size": spatial_size,
             "keep_aspect": self.particulars.keep_aspect if keep_aspect is None else keep_aspect,
@@ -202,6 +171,9 @@ class Preset:
             transforms.append(CheckLabeld(self.label_key, self.image_key, self.mask_threshold))
             if self.mask_threshold is not None:
                 transforms.append(AsDiscreted(self.label_key, threshold=self.mask_threshold))
+        if self.device is not None:
+            keys = (self.image_key, self.label_key) if labelled else (self.image_key,)
+            transforms.append(EnsureTyped(keys, device=self.device))
         return [*transforms, self._intensity]
 
     def volumes(self, labelled: bool = True) -> Compose:

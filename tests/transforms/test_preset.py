@@ -293,3 +293,25 @@ def test_a_picture_of_a_deep_palette_is_as_bright_as_its_colours(shared_data, tm
         for path in (tmp_path / "deep.dcm", shared_data / "dicom" / "colour" / "OBXXXX1A_rle.dcm")
     ]
     assert torch.equal(images[0].as_tensor(), images[1].as_tensor())
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("modality", ["mr", "ct"])
+def test_everything_after_reading_is_computed_on_the_device(volume, modality, device):
+    item, label, affine = volume
+    preset = Preset(modality, spatial_size=64, device=device)
+    loaded = preset.volumes()(item)
+    plain = Preset(modality, spatial_size=64).volumes()(item)
+    for key in ("image", "label"):
+        assert loaded[key].device.type == device
+        assert torch.allclose(loaded[key].cpu().as_tensor(), plain[key].as_tensor(), atol=1e-4)
+        assert np.allclose(loaded[key].affine.cpu(), affine)
+    slices = preset.training()(preset.slices()(loaded)[7])
+    expected = Preset(modality, spatial_size=64).training()(preset.slices()(plain)[7])
+    assert slices["image"].device.type == device
+    assert torch.allclose(slices["image"].cpu(), expected["image"], atol=1e-4)
+    pred = SliceWiseInferer.from_preset(preset, precision="fp32")(loaded["image"][None], lambda x: x[:, :1])
+    assert pred.device.type == device
+    mask = preset.postprocessing()({"pred": pred[0]})["pred"]
+    assert mask.device.type == device
+    assert mask.shape == (1, *label.shape)
