@@ -186,7 +186,7 @@ def _dicomdir_files(path: Path) -> list[Path]:
 
 def _candidates(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[tuple[Path, bool]]:
     """Files to look at, and whether each was named itself (and so must be an image)."""
-    paths = [Path(source)] if isinstance(source, str | os.PathLike) else [Path(path) for path in dict.fromkeys(source)]
+    paths = [Path(source)] if isinstance(source, str | os.PathLike) else [Path(path) for path in source]
     if not paths:
         raise DataError("No DICOM file is given.")
     files: list[tuple[Path, bool]] = []
@@ -198,7 +198,7 @@ def _candidates(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
         else:
             raise DataError(f"There is no file or folder {path}.")
     # A file that lies in a folder and is named beside it, too, is one file.
-    return [(path, named) for path, named in {path.resolve(): (path, named) for path, named in files}.values()]
+    return list({path.resolve(): (path, named) for path, named in files}.values())
 
 
 def find_series(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], strict: bool = True) -> list[Series]:

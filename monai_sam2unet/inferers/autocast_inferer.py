@@ -12,6 +12,7 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.transforms.tensors import plain
 
 __all__ = ["AutocastInferer"]
 
@@ -69,9 +70,8 @@ class AutocastInferer(Inferer):
         dtype = self._dtype(inputs.device)
         if dtype == torch.float16 and torch.is_grad_enabled():
             raise ConfigError("precision fp16 is for inference: small gradients would vanish. Train in bf16 or fp32.")
-        plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         with torch.autocast(inputs.device.type, dtype=dtype, enabled=dtype is not None):
-            output = _to_float(network(plain, *args, **kwargs))
+            output = _to_float(network(plain(inputs), *args, **kwargs))
         if isinstance(inputs, MetaTensor) and isinstance(output, Tensor):
             output = MetaTensor(output).copy_meta_from(inputs)
         return output

@@ -115,8 +115,8 @@ class CheckLabeld(MapTransform):
         if not math.isfinite(low + high):
             raise DataError(f"{name} holds NaN or infinite values.")
         if self.mask_threshold is None:
-            between = bool(((label > 0) & (label < 255)).any())
-            if (high == 255 and not between) or (high >= MASK_VALUE and label.ndim == 3):
+            two_values = high == 255 and not bool(((label > 0) & (label < 255)).any())
+            if two_values or (high >= MASK_VALUE and label.ndim == 3):
                 raise DataError(
                     f"{name} holds values up to {high:g}, which are those of a mask, not of classes; set "
                     "mask_threshold, as to 127.5."

@@ -54,6 +54,14 @@ def _to_label(image: Image.Image) -> Image.Image:
 PICTURES: dict[str, Callable[[Image.Image], Image.Image]] = {"rgb": _to_rgb, "gray": _to_deep_gray, "label": _to_label}
 
 
+def _is_oriented(image: MetaTensor, path: Path) -> bool:
+    """Whether a volume's file says how it lies; MetaImage always does."""
+    name = path.name.lower()
+    if name.endswith(NIFTI_SUFFIXES):
+        return any(int(image.meta.get(code, 0)) for code in ("sform_code", "qform_code"))
+    return "NRRD_space" in image.meta or not name.endswith((".nrrd", ".nhdr"))
+
+
 class LoadAnyImage(Transform):
     """Load a picture (C, H, W), or a volume (C, X, Y, Z) with its affine in RAS mm, by what the file is.
 
@@ -189,13 +197,7 @@ class LoadAnyImage(Transform):
                 f"{path} does not hold a volume of three dimensions: with channels first its shape is "
                 f"{tuple(image.shape)}. Save pictures as PNG or TIFF, and one time point by itself."
             )
-        name = path.name.lower()
-        known = (
-            "NRRD_space" in image.meta or not name.endswith((".nrrd", ".nhdr"))
-            if name.endswith(ITK_SUFFIXES)
-            else any(int(image.meta.get(code, 0)) for code in ("sform_code", "qform_code"))
-        )
-        if self.require_orientation and not known:
+        if self.require_orientation and not _is_oriented(image, path):
             raise DataError(
                 f"{path} does not say how it lies in the patient (NIfTI: sform_code and qform_code are 0; Analyze "
                 "never does; NRRD: no space). Set it, or take the reader's guess with require_orientation=False."

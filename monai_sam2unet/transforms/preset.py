@@ -117,18 +117,13 @@ class Preset:
         self._intensity = self._make_intensity(windows, percentiles)
         self._to_input = HieraInputd(image_key, in_channels=in_channels, repeat_gray=not neighbours, **self.fit)
         self._load_image = LoadAnyImaged(image_key, self.particulars.picture, dicom, require_orientation)
-        allowed = (channels,) if channels else (3,) if self.particulars.picture == "rgb" else (1,)
+        # DICOM ultrasound and endoscopy may be gray.
+        allowed = (1, 3) if self.particulars.picture == "rgb" else (channels or 1,)
         modalities = None if any_modality else self.particulars.dicom
-        self._check_image = CheckImaged(
-            image_key, is_volume, self._with_gray(allowed), modalities, intensity == "window"
-        )
-        self._check_channels(channels or allowed[0])
+        self._check_image = CheckImaged(image_key, is_volume, allowed, modalities, intensity == "window")
+        self._check_channels(allowed[-1])
         if is_volume:
             self.slices()  # refuses a plane or neighbours that are not allowed
-
-    def _with_gray(self, allowed: tuple[int, ...]) -> tuple[int, ...]:
-        """DICOM ultrasound and endoscopy may be gray."""
-        return (1, 3) if allowed == (3,) and self.particulars.picture == "rgb" else allowed
 
     def _make_intensity(self, windows: Any, percentiles: Sequence[float] | None) -> MapTransform:
         if self.particulars.intensity == "percentile":
