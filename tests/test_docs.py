@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import yaml
+
+from monai_sam2unet import handlers, metrics
+from monai_sam2unet.evaluation.columns import LOWER_IS_BETTER
 
 
 @pytest.mark.slow
@@ -43,3 +48,29 @@ def test_the_volumes_page_runs_on_a_real_series(repository, shared_data, tmp_pat
     assert written.shape == (512, 512, 6)
     assert np.allclose(written.affine, affine, atol=1e-3)
     assert names["batch"]["image"].shape == (4, 3, 352, 352)
+
+
+def test_the_metrics_page_prints_what_it_says(repository, capsys):
+    page = (repository / "docs" / "metrics.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (printed,) = re.findall(r"```\n(1: clinical.*?)```", page, flags=re.DOTALL)
+    exec(code, {})
+    assert capsys.readouterr().out == printed
+
+
+def test_the_metrics_page_names_what_exists(repository):
+    page = (repository / "docs" / "metrics.md").read_text(encoding="utf-8")
+    table = page.partition("| column in tables |")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    assert len(rows) == 13
+    for columns, classes, handler, better, _ in rows:
+        for column in re.findall(r"`(\w+)`", columns):
+            assert (column in LOWER_IS_BETTER) == (better == "lower"), column
+        if not classes.startswith("MONAI"):
+            assert hasattr(metrics, re.findall(r"`(\w+)", classes)[0])
+            assert hasattr(handlers, handler.strip("`"))
+    for block in re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL):
+        for target in re.findall(r"_target_: ([\w.]+)", block):
+            module, _, name = (target if "." in target else f"monai.handlers.{target}").rpartition(".")
+            assert hasattr(importlib.import_module(module), name), target
+        assert yaml.safe_load(block)

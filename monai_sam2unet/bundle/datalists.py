@@ -3,43 +3,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import ignite.distributed as idist
 from monai.data import partition_dataset
 
-from monai_sam2unet.data import check_pairs, find_sets, list_images, pair_by_stem, read_split, split_readable
+from monai_sam2unet.data import (
+    check_pairs,
+    find_sets,
+    given_sets,
+    list_images,
+    pair_by_stem,
+    read_split,
+    split_readable,
+    stem_below,
+)
 from monai_sam2unet.errors import ConfigError, DataError, listing
 
 __all__ = ["evaluation_datalist", "fail_on_rejected", "inference_datalist", "training_datalist"]
 
+Folders = Mapping[str, Mapping[str, str | Path]]
 
-def _labelled(
-    dataset_dir: str | Path, part: str, sets: Sequence[str] | None, split_file: str | Path | None
-) -> list[dict[str, str]]:
-    """Pairs of the chosen sets, each item with its set's name under ``dataset``."""
-    found = find_sets(dataset_dir, part)
-    sets = [sets] if isinstance(sets, str) else sets
-    unknown = [name for name in sets or () if name not in found]
+
+def _chosen_sets(
+    dataset_dir: str | Path, part: str, names: Sequence[str] | None, folders: Folders | None
+) -> dict[str, tuple[Path, Path]]:
+    """Folders of images and of masks of the sets named, or of all; they exist."""
+    found = find_sets(dataset_dir, part) if folders is None else given_sets(dataset_dir, folders)
+    names = list(found) if names is None else [names] if isinstance(names, str) else names
+    unknown = [name for name in names if name not in found]
     if unknown:
         raise DataError(f"There is no set {', '.join(unknown)} in {dataset_dir}. It has: {', '.join(found)}.")
+    chosen = {name: pair for name, pair in found.items() if name in names}
+    absent = [
+        f"{kind} of {name}: {folder}"
+        for name, pair in chosen.items()
+        for kind, folder in zip(("images", "masks"), pair, strict=True)
+        if not folder.is_dir()
+    ]
+    if absent:
+        raise DataError(
+            "Folders that the config names are not there. Unpack the sets so, give their folders in a config, or name "
+            f"the sets to take (`--train_sets`, `--test_sets`):\n{listing(absent)}"
+        )
+    return chosen
+
+
+def _labelled(
+    dataset_dir: str | Path,
+    part: str,
+    sets: Sequence[str] | None,
+    split_file: str | Path | None,
+    folders: Folders | None,
+) -> list[dict[str, str]]:
+    """Pairs of the chosen sets, each item with its set's name under ``dataset``."""
+    chosen = _chosen_sets(dataset_dir, part, sets, folders)
+    recursive = folders is not None
     stems = None if split_file is None else read_split(split_file)
     missing = set(stems or ())
     items = []
-    for name, (images, masks) in found.items():
-        if sets is not None and name not in sets:
-            continue
+    for name, (images, masks) in chosen.items():
         wanted = None
         if stems is not None:
-            present = {p.stem for folder in (images, masks) for p in list_images(folder)}
+            present = {stem_below(p, folder) for folder in (images, masks) for p in list_images(folder, recursive)}
             wanted = [stem for stem in stems if stem in present]
             missing -= present
-        items += [{**pair, "dataset": name} for pair in pair_by_stem(images, masks, wanted)]
+        items += [{**pair, "dataset": name} for pair in pair_by_stem(images, masks, wanted, recursive)]
     if missing:
         raise DataError(f"{split_file} names images that are in none of the sets:\n{listing(sorted(missing))}")
     if not items:
-        raise DataError(f"No image of {dataset_dir} is chosen; its sets are {', '.join(found)}.")
+        raise DataError(f"No image of {dataset_dir} is chosen.")
     return items
 
 
@@ -51,6 +85,7 @@ def training_datalist(
     split_file: str | Path | None = None,
     max_cases: int | None = None,
     mask_threshold: float = 127.5,
+    folders: Folders | None = None,
 ) -> dict[str, list[dict[str, str]]]:
     """Cases to train on, and cases held out of training for validation.
 
@@ -62,12 +97,14 @@ def training_datalist(
         split_file: a text file of stems, one a line: only these cases.
         max_cases: take only so many, chosen at random with the seed, held-out cases included; None takes all.
         mask_threshold: mask values from this one on (of 255) are foreground.
+        folders: for layouts that are not known, ``{set: {"images": FOLDER, "masks": FOLDER}}`` below ``dataset_dir``.
+            Images may lie in folders below; their masks then lie in folders of the same names. None finds the sets.
 
     Returns:
         ``{"training": [...], "validation": [...]}`` with items ``{"image", "label", "dataset"}``.
 
     Raises:
-        ConfigError: When ``val_fraction`` is outside (0, 1), or ``max_cases`` is below 2.
+        ConfigError: When ``val_fraction`` is outside (0, 1), ``max_cases`` is below 2, or ``folders`` is not as above.
         DataError: When files are missing, unreadable, or do not pair; there are fewer than two cases; or, in
             distributed training, one part has fewer cases than there are processes.
     """
@@ -75,7 +112,7 @@ def training_datalist(
         raise ConfigError(f"val_fraction must lie between 0 and 1, got {val_fraction}.")
     if max_cases is not None and max_cases < 2:
         raise ConfigError(f"max_cases must be at least 2, got {max_cases}.")
-    items = _labelled(dataset_dir, "TrainDataset", sets, split_file)
+    items = _labelled(dataset_dir, "TrainDataset", sets, split_file, folders)
     if len(items) < 2:
         raise DataError(f"There is only one image in {dataset_dir}; training needs one more, to validate on.")
     if max_cases is not None and max_cases < len(items):
@@ -97,6 +134,7 @@ def evaluation_datalist(
     sets: Sequence[str] | None = None,
     split_file: str | Path | None = None,
     mask_threshold: float = 127.5,
+    folders: Folders | None = None,
 ) -> list[dict[str, str]]:
     """Cases to measure on, set by set.
 
@@ -105,14 +143,17 @@ def evaluation_datalist(
         sets: names of the sets to take; None takes all.
         split_file: a text file of stems, one a line: only these cases.
         mask_threshold: mask values from this one on (of 255) are foreground.
+        folders: for layouts that are not known, ``{set: {"images": FOLDER, "masks": FOLDER}}`` below ``dataset_dir``.
+            Images may lie in folders below; their masks then lie in folders of the same names. None finds the sets.
 
     Returns:
         Items ``{"image", "label", "dataset"}``.
 
     Raises:
+        ConfigError: When ``folders`` is not as above.
         DataError: When a set or files are missing, unreadable, or do not pair.
     """
-    items = _labelled(dataset_dir, "TestDataset", sets, split_file)
+    items = _labelled(dataset_dir, "TestDataset", sets, split_file, folders)
     check_pairs(items, mask_threshold=mask_threshold)
     return items
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from monai_sam2unet import __version__
-from monai_sam2unet.cli import demo, weights
+from monai_sam2unet.cli import compare, data, demo, evaluate, weights
 from monai_sam2unet.errors import UserError
 
 __all__ = ["app", "main"]
@@ -24,6 +24,9 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command(name="demo")(demo.demo)
+app.command(name="evaluate")(evaluate.evaluate)
+app.command(name="compare")(compare.compare)
+app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")
 
 

@@ -2,18 +2,28 @@
 """Lists of files: finding, pairing, checking; and phantoms to try things on."""
 
 from monai_sam2unet.data.image_check import check_pairs, split_readable, to_gray, to_rgb
-from monai_sam2unet.data.image_sets import IMAGE_SUFFIXES, find_sets, list_images, pair_by_stem, read_split
+from monai_sam2unet.data.image_sets import (
+    IMAGE_SUFFIXES,
+    find_sets,
+    given_sets,
+    list_images,
+    pair_by_stem,
+    read_split,
+    stem_below,
+)
 from monai_sam2unet.data.phantoms import make_polyp_phantom, write_polyp_phantoms
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "check_pairs",
     "find_sets",
+    "given_sets",
     "list_images",
     "make_polyp_phantom",
     "pair_by_stem",
     "read_split",
     "split_readable",
+    "stem_below",
     "to_gray",
     "to_rgb",
     "write_polyp_phantoms",

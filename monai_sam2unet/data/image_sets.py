@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from monai_sam2unet.errors import DataError, listing
+from monai_sam2unet.errors import ConfigError, DataError, listing
 
-__all__ = ["IMAGE_SUFFIXES", "find_sets", "list_images", "pair_by_stem", "read_split"]
+__all__ = ["IMAGE_SUFFIXES", "find_sets", "given_sets", "list_images", "pair_by_stem", "read_split", "stem_below"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 # Kvasir-SEG and PraNet; PraNet's training set; CVC-ClinicDB as distributed; common in others.
@@ -48,18 +48,31 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
     return images
 
 
-def _by_stem(folder: Path) -> tuple[dict[str, Path], list[str]]:
+def stem_below(path: Path, folder: Path) -> str:
+    """What an image is called in pairs and splits: its path below a folder, without suffix.
+
+    Example:
+        >>> stem_below(Path("set/images/case.12.jpg"), Path("set/images"))
+        'case.12'
+        >>> stem_below(Path("set/images/part/1.png"), Path("set/images"))
+        'part/1'
+    """
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _by_stem(folder: Path, recursive: bool) -> tuple[dict[str, Path], list[str]]:
     files: dict[str, Path] = {}
     problems = []
-    for path in list_images(folder):
-        if path.stem in files:
-            problems.append(f"{path}: {files[path.stem].name} has the same stem")
-        files[path.stem] = path
+    for path in list_images(folder, recursive):
+        stem = stem_below(path, folder)
+        if stem in files:
+            problems.append(f"{path}: {files[stem].name} has the same stem")
+        files[stem] = path
     return files, problems
 
 
 def pair_by_stem(
-    image_dir: str | Path, mask_dir: str | Path, stems: Sequence[str] | None = None
+    image_dir: str | Path, mask_dir: str | Path, stems: Sequence[str] | None = None, recursive: bool = False
 ) -> list[dict[str, str]]:
     """Pair images and masks whose file names agree up to the suffix.
 
@@ -67,6 +80,7 @@ def pair_by_stem(
         image_dir: folder of the images.
         mask_dir: folder of the masks.
         stems: which pairs to take, in this order; all, by name, if None. With it, other files may lack a partner.
+        recursive: whether to look in the folders below, too; a mask then lies where its image lies.
 
     Returns:
         Items ``{"image": path, "label": path}``.
@@ -75,8 +89,8 @@ def pair_by_stem(
         DataError: When a folder is missing or empty, a file has no partner, a stem is there twice or not at all; all
             such files are listed.
     """
-    images, problems = _by_stem(Path(image_dir))
-    masks, mask_problems = _by_stem(Path(mask_dir))
+    images, problems = _by_stem(Path(image_dir), recursive)
+    masks, mask_problems = _by_stem(Path(mask_dir), recursive)
     problems += mask_problems
     wanted = sorted(images.keys() | masks.keys()) if stems is None else list(stems)
     for stem in wanted:
@@ -159,3 +173,35 @@ def find_sets(dataset_dir: str | Path, part: str | None = None) -> dict[str, tup
             f"\n{listing(below or ['nothing'])}"
         )
     return sets
+
+
+def given_sets(
+    dataset_dir: str | Path, folders: Mapping[str, Mapping[str, str | Path]]
+) -> dict[str, tuple[Path, Path]]:
+    """Sets whose folders are named one by one, for the layouts that :func:`find_sets` does not know.
+
+    Args:
+        dataset_dir: the folder that the others are below.
+        folders: for each set, by name, ``{"images": FOLDER, "masks": FOLDER}``. They need not exist: not every set is
+            used in every run.
+
+    Returns:
+        For each set, by name, its folder of images and its folder of masks.
+
+    Raises:
+        ConfigError: When there is no set, or one has not exactly these two folders.
+        DataError: When ``dataset_dir`` is missing.
+
+    Example:
+        >>> given_sets(".", {"ECSSD": {"images": "ECSSD/images", "masks": "ECSSD/ground_truth_mask"}})["ECSSD"][1]
+        PosixPath('ECSSD/ground_truth_mask')
+    """
+    root = _existing(dataset_dir)
+    expected = "Expected is {NAME: {images: FOLDER, masks: FOLDER}, ...}."
+    if not isinstance(folders, Mapping) or not folders:
+        raise ConfigError(f"The folders of the sets are given as {folders!r}. {expected}")
+    for name, pair in folders.items():
+        given = isinstance(pair, Mapping) and set(pair) == {"images", "masks"}
+        if not given or not all(isinstance(folder, (str, Path)) for folder in pair.values()):
+            raise ConfigError(f"The folders of the set {name} are given as {pair!r}. {expected}")
+    return {name: (root / pair["images"], root / pair["masks"]) for name, pair in folders.items()}

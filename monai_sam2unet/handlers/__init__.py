@@ -1,24 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ignite handlers, usable as ``_target_`` in a bundle's config, and the drawing and saving that they share."""
 
+from monai_sam2unet.evaluation.overlay import draw_overlay
 from monai_sam2unet.handlers.contact_sheet import write_contact_sheet
 from monai_sam2unet.handlers.epoch_seed import EpochSeed
 from monai_sam2unet.handlers.evaluation_report import EvaluationReport
 from monai_sam2unet.handlers.gradient_clipper import GradientClipper
-from monai_sam2unet.handlers.overlay import draw_overlay
+from monai_sam2unet.handlers.metric_handlers import (
+    BalancedErrorRate,
+    BoundaryFMeasure,
+    DiceOverThresholds,
+    EMeasure,
+    FalseAlarmRate,
+    FMeasure,
+    HausdorffDistance95,
+    IoUOverThresholds,
+    MeanAbsoluteError,
+    NormalizedSurfaceDice,
+    SMeasure,
+    WeightedFMeasure,
+)
 from monai_sam2unet.handlers.prediction_writer import PredictionWriter
 from monai_sam2unet.handlers.progress_bar import ProgressBar
 from monai_sam2unet.handlers.tensorboard_log import TensorBoardLog
 from monai_sam2unet.handlers.training_checkpoint import TrainingCheckpoint, save_atomically
 
 __all__ = [
+    "BalancedErrorRate",
+    "BoundaryFMeasure",
+    "DiceOverThresholds",
+    "EMeasure",
     "EpochSeed",
     "EvaluationReport",
+    "FMeasure",
+    "FalseAlarmRate",
     "GradientClipper",
+    "HausdorffDistance95",
+    "IoUOverThresholds",
+    "MeanAbsoluteError",
+    "NormalizedSurfaceDice",
     "PredictionWriter",
     "ProgressBar",
+    "SMeasure",
     "TensorBoardLog",
     "TrainingCheckpoint",
+    "WeightedFMeasure",
     "draw_overlay",
     "save_atomically",
     "write_contact_sheet",

@@ -11,7 +11,7 @@ from PIL import Image
 
 from monai_sam2unet.data import list_images, to_gray, to_rgb
 from monai_sam2unet.errors import DataError
-from monai_sam2unet.handlers.overlay import draw_overlay
+from monai_sam2unet.evaluation.overlay import draw_overlay
 
 __all__ = ["write_contact_sheet"]
 

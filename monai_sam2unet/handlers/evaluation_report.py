@@ -1,101 +1,115 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dice and IoU of each image and each test set: a table, a CSV and a JSON file."""
+"""Scores of each image and each test set, in both readings: tables, CSV and JSON files, and a report to look at."""
 
 from __future__ import annotations
 
-import csv
-import json
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from monai.metrics import compute_dice, compute_iou
 from rich.console import Console
-from rich.table import Table
+
+from monai_sam2unet.evaluation.case_pictures import CasePictures
+from monai_sam2unet.evaluation.picture_report import write_picture_report
+from monai_sam2unet.evaluation.published import PublishedTable
+from monai_sam2unet.evaluation.score_table import ScoreTable
+from monai_sam2unet.metrics.empty_truth import EmptyTruth
 
 __all__ = ["EvaluationReport"]
-
-COLUMNS = ("dataset", "image", "height", "width", "dice", "iou")
-
-
-def _summary_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | int]:
-    dice, iou = [r["dice"] for r in rows], [r["iou"] for r in rows]
-    return {
-        "images": len(rows),
-        "mean_dice": statistics.fmean(dice),
-        "std_dice": statistics.stdev(dice) if len(dice) > 1 else 0.0,
-        "mean_iou": statistics.fmean(iou),
-        "std_iou": statistics.stdev(iou) if len(iou) > 1 else 0.0,
-    }
 
 
 class EvaluationReport:
     """Measures each image at the size that its truth has, and reports by test set.
 
-    Writes ``metrics.csv`` with a row for each image, and ``summary.json`` with mean and standard deviation over the
-    images of each set. An image without foreground counts 1 where the prediction is empty too, else 0.
+    Writes ``metrics.csv`` with a row for each image, ``summary.json`` with mean, standard deviation and 95 % interval
+    over the images of each set, ``curves.csv`` over the thresholds, and ``report.html``; see
+    :class:`monai_sam2unet.evaluation.ScoreTable` for the two readings.
 
-    Attach it to an evaluator whose outputs are lists of dicts with binary ``pred`` and ``label``, (1, H, W), and whose
-    batches hold ``dataset`` and an ``image`` with its file's name.
+    Attach it to an evaluator whose outputs are lists of dicts with ``pred``, probabilities in [0, 1] (or a mask of 0
+    and 1, whose curves are flat), and a binary ``label``, both (1, H, W), and whose batches hold ``dataset`` and an
+    ``image`` with its file's name. Images may differ in size.
 
     Args:
         output_dir: folder to write to; it exists.
         settings: put into ``summary.json``: what was measured, and how.
+        threshold: of the clinical reading: pixels with at least this probability are foreground.
+        protocol: ``"both"``, ``"sod"`` (the papers' reading alone) or ``"clinical"``.
+        published: numbers to compare with, ``{SET: {COLUMN: NUMBER}}``; writes ``published.csv`` and ``published.md``.
+        report: whether ``report.html`` is written.
+        empty_truth: as in :class:`monai_sam2unet.evaluation.ScoreTable`.
+        tolerance: as in :class:`monai_sam2unet.evaluation.ScoreTable`.
+        unit: as in :class:`monai_sam2unet.evaluation.ScoreTable`.
+        surface: as in :class:`monai_sam2unet.evaluation.ScoreTable`.
+        class_names: names of the channels of ``pred`` and ``label``, (K, H, W), where there is more than one class.
+
+    Raises:
+        ConfigError: When a value is not allowed.
+        DataError: When the engine runs, and predictions and truth do not have the same size, predictions are no
+            probabilities, or an image comes twice.
     """
 
-    def __init__(self, output_dir: str | Path, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        output_dir: str | Path,
+        settings: Mapping[str, Any] | None = None,
+        threshold: float = 0.5,
+        protocol: str = "both",
+        published: Mapping[str, Mapping[str, float]] | None = None,
+        report: bool = True,
+        empty_truth: EmptyTruth = 0,
+        tolerance: float = 2.0,
+        unit: str = "pixels",
+        surface: bool = True,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
         self.output_dir = Path(output_dir)
         self.settings = dict(settings or {})
-        self.rows: list[dict[str, Any]] = []
+        self.table = ScoreTable(threshold, empty_truth, tolerance, unit, surface, protocol, class_names)
+        self.published = PublishedTable(published) if published else None
+        self.pictures = CasePictures(threshold) if report else None
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Scores of the images measured so far."""
+        return self.table.rows
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, lambda: self.rows.clear())
+        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._measure)
         engine.add_event_handler(Events.COMPLETED, self._report)
+
+    def _start(self, engine: Engine) -> None:
+        self.table.clear()
+        if self.pictures is not None:
+            self.pictures.clear()
 
     def _measure(self, engine: Engine) -> None:
         state: Any = engine.state
         for item, output in zip(state.batch, state.output, strict=True):
-            pred, label = (torch.as_tensor(output[key])[None].cpu() for key in ("pred", "label"))
-            if pred.shape != label.shape:
-                raise ValueError(f"Prediction {tuple(pred.shape)} and truth {tuple(label.shape)} differ in size.")
-            self.rows.append(
-                {
-                    "dataset": item["dataset"],
-                    "image": str(item["image"].meta["filename_or_obj"]),
-                    "height": label.shape[2],
-                    "width": label.shape[3],
-                    "dice": float(compute_dice(pred, label, ignore_empty=False)),
-                    "iou": float(compute_iou(pred, label, ignore_empty=False)),
-                }
-            )
+            pred, label = (torch.as_tensor(output[key]) for key in ("pred", "label"))
+            # Masks of 0 and 1 may be 8 bit; to the table these would be levels of 255.
+            pred = pred if pred.is_floating_point() else pred.float()
+            dataset, image = item["dataset"], str(item["image"].meta["filename_or_obj"])
+            self.table.add(dataset, image, pred, label)
+            if self.pictures is not None:
+                self.pictures.add(dataset, image, pred, label, picture=image)
 
-    def summary(self) -> dict[str, dict[str, float | int]]:
-        """Number of images, mean and standard deviation of Dice and IoU, for each set by name."""
-        names = dict.fromkeys(row["dataset"] for row in self.rows)
-        return {name: _summary_of([r for r in self.rows if r["dataset"] == name]) for name in names}
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """For each set by name: number of images, and mean, standard deviation and interval of each score."""
+        return self.table.summary()
 
     def _report(self, engine: Engine) -> None:
-        with (self.output_dir / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        summary = self.summary()
-        content = {"settings": self.settings, "sets": summary}
-        (self.output_dir / "summary.json").write_text(
-            json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8"
-        )
-
-        table = Table(title="Threshold 0.5, native resolution; mean (standard deviation)")
-        for heading in ("test set", "images", "Dice", "IoU"):
-            table.add_column(heading, justify="left" if heading == "test set" else "right")
-        for name, values in summary.items():
-            cells = [f"{values[f'mean_{m}']:.4f} ({values[f'std_{m}']:.4f})" for m in ("dice", "iou")]
-            table.add_row(name, str(values["images"]), *cells)
         console = Console()
-        console.print(table)
-        console.print(f"Each image: {self.output_dir / 'metrics.csv'}", soft_wrap=True)
+        self.table.write(self.output_dir, self.settings)
+        self.table.print(console)
+        if self.published is not None:
+            self.published.write(self.summary(), self.output_dir)
+            self.published.print(self.summary(), console)
+        if self.pictures is not None:
+            page = self.output_dir / "report.html"
+            write_picture_report(page, self.table, self.pictures, self.published, self.settings)
+            console.print(f"To look at: {page}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"Each image: {self.output_dir / 'metrics.csv'}", soft_wrap=True, markup=False, highlight=False)

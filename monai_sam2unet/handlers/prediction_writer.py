@@ -15,7 +15,7 @@ from PIL import Image
 
 from monai_sam2unet.data import to_rgb
 from monai_sam2unet.errors import DataError
-from monai_sam2unet.handlers.overlay import draw_overlay
+from monai_sam2unet.evaluation.overlay import draw_overlay
 
 __all__ = ["PredictionWriter"]
 

@@ -13,7 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 
-from monai_sam2unet.handlers.overlay import draw_overlay
+from monai_sam2unet.evaluation.overlay import draw_overlay
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -79,7 +79,9 @@ class TensorBoardLog:
         self._writer.add_scalar("train/learning_rate", engine.optimizer.param_groups[0]["lr"], engine.state.epoch)
         if self.validator.state.epoch == engine.state.epoch:  # else the metrics are those of an earlier epoch
             for name, value in self.validator.state.metrics.items():
-                self._writer.add_scalar(f"validation/{name}", float(value), engine.state.epoch)
+                # Metrics by class may be tensors and dicts; MONAI gives the classes of a dict names of their own, too.
+                if isinstance(value, (int, float)) or (isinstance(value, torch.Tensor) and value.numel() == 1):
+                    self._writer.add_scalar(f"validation/{name}", float(value), engine.state.epoch)
         self._writer.flush()
 
     def _start_images(self, engine: Engine) -> None:

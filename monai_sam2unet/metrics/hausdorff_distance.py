@@ -12,7 +12,7 @@ from monai.utils import MetricReduction
 from torch import Tensor
 
 from monai_sam2unet.metrics.case_metric import check_choice
-from monai_sam2unet.metrics.mask_metric import MaskMetric, check_masks
+from monai_sam2unet.metrics.mask_metric import MaskMetric, check_masks, quiet_monai
 from monai_sam2unet.metrics.mask_spacing import UNITS, image_spacings
 
 __all__ = ["HausdorffDistance95Metric", "compute_hausdorff_distance_95"]
@@ -73,9 +73,10 @@ def compute_hausdorff_distance_95(
         distances[b, in_pred[b] != in_truth[b]] = diagonal if one_empty == "diagonal" else math.nan
         both = in_pred[b] & in_truth[b]
         if both.any():
-            distances[b, both] = compute_hausdorff_distance(
-                pred[b : b + 1, both], truth[b : b + 1, both], include_background=True, percentile=95, spacing=sizes
-            )[0]
+            pair = pred[b : b + 1, both], truth[b : b + 1, both]
+            with quiet_monai():
+                found = compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=sizes)
+            distances[b, both] = found[0]
     return distances
 
 

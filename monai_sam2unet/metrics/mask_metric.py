@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from monai.data import MetaTensor
 from monai.utils import MetricReduction
@@ -11,7 +15,15 @@ from torch import Tensor
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.metrics.case_metric import CaseMetric
 
-__all__ = ["MaskMetric", "check_masks"]
+__all__ = ["MaskMetric", "check_masks", "quiet_monai"]
+
+
+@contextmanager
+def quiet_monai() -> Iterator[None]:
+    """Leave out what MONAI 1.6 says of an argument that it passes to itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*get_mask_edges:always_return_as_numpy", FutureWarning)
+        yield
 
 
 def _as_bool(masks: Tensor, name: str) -> Tensor:

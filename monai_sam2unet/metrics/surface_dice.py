@@ -14,7 +14,7 @@ from torch import Tensor
 
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.metrics.case_metric import check_choice
-from monai_sam2unet.metrics.mask_metric import MaskMetric, check_masks
+from monai_sam2unet.metrics.mask_metric import MaskMetric, check_masks, quiet_monai
 from monai_sam2unet.metrics.mask_spacing import UNITS, image_spacings
 
 __all__ = ["NormalizedSurfaceDiceMetric", "compute_normalized_surface_dice"]
@@ -89,13 +89,11 @@ def compute_normalized_surface_dice(
         scores[b, in_pred[b] != in_truth[b]] = 0.0 if one_empty == "zero" else math.nan
         both = in_pred[b] & in_truth[b]
         if both.any():
-            scores[b, both] = compute_surface_dice(
-                pred[b : b + 1, both],
-                truth[b : b + 1, both],
-                class_thresholds=[t for t, counts in zip(tolerances, both.tolist(), strict=True) if counts],
-                include_background=True,
-                spacing=sizes,
-            )[0]
+            pair = pred[b : b + 1, both], truth[b : b + 1, both]
+            own = [t for t, counts in zip(tolerances, both.tolist(), strict=True) if counts]
+            with quiet_monai():
+                found = compute_surface_dice(*pair, class_thresholds=own, include_background=True, spacing=sizes)
+            scores[b, both] = found[0]
     return scores
 
 

@@ -20,7 +20,7 @@ from monai_sam2unet.transforms.load_any_image import LoadAnyImaged
 from monai_sam2unet.transforms.match_orientation import MatchOrientationd
 from monai_sam2unet.transforms.modality import MODALITIES
 from monai_sam2unet.transforms.normalize_as_imagenet import NormalizeAsImageNetd
-from monai_sam2unet.transforms.preset_steps import BackToSourced, PresetCompose
+from monai_sam2unet.transforms.preset_steps import BackToSourced, PresetCompose, ToProbabilitiesd
 from monai_sam2unet.transforms.scale_by_bits import ScaleByBitsd
 from monai_sam2unet.transforms.volume_to_slices import VolumeToSlicesd
 
@@ -247,6 +247,22 @@ class Preset:
         Raises:
             ConfigError: When the activation or an option is not allowed.
         """
-        back = [] if self.is_volume else [BackToSourced(pred_key, self.image_key, self._to_input.transform)]
         final = FinaliseSegmentationd(pred_key, activation=activation, squeeze_channel=squeeze_channel, **finalise)
-        return PresetCompose([*back, final])
+        return PresetCompose([*self._back(pred_key), final])
+
+    def probabilities(self, pred_key: str = "pred", activation: str | None = "sigmoid") -> Compose:
+        """The network's output to probabilities on the source's grid, float32: what an evaluation takes.
+
+        Logits are brought to the source's size before they are activated, as in the released code.
+
+        Args:
+            pred_key: key of the output, as in :meth:`postprocessing`.
+            activation: as in :meth:`postprocessing`.
+
+        Raises:
+            ConfigError: When the activation is not allowed.
+        """
+        return PresetCompose([*self._back(pred_key), ToProbabilitiesd(pred_key, activation)])
+
+    def _back(self, pred_key: str) -> list[Transform]:
+        return [] if self.is_volume else [BackToSourced(pred_key, self.image_key, self._to_input.transform)]

@@ -6,16 +6,18 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import Compose, MapTransform
 from torch import Tensor
 
-from monai_sam2unet.errors import DataError, UserError
+from monai_sam2unet.errors import ConfigError, DataError, UserError
+from monai_sam2unet.transforms.class_masks import ACTIVATIONS
 from monai_sam2unet.transforms.hiera_input import HieraInput
 from monai_sam2unet.transforms.tensors import plain
 
-__all__ = ["BackToSourced", "PresetCompose"]
+__all__ = ["BackToSourced", "PresetCompose", "ToProbabilitiesd"]
 
 
 class PresetCompose(Compose):
@@ -71,4 +73,45 @@ class BackToSourced(MapTransform):
             if not isinstance(d[key], Tensor):
                 raise DataError(f"{key!r} must be a prediction (K, h, w), got {type(d[key]).__name__}.")
             d[key] = self.to_input.inverse(MetaTensor(plain(d[key])).copy_meta_from(image))
+        return d
+
+
+class ToProbabilitiesd(MapTransform):
+    """Make probabilities of predictions, float32; what an inferer has activated already is not activated again.
+
+    Args:
+        keys: keys of the predictions (K, ...).
+        activation: ``"sigmoid"``, ``"softmax"`` over the channels, or None where they are probabilities already.
+
+    Raises:
+        ConfigError: When the activation is another.
+    """
+
+    def __init__(self, keys: KeysCollection, activation: str | None = "sigmoid") -> None:
+        super().__init__(keys)
+        if activation is not None and activation not in ACTIVATIONS:
+            raise ConfigError(f"activation must be {', '.join(ACTIVATIONS)} or None, got {activation!r}.")
+        self.activation = activation
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Make the probabilities under the keys.
+
+        Raises:
+            DataError: When a prediction is no tensor.
+            ConfigError: When it is marked as another activation's.
+        """
+        d = dict(data)
+        for key in self.key_iterator(d):
+            x = d[key]
+            if not isinstance(x, Tensor):
+                raise DataError(f"{key!r} must be a prediction (K, ...), got {type(x).__name__}.")
+            done = x.meta.get("activation") if isinstance(x, MetaTensor) else None
+            if done is not None and done not in (self.activation, "identity"):
+                raise ConfigError(f"{key!r} is a {done} already (meta['activation']), not {self.activation}.")
+            values = plain(x).float()
+            if done is None and self.activation == "sigmoid":
+                values = values.sigmoid()
+            elif done is None and self.activation == "softmax":
+                values = torch.softmax(values, 0)
+            d[key] = MetaTensor(values).copy_meta_from(x) if isinstance(x, MetaTensor) else values
         return d

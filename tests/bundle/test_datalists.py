@@ -204,3 +204,81 @@ def test_predictions_of_an_earlier_run_are_not_predicted_on(tmp_path):
         Image.new("L", (8, 8)).save(tmp_path / "images" / "out" / folder / "0.png")
     found = inference_datalist(tmp_path / "images", tmp_path / "images" / "out")
     assert stems(found["cases"]) == ["0", "1"]
+
+
+# ---- sets given by their folders
+
+
+def write_pairs(root: Path, images: str, masks: str, count: int, image_suffix: str = ".jpg") -> None:
+    for folder, suffix, shape in ((images, image_suffix, (8, 8, 3)), (masks, ".png", (8, 8))):
+        (root / folder).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(np.full(shape, 255, np.uint8)).save(root / folder / f"{number}{suffix}")
+
+
+FOLDERS = {
+    "CAMO": {"images": "TestDataset/CAMO/Imgs", "masks": "TestDataset/CAMO/GT"},
+    "ECSSD": {"images": "ECSSD/images", "masks": "ECSSD/ground_truth_mask"},
+    "absent": {"images": "absent/images", "masks": "absent/masks"},
+}
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """Two sets in layouts that are not found by their names."""
+    for name, count in (("CAMO", 3), ("ECSSD", 2)):
+        write_pairs(tmp_path, FOLDERS[name]["images"], FOLDERS[name]["masks"], count)
+    return tmp_path
+
+
+def test_sets_of_any_layout(foreign):
+    present = {name: FOLDERS[name] for name in ("CAMO", "ECSSD")}
+    found = evaluation_datalist(foreign, folders=present)
+    assert [item["dataset"] for item in found] == ["CAMO"] * 3 + ["ECSSD"] * 2
+    assert Path(found[0]["image"]) == foreign / "TestDataset/CAMO/Imgs/0.jpg"
+    assert Path(found[0]["label"]) == foreign / "TestDataset/CAMO/GT/0.png"
+    parts = training_datalist(foreign, 0.4, folders=present)
+    assert sorted(i["dataset"] for i in parts["training"] + parts["validation"]) == ["CAMO"] * 3 + ["ECSSD"] * 2
+    assert len(parts["validation"]) == 2
+
+
+def test_only_chosen_sets_need_their_folders(foreign):
+    assert {i["dataset"] for i in evaluation_datalist(foreign, ["ECSSD"], folders=FOLDERS)} == {"ECSSD"}
+    assert {i["dataset"] for i in evaluation_datalist(foreign, "CAMO", folders=FOLDERS)} == {"CAMO"}
+    with pytest.raises(DataError, match=r"not there(.|\n)*`--test_sets`") as error:
+        evaluation_datalist(foreign, folders=FOLDERS)
+    for kind in ("images", "masks"):
+        assert f"{kind} of absent: {foreign / 'absent' / kind}" in str(error.value)
+    assert "CAMO" not in str(error.value)
+    with pytest.raises(DataError, match=r"no set PASCAL-S in .*It has: CAMO, ECSSD, absent"):
+        evaluation_datalist(foreign, ["PASCAL-S"], folders=FOLDERS)
+    with pytest.raises(ConfigError, match="folders of the set A"):
+        training_datalist(foreign, folders={"A": {"image": "a", "mask": "b"}})
+
+
+def test_images_without_masks_are_errors_in_any_layout(foreign):
+    (foreign / FOLDERS["CAMO"]["masks"] / "1.png").unlink()
+    with pytest.raises(DataError, match=r"CAMO/Imgs/1.jpg: no mask of this name"):
+        evaluation_datalist(foreign, ["CAMO"], folders=FOLDERS)
+
+
+def test_given_folders_are_read_to_the_bottom(tmp_path):
+    for part in ("ADE20K", "NYUD"):
+        write_pairs(tmp_path, f"PMD/test/image/{part}", f"PMD/test/mask/{part}", 2)
+    folders = {"PMD": {"images": "PMD/test/image", "masks": "PMD/test/mask"}}
+    found = evaluation_datalist(tmp_path, folders=folders)
+    assert [Path(i["image"]).relative_to(tmp_path / "PMD/test/image").as_posix() for i in found] == [
+        "ADE20K/0.jpg", "ADE20K/1.jpg", "NYUD/0.jpg", "NYUD/1.jpg",
+    ]  # fmt: skip
+    (tmp_path / "split.txt").write_text("NYUD/1\n")
+    assert [i["label"] for i in evaluation_datalist(tmp_path, None, tmp_path / "split.txt", folders=folders)] == [
+        str(tmp_path / "PMD/test/mask/NYUD/1.png")
+    ]
+
+
+def test_gray_masks_count_from_the_threshold_on(foreign):
+    mask = np.full((8, 8), 128, np.uint8)
+    Image.fromarray(mask).save(foreign / FOLDERS["CAMO"]["masks"] / "0.png")
+    assert len(evaluation_datalist(foreign, ["CAMO"], folders=FOLDERS)) == 3
+    with pytest.raises(DataError, match="largest value is 128"):
+        evaluation_datalist(foreign, ["CAMO"], mask_threshold=128.5, folders=FOLDERS)

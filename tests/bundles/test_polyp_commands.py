@@ -60,6 +60,9 @@ def test_evaluation_agrees_with_the_masks_of_inference(run, trained: Path, phant
         assert Image.open(tmp_path / "out" / "overlays" / f"{stem}.png").size == truth.shape[::-1]
     summary = json.loads((tmp_path / "eval" / "summary.json").read_text())["sets"]["Phantom"]
     assert summary["images"] == 4
+    assert 0 < summary["mean_s_measure"] < 1
+    page = (tmp_path / "eval" / "report.html").read_text(encoding="utf-8")
+    assert "Papers' protocol" in page.replace("&#39;", "'")
     assert summary["mean_dice"] == pytest.approx(np.mean([float(r["dice"]) for r in rows]))
 
 

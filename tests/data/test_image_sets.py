@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from monai_sam2unet.data import find_sets, list_images, pair_by_stem, read_split
-from monai_sam2unet.errors import DataError
+from monai_sam2unet.data import find_sets, given_sets, list_images, pair_by_stem, read_split, stem_below
+from monai_sam2unet.errors import ConfigError, DataError
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -122,7 +122,64 @@ def test_no_set(tmp_path):
         find_sets(tmp_path, "TrainDataset")
 
 
+def test_sets_given_by_their_folders(tmp_path):
+    folders = {
+        "DUTS-TE": {"images": "DUTS-TE/DUTS-TE-Image", "masks": "DUTS-TE/DUTS-TE-Mask"},
+        "elsewhere": {"masks": tmp_path / "b", "images": str(tmp_path / "a")},
+    }
+    root = tmp_path / "data"
+    root.mkdir()
+    assert given_sets(str(root), folders) == {
+        "DUTS-TE": (root / "DUTS-TE/DUTS-TE-Image", root / "DUTS-TE/DUTS-TE-Mask"),
+        "elsewhere": (tmp_path / "a", tmp_path / "b"),
+    }
+    with pytest.raises(DataError, match=r"no folder .*nowhere"):
+        given_sets(tmp_path / "nowhere", folders)
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        ({}, r"given as \{\}"),
+        (["A"], r"given as \['A'\]"),
+        ({"A": {"images": "a"}}, "folders of the set A"),
+        ({"A": {"images": "a", "masks": "b", "edges": "c"}}, "folders of the set A"),
+        ({"B": {"images": "a", "masks": "b"}, "A": {"images": "a", "masks": None}}, "folders of the set A"),
+        ({"A": "folder"}, "folders of the set A"),
+    ],
+)
+def test_sets_given_wrongly(tmp_path, folders, message):
+    with pytest.raises(ConfigError, match=message + r"(.|\n)*Expected is \{NAME: \{images: FOLDER, masks: FOLDER\}"):
+        given_sets(tmp_path, folders)
+
+
 # ---- pairs
+
+
+@pytest.mark.parametrize(
+    ("path", "stem"), [("1.png", "1"), ("case.12.jpg", "case.12"), ("ADE20K/1.png", "ADE20K/1"), ("a/b/c", "a/b/c")]
+)
+def test_what_a_file_is_called(path, stem):
+    assert stem_below(Path("set/images") / path, Path("set/images")) == stem
+
+
+def test_pairs_in_folders_below_have_the_same_place(tmp_path):
+    touch(tmp_path, "image/a/1.jpg", "image/b/1.jpg", "image/2.jpg", "mask/a/1.png", "mask/b/1.png", "mask/2.png")
+    pairs = pair_by_stem(tmp_path / "image", tmp_path / "mask", recursive=True)
+    below = [tuple(Path(p[k]).relative_to(tmp_path).as_posix() for k in ("image", "label")) for p in pairs]
+    assert below == [
+        ("image/2.jpg", "mask/2.png"),
+        ("image/a/1.jpg", "mask/a/1.png"),
+        ("image/b/1.jpg", "mask/b/1.png"),
+    ]
+    assert len(pair_by_stem(tmp_path / "image", tmp_path / "mask")) == 1
+    assert names_of(pair_by_stem(tmp_path / "image", tmp_path / "mask", ["b/1"], recursive=True)) == [
+        ("1.jpg", "1.png")
+    ]
+    (tmp_path / "mask" / "b" / "1.png").rename(tmp_path / "mask" / "1.png")
+    with pytest.raises(DataError, match="2 files cannot be paired") as error:
+        pair_by_stem(tmp_path / "image", tmp_path / "mask", recursive=True)
+    assert "b/1.jpg: no mask of this name" in str(error.value)
 
 
 def test_pairs_by_stem_whatever_the_suffix(tmp_path):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the report of an evaluation, against Dice and IoU by hand; images and masks are read from real files."""
+"""Tests of the report of an evaluation, against Dice and IoU by hand; images and masks are read from files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import pytest
 import torch
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
-from monai.transforms import AsDiscreted, Compose, EnsureChannelFirstd, LoadImaged
+from monai.transforms import AsDiscreted, Compose, EnsureChannelFirstd, Lambdad, LoadImaged
 from PIL import Image
 from torch import nn
 
+from monai_sam2unet.errors import DataError
+from monai_sam2unet.evaluation.case_scores import papers_scores
+from monai_sam2unet.evaluation.columns import CLINICAL_COLUMNS, PAPERS_COLUMNS
 from monai_sam2unet.handlers import EvaluationReport
 
 
@@ -37,7 +40,7 @@ CASES = [
 ]
 
 
-def evaluator(folder, cases, report, network=None):
+def evaluator(folder, cases, report, network=None, postprocessing=None):
     """An evaluator that predicts what the image shows."""
     items = []
     for name, dataset, prediction, truth, *_ in cases:
@@ -57,7 +60,7 @@ def evaluator(folder, cases, report, network=None):
         device=torch.device("cpu"),
         val_data_loader=DataLoader(Dataset(items, transform), batch_size=1),
         network=network or nn.Identity(),
-        postprocessing=AsDiscreted("pred", threshold=127.5),
+        postprocessing=postprocessing or AsDiscreted("pred", threshold=127.5),
         val_handlers=[report],
     )
 
@@ -72,7 +75,7 @@ def test_table_of_images(tmp_path, report):
     evaluator(tmp_path, CASES, report).run()
     with (tmp_path / "eval" / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["dataset", "image", "height", "width", "dice", "iou"]
+    assert list(rows[0]) == ["dataset", "image", "height", "width", *CLINICAL_COLUMNS, *PAPERS_COLUMNS]
     for row, (name, dataset, _, truth, dice, iou) in zip(rows, CASES, strict=True):
         assert row["dataset"] == dataset
         assert Path(row["image"]) == tmp_path / f"{name}.png"
@@ -84,25 +87,30 @@ def test_table_of_images(tmp_path, report):
 def test_summary_of_sets(tmp_path, report):
     evaluator(tmp_path, CASES, report).run()
     content = json.loads((tmp_path / "eval" / "summary.json").read_text())
+    scores = content["settings"].pop("scores")
     assert content["settings"] == {"precision": "fp32", "checkpoint": str(tmp_path / "model.pt")}
+    assert (scores["threshold"], scores["protocol"]) == (0.5, "both")
     assert list(content["sets"]) == ["A", "B", "C"]
     for name, summary in content["sets"].items():
         dice = [case[4] for case in CASES if case[1] == name]
         iou = [case[5] for case in CASES if case[1] == name]
-        assert summary == {
+        expected = {
             "images": len(dice),
             "mean_dice": pytest.approx(np.mean(dice)),
             "std_dice": pytest.approx(np.std(dice, ddof=1) if len(dice) > 1 else 0),
             "mean_iou": pytest.approx(np.mean(iou)),
             "std_iou": pytest.approx(np.std(iou, ddof=1) if len(iou) > 1 else 0),
         }
+        assert {key: summary[key] for key in expected} == expected
     assert report.summary() == content["sets"]
 
 
 def test_printed_table(tmp_path, report, capsys):
     evaluator(tmp_path, CASES, report).run()
     printed = capsys.readouterr().out
-    assert "0.5333 (0.5033)" in printed  # Dice of set A: mean and deviation of 0.6, 1 and 0
+    assert "0.5333" in printed  # mean Dice of set A: of 0.6, 1 and 0
+    assert "Clinical: probability >= 0.5" in printed
+    assert "Papers' protocol" in printed
     assert str(tmp_path / "eval" / "metrics.csv") in printed
 
 
@@ -114,5 +122,58 @@ def test_a_second_run_starts_anew(tmp_path, report):
 
 
 def test_prediction_and_truth_must_have_one_size(tmp_path, report):
-    with pytest.raises(ValueError, match=r"\(1, 1, 2, 5\) and truth \(1, 1, 4, 10\) differ in size"):
+    with pytest.raises(ValueError, match=r"\(1, 2, 5\) and truth \(1, 4, 10\) differ in size"):
         evaluator(tmp_path, CASES, report, nn.AvgPool2d(2)).run()
+
+
+def test_probabilities_are_read_both_ways(tmp_path):
+    """The network's own values in the papers' reading, one threshold in the clinical one."""
+    generator = np.random.default_rng(0)
+    cases = [
+        (str(number), "A", generator.integers(0, 200, shape).astype(np.uint8), strip(2, 6, *shape))
+        for number, shape in enumerate([(12, 20), (16, 10), (12, 20)])
+    ]
+    report = EvaluationReport(tmp_path, threshold=0.3, report=False)
+    evaluator(tmp_path, cases, report, postprocessing=Lambdad("pred", lambda x: x / 255)).run()
+    for row, (_, _, levels, truth) in zip(report.rows, cases, strict=True):
+        maps, mask = (torch.from_numpy(x)[None, None] for x in (levels / 255, truth > 0))
+        expected, _ = papers_scores(maps.float(), mask)
+        assert row["s_measure"] == pytest.approx(expected["s_measure"][0])
+        pred = levels / 255 >= 0.3
+        dice = 2 * (pred & (truth > 0)).sum() / (pred.sum() + (truth > 0).sum())
+        assert row["dice"] == pytest.approx(dice)
+    assert not (tmp_path / "report.html").exists()
+    assert len((tmp_path / "curves.csv").read_text().splitlines()) == 257
+
+
+def test_report_with_pictures_and_published_numbers(tmp_path, capsys):
+    report = EvaluationReport(tmp_path, published={"A": {"dice_mean": 0.9}, "Z": {"mae": 0.1}})
+    evaluator(tmp_path, CASES, report).run()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "overlap.png: image" in page
+    assert "0.900" in page
+    assert "not measured here: Z" in " ".join(capsys.readouterr().out.split())
+    assert (tmp_path / "published.csv").read_text().splitlines()[1].startswith("A,dice_mean,")
+
+
+def test_masks_of_eight_bits_are_masks_not_levels(tmp_path):
+    report = EvaluationReport(tmp_path, report=False, protocol="clinical")
+    to_bytes = Lambdad("pred", lambda x: (x > 127).to(torch.uint8))
+    evaluator(tmp_path, CASES, report, postprocessing=to_bytes).run()
+    assert [row["dice"] for row in report.rows] == pytest.approx([case[4] for case in CASES])
+
+
+def test_logits_are_refused(tmp_path):
+    report = EvaluationReport(tmp_path, report=False)
+    with pytest.raises(DataError, match="sigmoid"):
+        evaluator(tmp_path, CASES, report, postprocessing=Lambdad("pred", lambda x: x - 100)).run()
+
+
+def test_several_classes(tmp_path):
+    """Channels are classes; only the clinical reading knows them."""
+    report = EvaluationReport(tmp_path, class_names=["first", "second"])
+    double = Lambdad(["pred", "label"], lambda x: torch.cat([x, 0 * x]) / x.max().clamp(1))
+    evaluator(tmp_path, CASES, report, postprocessing=double).run()
+    assert [row["dice_first"] for row in report.rows] == pytest.approx([case[4] for case in CASES])
+    assert all(row["dice_second"] == 1 for row in report.rows)
+    assert (tmp_path / "report.html").exists()

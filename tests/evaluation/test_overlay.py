@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monai_sam2unet.handlers import draw_overlay
+from monai_sam2unet.evaluation import draw_overlay
 
 GREEN, YELLOW = (0, 200, 80), (255, 220, 0)
 

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of a few cases of one size, in both readings: the papers' protocol and the clinical one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.metrics import compute_confusion_matrix_metric, compute_dice, compute_iou, get_confusion_matrix
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monai_sam2unet.evaluation.columns import MEASURED_CURVES
+from monai_sam2unet.metrics import (
+    compute_boundary_scores,
+    compute_false_alarms,
+    compute_hausdorff_distance_95,
+    compute_map_scores,
+    compute_normalized_surface_dice,
+    to_eight_bit,
+)
+from monai_sam2unet.metrics.empty_truth import EmptyTruth
+
+__all__ = ["class_scores", "clinical_scores", "papers_scores", "to_probabilities"]
+
+Scores = dict[str, NDArray[np.float64]]
+TAKEN_UNCHANGED = ("s_measure", "e_adaptive", "weighted_f", "f_adaptive", "mae", "iou_fixed")
+
+
+def to_probabilities(maps: Tensor) -> Tensor:
+    """Maps as probabilities: uint8 are levels of 255, all else is taken as it is.
+
+    Args:
+        maps: uint8 in 0..255, or probabilities in [0, 1].
+
+    Returns:
+        Of the same shape, floating point.
+    """
+    if maps.dtype == torch.uint8:
+        return maps.float() / 255
+    return maps if maps.dtype == torch.float64 else maps.float()
+
+
+def _numbers(values: Tensor) -> NDArray[np.float64]:
+    return values.detach().double().cpu().numpy()
+
+
+def papers_scores(maps: Tensor, truth: Tensor, empty_truth: EmptyTruth = 0) -> tuple[Scores, Scores]:
+    """Score maps as the papers do: min-max normalised per image, 8 bit, over all thresholds.
+
+    Args:
+        maps: (B, 1, H, W), probabilities; or uint8 levels as a file holds them, which are taken unchanged.
+        truth: (B, 1, H, W), bool.
+        empty_truth: what 0/0 counts; see :func:`monai_sam2unet.metrics.compute_map_scores`.
+
+    Returns:
+        Scores (B,) by column, without the maxima, which are of a whole set; and curves (B, 256) by name.
+    """
+    levels = maps if maps.dtype == torch.uint8 else to_eight_bit(maps)
+    found = compute_map_scores(levels, truth, empty_truth=empty_truth)
+    curves = {name: _numbers(curve) for name, curve in found.curves.items()}
+    scores = {name: _numbers(found.values[name]) for name in TAKEN_UNCHANGED}
+    for name in MEASURED_CURVES:
+        scores[f"{name}_mean"] = curves[name].mean(1)
+    return scores, curves
+
+
+def clinical_scores(
+    maps: Tensor,
+    truth: Tensor,
+    threshold: float = 0.5,
+    tolerance: float | None = 2.0,
+    spacings: Sequence[Sequence[float]] | None = None,
+) -> Scores:
+    """Score the masks that a fixed threshold makes of the maps, as they are.
+
+    Args:
+        maps: (B, 1, H, W), probabilities, or uint8 levels of 255.
+        truth: (B, 1, H, W), bool.
+        threshold: pixels with at least this probability are foreground.
+        tolerance: of the surface Dice, in mm if there are spacings, else in pixels. None: HD95, surface Dice and
+            boundary F are left out.
+        spacings: mm between rows and between columns of each case; None: distances are in pixels.
+
+    Returns:
+        Scores (B,) by column; NaN where a case does not count.
+    """
+    mask = to_probabilities(maps) >= threshold
+    scores = _overlap(mask, truth)
+    if tolerance is not None:
+        scores |= _surfaces(mask, truth, tolerance, spacings)
+        boundary = compute_boundary_scores(mask, truth, include_background=True)
+        scores["boundary_f"] = _numbers(boundary.f_measure)[:, 0]
+    confusion = get_confusion_matrix(mask.float(), truth.float())
+    scores["balanced_error_rate"] = 1 - _numbers(compute_confusion_matrix_metric("balanced accuracy", confusion))[:, 0]
+    scores["false_alarm"] = _numbers(compute_false_alarms(mask, truth, include_background=True))[:, 0]
+    return scores
+
+
+def _overlap(mask: Tensor, truth: Tensor) -> Scores:
+    given = (mask.float(), truth.float())
+    return {
+        "dice": _numbers(compute_dice(*given, ignore_empty=False).mean(1)),
+        "iou": _numbers(compute_iou(*given, ignore_empty=False).mean(1)),
+    }
+
+
+def _cropped(mask: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Both, (1, 1, H, W), without the rows and columns that are farther than a pixel from either of them.
+
+    The outlines stay the same, and most of the work is saved.
+    """
+    either = (mask | truth)[0, 0]
+    box = []
+    for axis in (0, 1):
+        used = either.any(1 - axis).nonzero()
+        box.append(slice(max(0, int(used[0]) - 1), int(used[-1]) + 2))
+    return mask[:, :, box[0], box[1]], truth[:, :, box[0], box[1]]
+
+
+def _surfaces(mask: Tensor, truth: Tensor, tolerance: float, spacings: Sequence[Sequence[float]] | None) -> Scores:
+    distances, dice = [], []
+    for b in range(len(mask)):
+        pair = mask[b : b + 1], truth[b : b + 1]
+        # Where one of them is empty, the image's diagonal counts, so its size matters.
+        if all(bool(x.any()) for x in pair):
+            pair = _cropped(*pair)
+        unit: dict[str, Any] = {"unit": "pixels"} if spacings is None else {"unit": "mm", "spacing": spacings[b]}
+        distances.append(compute_hausdorff_distance_95(*pair, include_background=True, **unit)[0, 0])
+        dice.append(compute_normalized_surface_dice(*pair, tolerance, include_background=True, **unit)[0, 0])
+    return {"hd95": _numbers(torch.stack(distances)), "surface_dice": _numbers(torch.stack(dice))}
+
+
+def class_scores(maps: Tensor, truth: Tensor, class_names: Sequence[str], threshold: float = 0.5) -> Scores:
+    """Dice and IoU of each class, and their means over the classes as ``dice`` and ``iou``.
+
+    Args:
+        maps: (B, K, H, W), probabilities or masks of the K classes, or uint8 levels of 255.
+        truth: (B, K, H, W), bool.
+        class_names: K names.
+        threshold: pixels with at least this probability are of the class.
+
+    Returns:
+        Scores (B,) by column: ``dice``, ``iou``, and ``dice_NAME``, ``iou_NAME`` for each class.
+    """
+    mask = to_probabilities(maps) >= threshold
+    scores = _overlap(mask, truth)
+    for column, compute in (("dice", compute_dice), ("iou", compute_iou)):
+        found = _numbers(compute(mask.float(), truth.float(), ignore_empty=False))
+        scores |= {f"{column}_{name}": found[:, k] for k, name in enumerate(class_names)}
+    return scores

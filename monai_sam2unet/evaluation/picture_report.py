@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report of an evaluation that people look at: one HTML file with tables, curves and pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from monai_sam2unet import __version__
+from monai_sam2unet.errors import DataError
+from monai_sam2unet.evaluation.case_pictures import CasePictures
+from monai_sam2unet.evaluation.columns import CLINICAL_COLUMNS, PAPERS_COLUMNS, is_lower_better
+from monai_sam2unet.evaluation.printed_scores import cell_of, heading_of, readings
+from monai_sam2unet.evaluation.published import PublishedTable
+from monai_sam2unet.evaluation.report_figures import draw_curves, draw_distributions
+from monai_sam2unet.evaluation.score_table import ScoreTable
+
+__all__ = ["write_picture_report"]
+
+#: Sets of which images are shown, and images of them all: what bounds the file's size.
+MAX_SETS, MAX_CASES = 16, 90
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["b64"] = lambda content: base64.b64encode(content).decode("ascii")
+    return made
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{name}: ")
+        else:
+            found[f"{prefix}{name}"] = str(value)
+    return found
+
+
+def _places(count: int, each: int) -> list[tuple[str, int]]:
+    """Places of the worst, median and best of so many images in order, each place once."""
+    first = max(0, (count - each) // 2)
+    wanted = [("worst", range(each)), ("median", range(first, first + each)), ("best", range(count - each, count))]
+    found: dict[int, str] = {}
+    for name, places in wanted:
+        for place in places:
+            if 0 <= place < count:
+                found.setdefault(place, name)
+    return [(name, place) for place, name in sorted(found.items())]
+
+
+def _examples(
+    frame: pd.DataFrame, pictures: CasePictures, sets: Sequence[str], column: str
+) -> tuple[list[dict[str, Any]], list[str]]:
+    shown = list(sets)[:MAX_SETS]
+    each = max(1, min(3, MAX_CASES // (3 * len(shown))))
+    examples = []
+    for dataset in shown:
+        own = frame[(frame["dataset"] == dataset) & frame[column].notna()].sort_values(column, kind="stable")
+        cases = []
+        for name, place in _places(len(own), each):
+            row = own.iloc[place]
+            drawn = pictures.draw(dataset, row["image"])
+            score = f"{row[column]:.4f}"
+            cases.append({"place": name, "image": row["image"], "score": score, "pictures": drawn})
+        examples.append({"dataset": dataset, "cases": cases})
+    return examples, list(sets)[MAX_SETS:]
+
+
+def _beside(published: PublishedTable, summary: Mapping[str, Any], headings: Mapping[str, str]) -> list[dict[str, Any]]:
+    rows = []
+    for row in published.rows(summary):
+        ours, difference = ("-", "-") if row.ours is None else (f"{row.ours:.3f}", f"{row.difference:+.3f}")
+        heading = f"{headings[row.column]} {'↓' if is_lower_better(row.column) else '↑'}"
+        numbers = {"ours": ours, "paper": f"{row.paper:.3f}", "difference": difference, "better": row.better}
+        rows.append({"dataset": row.dataset, "heading": heading, **numbers})
+    return rows
+
+
+def write_picture_report(
+    path: str | Path,
+    table: ScoreTable,
+    pictures: CasePictures | None = None,
+    published: PublishedTable | None = None,
+    settings: Mapping[str, Any] | None = None,
+    problems: Sequence[str] = (),
+    title: str = "Evaluation of segmentations",
+) -> Path:
+    """Write the report: scores of both readings, curves, spread of the images, and the worst, median and best of them.
+
+    The file needs no other file, no network and no script. Its size is bounded, however many images there are: at most
+    90 cases of the first 16 sets are shown, up to three each of worst, median and best, in JPEG pictures of at most
+    256 pixels a side. That makes 1 to 3 MB for five sets, and less than 20 MB at the very worst.
+
+    Args:
+        path: HTML file to write.
+        table: the scores; at least one case.
+        pictures: all cases of the table, kept small; None: no cases are shown.
+        published: numbers to compare with.
+        settings: what was measured, put into the report beside how.
+        problems: lines about files that could not be scored.
+        title: heading of the report.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        DataError: When there is no case, or one has no picture.
+    """
+    if not len(table):
+        raise DataError("No image was scored, so there is nothing to report.")
+    path = Path(path)
+    summary, frame, sets = table.summary(), table.frame(), table.sets()
+    ranked = [column for column in ("dice", "s_measure") if column in frame]
+    names = {**CLINICAL_COLUMNS, **PAPERS_COLUMNS}
+    examples: list[dict[str, Any]] = []
+    not_shown: list[str] = []
+    if pictures is not None:
+        examples, not_shown = _examples(frame, pictures, sets, ranked[0])
+    shown = [
+        {
+            "title": heading,
+            "rows": [
+                {"heading": heading_of(column, table), "cells": [cell_of(summary[name], column) for name in sets]}
+                for column in columns
+            ],
+        }
+        for heading, columns in readings(table)
+    ]
+    html = _environment().get_template("report_template.html").render(
+        title=title,
+        when=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        version=__version__,
+        images=len(table),
+        sets=sets,
+        summary=summary,
+        readings=shown,
+        protocols=[name for name in ("clinical", "sod") if table.protocol in (name, "both")],
+        published=None if published is None else _beside(published, summary, names),
+        not_measured=[] if published is None else published.not_measured(summary),
+        curves=draw_curves(table.curves()) if table.papers_columns else None,
+        distributions=draw_distributions(frame, {column: names[column] for column in ranked}, sets),
+        ranked_headings=[names[column] for column in ranked],
+        ranked_by=names[ranked[0]],
+        examples=examples,
+        not_shown=not_shown,
+        settings=_flat({**(settings or {}), "scores": table.settings}),
+        problems=list(problems),
+    )  # fmt: skip
+    path.write_text(html, encoding="utf-8")
+    return path

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A row of scores for each image, in both readings, and what each set's are on average."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor
+
+from monai_sam2unet import __version__
+from monai_sam2unet.errors import ConfigError, DataError
+from monai_sam2unet.evaluation.case_scores import class_scores, clinical_scores, papers_scores
+from monai_sam2unet.evaluation.columns import (
+    CLINICAL_COLUMNS,
+    IDENTITY_COLUMNS,
+    MEASURED_CURVES,
+    PAPERS_COLUMNS,
+    PROTOCOLS,
+)
+from monai_sam2unet.evaluation.printed_scores import print_scores
+from monai_sam2unet.evaluation.score_summary import NUM_RESAMPLES, best_level, mean_curve, summarise, write_scores
+from monai_sam2unet.metrics.empty_truth import EmptyTruth, check_empty_truth
+from monai_sam2unet.metrics.mask_spacing import UNITS, image_spacings
+
+__all__ = ["ScoreTable"]
+
+SURFACE_COLUMNS = ("hd95", "surface_dice", "boundary_f")
+
+
+def _check_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(class_names)
+    if isinstance(class_names, str) or len(names) < 2 or len(set(names)) < len(names) or not all(names):
+        raise ConfigError(f"class_names must be two or more names, all different, got {class_names!r}.")
+    return names
+
+
+class ScoreTable:
+    """Scores cases one by one or in batches, in two readings.
+
+    - The papers' (``"sod"``): the probability map, min-max normalised per image, 8 bit; scores are means, or maxima,
+      over the 256 thresholds.
+    - The clinical (``"clinical"``): probabilities held against one threshold, at the size that is given.
+
+    Kept are the scores of each case and its curves: about 7 kB a case, whatever its size.
+
+    Args:
+        threshold: of the clinical reading: pixels with at least this probability are foreground; in (0, 1].
+        empty_truth: of the papers' reading: what 0/0 counts in images without object: 0, 1, or ``"ignore"``: such
+            images do not count. In the clinical reading their Dice and IoU are 1 if nothing is predicted, else 0.
+        tolerance: of the surface Dice, in ``unit``.
+        unit: of distances: ``"pixels"``; or ``"mm"``, with the spacing that the MetaTensors bring; see
+            :func:`monai_sam2unet.metrics.mask_spacing.image_spacings`.
+        surface: whether HD95, surface Dice and boundary F are computed.
+        protocol: ``"both"``, ``"sod"`` or ``"clinical"``.
+        class_names: names of the channels, where there is more than one class; clinical Dice and IoU only.
+
+    Raises:
+        ConfigError: When a value is not allowed.
+
+    Example:
+        >>> table = ScoreTable(protocol="clinical", surface=False)
+        >>> table.add("Kvasir", "1.png", torch.tensor([[[0.9, 0.6, 0.1]]]), torch.tensor([[[1, 0, 0]]]))
+        >>> round(table.summary()["Kvasir"]["mean_dice"], 4)
+        0.6667
+    """
+
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        empty_truth: EmptyTruth = 0,
+        tolerance: float = 2.0,
+        unit: str = "pixels",
+        surface: bool = True,
+        protocol: str = "both",
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        if protocol not in PROTOCOLS:
+            raise ConfigError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}.")
+        if not 0 < threshold <= 1:
+            raise ConfigError(f"threshold is a probability above 0 and at most 1, got {threshold!r}.")
+        if not (math.isfinite(tolerance) and tolerance >= 0):
+            raise ConfigError(f"tolerance must be a distance of at least 0, got {tolerance!r}.")
+        if unit not in UNITS:
+            raise ConfigError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}.")
+        check_empty_truth(empty_truth, defined=False)
+        self.threshold = float(threshold)
+        self.empty_truth = empty_truth
+        self.tolerance = float(tolerance)
+        self.unit = unit
+        self.surface = surface
+        self.class_names = None if class_names is None else _check_names(class_names)
+        self.protocol = "clinical" if self.class_names else protocol
+        self.rows: list[dict[str, Any]] = []
+        self._curves: list[dict[str, NDArray[np.float32]]] = []
+        self._known: set[tuple[str, str]] = set()
+        self._summary: tuple[int, dict[str, dict[str, Any]]] = (0, {})
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def clear(self) -> None:
+        """Forget all cases."""
+        self.rows.clear()
+        self._curves.clear()
+        self._known.clear()
+        self._summary = (0, {})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How the scores are made, for the record."""
+        made: dict[str, Any] = {"monai_sam2unet": __version__, "protocol": self.protocol}
+        if self.protocol != "sod":
+            made |= {"threshold": self.threshold}
+            made |= {"tolerance": self.tolerance, "unit": self.unit} if "hd95" in self.clinical_columns else {}
+        if self.protocol != "clinical":
+            made |= {"empty_truth": self.empty_truth}
+        return made | {"confidence": 0.95, "num_resamples": NUM_RESAMPLES}
+
+    @property
+    def clinical_columns(self) -> list[str]:
+        """The score columns of the clinical reading."""
+        if self.protocol == "sod":
+            return []
+        if self.class_names is not None:
+            return ["dice", "iou", *(f"{column}_{name}" for column in ("dice", "iou") for name in self.class_names)]
+        return [name for name in CLINICAL_COLUMNS if self.surface or name not in SURFACE_COLUMNS]
+
+    @property
+    def papers_columns(self) -> list[str]:
+        """The score columns of the papers' protocol."""
+        return [] if self.protocol == "clinical" else list(PAPERS_COLUMNS)
+
+    def add(self, dataset: str, image: str, probabilities: Tensor, truth: Tensor) -> None:
+        """Score one case.
+
+        Args:
+            dataset: the set that it belongs to.
+            image: its name, once in each set.
+            probabilities: (1, H, W), in [0, 1]; or uint8 levels 0..255 as a file holds them. (K, H, W) with K classes.
+            truth: of the same shape; above 0 is foreground.
+
+        Raises:
+            DataError: As :meth:`add_batch`.
+        """
+        self.add_batch([dataset], [image], probabilities[None], truth[None])
+
+    def add_batch(self, datasets: Sequence[str], images: Sequence[str], probabilities: Tensor, truth: Tensor) -> None:
+        """Score cases of one size; either all of them are added, or none.
+
+        Args:
+            datasets: B names of sets.
+            images: B names of cases.
+            probabilities: (B, 1, H, W), in [0, 1]; or uint8 levels 0..255. (B, K, H, W) with K classes.
+            truth: of the same shape; above 0 is foreground.
+
+        Raises:
+            DataError: When shapes are others, a value is not in [0, 1] or NaN, a case is there already, or the unit is
+                mm and the spacing is not known.
+        """
+        maps, mask = self._checked(probabilities, truth)
+        cases = list(zip(datasets, images, strict=True))
+        if len(cases) != len(maps):
+            raise DataError(f"{len(cases)} names for {len(maps)} maps.")
+        for number, case in enumerate(cases):
+            if case in self._known or case in cases[:number]:
+                raise DataError(f"There are two cases {case[1]} of the set {case[0]}; each can be scored once.")
+        scores: dict[str, NDArray[np.float64]] = {}
+        curves: dict[str, NDArray[np.float64]] = {}
+        if self.class_names is not None:
+            scores = class_scores(maps, mask, self.class_names, self.threshold)
+        elif self.protocol != "sod":
+            spacings = image_spacings(probabilities, truth, "mm") if self.surface and self.unit == "mm" else None
+            scores = clinical_scores(maps, mask, self.threshold, self.tolerance if self.surface else None, spacings)
+        if self.protocol != "clinical":
+            papers, curves = papers_scores(maps, mask, self.empty_truth)
+            scores |= papers
+        for number, (dataset, image) in enumerate(cases):
+            identity = (dataset, image, maps.shape[2], maps.shape[3])
+            row = dict(zip(IDENTITY_COLUMNS, identity, strict=True))
+            self.rows.append({**row, **{name: float(found[number]) for name, found in scores.items()}})
+            self._curves.append({name: curve[number].astype(np.float32) for name, curve in curves.items()})
+        self._known.update(cases)
+
+    def _checked(self, probabilities: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        maps = torch.as_tensor(probabilities).detach()
+        mask = torch.as_tensor(truth).detach().to(maps.device) > 0
+        # Metadata makes each operation slow, and does nothing here.
+        maps, mask = (x.as_tensor() if hasattr(x, "as_tensor") else x for x in (maps, mask))
+        channels = len(self.class_names or ("object",))
+        if maps.shape != mask.shape:
+            shapes = (tuple(x.shape[1:]) for x in (maps, mask))
+            raise DataError("Prediction {} and truth {} differ in size.".format(*shapes))
+        if maps.ndim != 4 or maps.shape[1] != channels or 0 in maps.shape:
+            raise DataError(f"Maps are ({channels}, H, W) here, got {tuple(maps.shape[1:])}.")
+        if maps.dtype != torch.uint8 and not bool(((maps >= 0) & (maps <= 1)).all()):
+            raise DataError(
+                "Probabilities are in [0, 1], and none is NaN; these are not. Of logits take the sigmoid before."
+            )
+        return maps, mask
+
+    def sets(self) -> list[str]:
+        """Names of the sets, in the order in which they came."""
+        return list(dict.fromkeys(row["dataset"] for row in self.rows))
+
+    def curves(self) -> dict[str, dict[str, NDArray[np.float64]]]:
+        """Mean curves of each set: (256,) by name; at level t pixels from t/255 on are foreground.
+
+        Images that do not count are left out; NaN where none does.
+        """
+        found: dict[str, dict[str, NDArray[np.float64]]] = {}
+        for dataset in self.sets() if self.papers_columns else []:
+            own = [curves for row, curves in zip(self.rows, self._curves, strict=True) if row["dataset"] == dataset]
+            found[dataset] = {name: mean_curve(np.stack([c[name] for c in own]).astype(np.float64)) for name in own[0]}
+        return found
+
+    def frame(self) -> pd.DataFrame:
+        """All cases: a row each, with the columns of ``metrics.csv``; NaN where a case does not count.
+
+        A maximum over the thresholds is that of the set's mean curve. The case's value at the set's best threshold
+        stands in its row, so that the mean of the column is the set's maximum.
+        """
+        frame = pd.DataFrame(self.rows)
+        for name in MEASURED_CURVES if self.papers_columns else ():
+            best = {dataset: best_level(curves[name]) for dataset, curves in self.curves().items()}
+            frame[f"{name}_max"] = [
+                float(curves[name][best[row["dataset"]]]) for row, curves in zip(self.rows, self._curves, strict=True)
+            ]
+        return frame.reindex(columns=[*IDENTITY_COLUMNS, *self.clinical_columns, *self.papers_columns])
+
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """For each set: ``images``, and of each score ``mean_``, ``std_`` and ``interval_`` (95 %, over its images).
+
+        None where no image counts, or the interval is not defined. Where some images do not count, ``images_`` and the
+        score's name say how many do.
+        """
+        if self._summary[0] != len(self.rows):
+            frame = self.frame()
+            columns = [*self.clinical_columns, *self.papers_columns]
+            own = {name: frame[frame["dataset"] == name] for name in self.sets()}
+            self._summary = (len(self.rows), {name: summarise(part, columns) for name, part in own.items()})
+        return self._summary[1]
+
+    def write(self, output_dir: str | Path, settings: Mapping[str, Any] | None = None) -> None:
+        """Write ``metrics.csv`` (a row an image), ``summary.json`` and, of the papers' reading, ``curves.csv``.
+
+        Args:
+            output_dir: folder to write to; it exists.
+            settings: what was measured, put into ``summary.json`` beside how.
+        """
+        write_scores(self, Path(output_dir), settings or {})
+
+    def print(self, console: Console | None = None) -> None:
+        """Print a table for each reading: means, with 95 % intervals over the images.
+
+        Args:
+            console: where to; standard output if not given.
+        """
+        print_scores(self, console or Console())

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of ``sam2unet evaluate``: files in, tables and report out, and what it says to mistakes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from typer.testing import CliRunner
+
+from monai_sam2unet import cli
+from monai_sam2unet.errors import DataError
+
+
+def invoke(*words):
+    """Run the command in this process; gives its result and all that was printed in one line."""
+    result = CliRunner(env={"COLUMNS": "160"}).invoke(cli.app, ["evaluate", *map(str, words)])
+    return result, " ".join(re.sub(r"\x1b\[[0-9;]*m|[│┃]", " ", result.output).split())
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two sets of three maps, with images beside the masks of one."""
+    generator = np.random.default_rng(0)
+    for dataset in ("CAMO", "NC4K"):
+        for number in range(3):
+            mask = np.zeros((30, 40), bool)
+            mask[5 + number : 20, 8:30] = True
+            soft = gaussian_filter(np.roll(mask, 2, 1).astype(float), 2) * generator.uniform(0.7, 1)
+            pictures = {
+                f"maps/{dataset}": (255 * soft).astype(np.uint8),
+                f"truth/{dataset}/GT": mask.astype(np.uint8) * 255,
+            }
+            if dataset == "CAMO":
+                pictures[f"truth/{dataset}/Imgs"] = generator.integers(0, 256, (30, 40, 3), dtype=np.uint8)
+            for folder, pixels in pictures.items():
+                (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(tmp_path / folder / f"{number}.png")
+    return tmp_path
+
+
+def test_tables_files_and_report(folders):
+    result, text = invoke(folders / "maps", folders / "truth", "--output", folders / "out" / "deep")
+    assert result.exit_code == 0
+    frame = pd.read_csv(folders / "out" / "deep" / "metrics.csv")
+    assert frame[["dataset", "image"]].values.tolist() == [[d, f"{n}.png"] for d in ("CAMO", "NC4K") for n in range(3)]
+    pred, truth = (np.asarray(Image.open(folders / p / "1.png")) > 127 for p in ("maps/CAMO", "truth/CAMO/GT"))
+    assert frame["dice"][1] == pytest.approx(2 * (pred & truth).sum() / (pred.sum() + truth.sum()))
+    content = json.loads((folders / "out" / "deep" / "summary.json").read_text())
+    assert set(content["sets"]) == {"CAMO", "NC4K"}
+    assert content["settings"]["not_scored"] == []
+    for told in ("Clinical: probability >= 0.5", "Papers' protocol", f"{frame['s_measure'][:3].mean():.4f}"):
+        assert told in text
+    page = (folders / "out" / "deep" / "report.html").read_text(encoding="utf-8")
+    assert "0.png: image" in page
+    assert "worst of NC4K" in page
+
+
+@pytest.mark.parametrize(("protocol", "absent"), [("sod", "dice"), ("clinical", "s_measure")])
+def test_one_reading(folders, protocol, absent):
+    result, _ = invoke(
+        folders / "maps", folders / "truth", "--protocol", protocol, "--output", folders / "out", "--no-report"
+    )
+    assert result.exit_code == 0
+    assert absent not in pd.read_csv(folders / "out" / "metrics.csv")
+    assert not (folders / "out" / "report.html").exists()
+
+
+def test_published_numbers_stand_beside(folders):
+    (folders / "cod.yaml").write_text("published: {CAMO: {s_measure: 0.884}}\n")
+    result, text = invoke(
+        folders / "maps", folders / "truth", "--output", folders / "out", "--published", folders / "cod.yaml"
+    )
+    assert result.exit_code == 0
+    assert "0.884" in text
+    assert "0.884" in (folders / "out" / "published.csv").read_text()
+    (folders / "cod.yaml").write_text("other: 1\n")
+    result, _ = invoke(folders / "maps", folders / "truth", "--published", folders / "cod.yaml")
+    assert "no key `published`" in str(result.exception)
+
+
+def test_another_size_is_an_error_unless_resized(folders):
+    path = folders / "maps" / "CAMO" / "1.png"
+    Image.open(path).resize((20, 15)).save(path)
+    out = ("--output", folders / "out")
+    result, _ = invoke(folders / "maps", folders / "truth", *out)
+    assert isinstance(result.exception, DataError)
+    assert "the map is 20x15 pixels, its mask 40x30" in str(result.exception)
+    assert not (folders / "out").exists()
+    result, _ = invoke(folders / "maps", folders / "truth", *out, "--resize")
+    assert result.exit_code == 0
+    assert json.loads((folders / "out" / "summary.json").read_text())["settings"]["resize"] is True
+
+
+def test_what_does_not_pair_is_an_error_unless_allowed(folders):
+    (folders / "maps" / "CAMO" / "1.png").unlink()
+    out = ("--output", folders / "out")
+    result, _ = invoke(folders / "maps", folders / "truth", *out)
+    assert "CAMO/GT/1.png: no map" in str(result.exception)
+    result, text = invoke(folders / "maps", folders / "truth", *out, "--allow-unpaired")
+    assert result.exit_code == 0
+    assert "1 files or folders without a partner" in text
+    content = json.loads((folders / "out" / "summary.json").read_text())
+    assert len(content["settings"]["left_out"]) == 1
+    assert content["sets"]["CAMO"]["images"] == 2
+
+
+def test_an_unreadable_map_is_named_at_the_end(folders):
+    (folders / "maps" / "CAMO" / "1.png").write_bytes(b"nothing")
+    words = ["evaluate", folders / "maps", folders / "truth", "--output", folders / "out"]
+    done = subprocess.run(
+        [sys.executable, "-m", "monai_sam2unet", *map(str, words)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "error: 1 of 6 maps could not be scored" in done.stderr
+    assert "CAMO/1.png" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(pd.read_csv(folders / "out" / "metrics.csv")) == 5
+    assert "CAMO/1.png" in (folders / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_images_without_object_count(folders):
+    for number in range(3):
+        Image.fromarray(np.zeros((30, 40), np.uint8)).save(folders / "truth" / "NC4K" / "GT" / f"{number}.png")
+    found = {}
+    for choice in ("0", "1", "ignore"):
+        out = folders / choice
+        invoke(folders / "maps", folders / "truth", "--output", out, "--empty-truth", choice, "--no-report")
+        found[choice] = pd.read_csv(out / "metrics.csv")["dice_mean"][3:]
+    assert found["ignore"].isna().all()
+    assert (found["1"] >= found["0"]).all()
+
+
+def test_help_tells_the_options_without_waiting_for_torch():
+    program = (
+        "import sys; from monai_sam2unet import cli\n"
+        "try: cli.app(['evaluate', '--help'])\n"
+        "finally: assert not {'torch', 'pandas', 'matplotlib'} & set(sys.modules), 'loaded'\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env={"COLUMNS": "160"}
+    )
+    assert done.returncode == 0, done.stderr
+    for word in (
+        "pred_dir",
+        "truth_dir",
+        "--protocol",
+        "both|clinical|sod",
+        "--resize",
+        "--allow-unpaired",
+        "--images",
+    ):
+        assert word in done.stdout.lower()
