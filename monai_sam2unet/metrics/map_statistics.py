@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -13,12 +14,15 @@ from torch import Tensor
 
 from monai_sam2unet.metrics.maps import check_maps
 from monai_sam2unet.metrics.threshold_counts import ThresholdCounts
+from monai_sam2unet.metrics.windows import at_once, sums_of_lines
 
 __all__ = ["FloatMaps", "LevelMaps", "Maps", "each_maps"]
 
 LEVELS = 256
-# Pixels compared at once: bounds the memory to about a hundred bytes for each of them.
-CHUNK = 2**21
+# Pixels of 8 bits scored at once: bounds the memory. In floating point, where each takes more, half as many.
+CHUNK = 2**22
+# Histograms of every fourth column are counted apart.
+LANES = 4
 
 
 class Maps(Protocol):
@@ -53,32 +57,42 @@ class Maps(Protocol):
         """Counts above a threshold, not at it."""
         ...
 
-    def errors(self) -> Tensor:
-        """Absolute difference of prediction and truth, (N, H, W), float32."""
+    def in_units(self) -> tuple[Tensor, Tensor]:
+        """The maps in a unit of their own, (N, H, W), ``uint8`` or ``float32``, and what 1 is in that unit, (N,)."""
         ...
 
 
-def _parts(truth: Tensor) -> Tensor:
-    """Which part of the image a pixel is in, 0 to 3, (N, H, W), int32: split after the truth's rounded centroid."""
-    height, width = truth.shape[1:]
-    rows = truth.sum(2, dtype=torch.float64)
-    columns = truth.sum(1, dtype=torch.float64)
-    foreground = rows.sum(1).clamp(min=1)
-    y, x = (torch.arange(size, dtype=torch.float64, device=truth.device) for size in (height, width))
-    centre_y, centre_x = (((sums @ place) / foreground).round() for sums, place in ((rows, y), (columns, x)))
-    below = (y > centre_y[:, None]).to(torch.int32)[:, :, None]
-    right = (x > centre_x[:, None]).to(torch.int32)[:, None, :]
-    return below * 2 + right
+def _after_centroid(sums: Tensor) -> Tensor:
+    """Which rows or columns lie after the truth's rounded centroid, from its sums over each, (N, size); 0 or 1."""
+    sums = sums.double()
+    place = torch.arange(sums.shape[1], dtype=torch.float64, device=sums.device)
+    centre = ((sums @ place) / sums.sum(1).clamp(min=1)).round()
+    return (place > centre[:, None]).to(torch.int32)
+
+
+def _parts(truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether rows (N, H, 1) are in a lower part of the image, and columns (N, 1, W) in a right one; 0 or 1, int32."""
+    below, right = (_after_centroid(sums) for sums in sums_of_lines(truth.view(torch.uint8)))
+    return below[:, :, None], right[:, None, :]
 
 
 def _histogram(levels: Tensor, truth: Tensor) -> Tensor:
     """Pixels by part of the image, truth and level, (N, 4, 2, 256), float64."""
-    n = len(levels)
-    index = _parts(truth) * (2 * LEVELS)
-    index = (index + levels).add_(truth, alpha=LEVELS).view(n, -1)
-    ones = torch.ones((), dtype=torch.int32, device=levels.device).expand_as(index)
-    bins = torch.zeros(n, 4 * 2 * LEVELS, dtype=torch.int32, device=levels.device)
-    return bins.scatter_add_(1, index.long(), ones).view(n, 4, 2, LEVELS).double()
+    size = at_once(levels)
+    return torch.cat([_count(*some) for some in zip(levels.split(size), truth.split(size), strict=True)])
+
+
+def _count(levels: Tensor, truth: Tensor) -> Tensor:
+    n, _, width = levels.shape
+    below, right = _parts(truth)
+    first, column = (torch.arange(size, dtype=torch.int32, device=levels.device) for size in (n, width))
+    # Neighbours mostly have one level. As a count waits for the one before of the same bin, they have bins of their
+    # own, to be summed afterwards.
+    rows = first[:, None, None] * (LANES * 8 * LEVELS) + below * (4 * LEVELS)
+    columns = (column % LANES) * (8 * LEVELS) + right * (2 * LEVELS)
+    index = levels.to(torch.int32).add_(rows).add_(columns).add_(truth, alpha=LEVELS)
+    bins = torch.bincount(index.view(-1), minlength=n * LANES * 8 * LEVELS)
+    return bins.view(n, LANES, 4, 2, LEVELS).sum(1).double()
 
 
 def _cumulated(histogram: Tensor) -> ThresholdCounts:
@@ -142,13 +156,10 @@ class LevelMaps(_Sums):
         everything = histogram.sum(2)
         return ThresholdCounts(above[:, 1], above[:, 0], everything[:, 1], everything[:, 0])
 
-    def errors(self) -> Tensor:
-        """Absolute difference of prediction and truth, (N, H, W), float32."""
-        scale = 1 / (self.high - self.low)
-        slope = scale[..., None].float()
-        start = (-self.low * scale)[..., None].float()
-        prediction = torch.addcmul(start, self.levels.float(), slope).clamp_(0, 1)
-        return prediction.sub_(self.truth.float()).abs_()
+    def in_units(self) -> tuple[Tensor, Tensor]:
+        """Levels above the lowest, and how many the highest lies above it; see :class:`Maps`."""
+        low, high = self.low.to(torch.uint8), self.high.to(torch.uint8)
+        return self.levels - low[..., None], (high - low)[:, 0]
 
 
 class FloatMaps(_Sums):
@@ -164,12 +175,14 @@ class FloatMaps(_Sums):
         prediction = prediction.double()
         if normalize:
             low, high = prediction.amin((1, 2), keepdim=True), prediction.amax((1, 2), keepdim=True)
-            prediction = torch.where(low == high, prediction, (prediction - low) / (high - low))
+            constant = low == high
+            prediction = (prediction - torch.where(constant, 0, low)).div_(torch.where(constant, 1, high - low))
         self.prediction, self.truth = prediction, truth
         self.histogram = _histogram((prediction * 255).to(torch.uint8), truth)
         self.counts = self.histogram.sum(3)
         n = len(prediction)
-        region = (_parts(truth) * 2 + truth).long().view(n, -1)
+        below, right = _parts(truth)
+        region = (below * 4 + right * 2).add(truth).long().view(n, -1)
         flat = prediction.view(n, -1)
         empty = prediction.new_zeros(n, 8)
         self.sums = empty.scatter_add(1, region, flat).view(n, 4, 2)
@@ -183,12 +196,24 @@ class FloatMaps(_Sums):
         """Counts at one threshold for each map, (N,); see :class:`Maps`."""
         above = self.prediction >= thresholds[:, None, None]
         everything = self.counts.sum(1)
-        hits = (above & self.truth).sum((1, 2)).double()
-        return ThresholdCounts(hits, above.sum((1, 2)) - hits, everything[:, 1], everything[:, 0])
+        positives, hits = (
+            x.view(torch.uint8).sum((1, 2), dtype=torch.int32).double() for x in (above, above & self.truth)
+        )
+        return ThresholdCounts(hits, positives - hits, everything[:, 1], everything[:, 0])
 
-    def errors(self) -> Tensor:
-        """Absolute difference of prediction and truth, (N, H, W), float32."""
-        return (self.prediction - self.truth.double()).abs().float()
+    def in_units(self) -> tuple[Tensor, Tensor]:
+        """The maps as they are; see :class:`Maps`."""
+        return self.prediction.float(), self.prediction.new_ones(len(self.prediction), dtype=torch.float32)
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Let the C library keep what is freed, instead of clearing new pages for every intermediate result.
+
+    glibc hands freed memory back unless something of its size, up to 32 MB, was freed before. That is what happens
+    here, once; nothing is written, so it takes no memory. Elsewhere it does nothing.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
 def each_maps(y_pred: Tensor, y: Tensor, normalize: bool) -> Iterator[Maps]:
@@ -202,8 +227,9 @@ def each_maps(y_pred: Tensor, y: Tensor, normalize: bool) -> Iterator[Maps]:
     Raises:
         DataError: As :func:`~monai_sam2unet.metrics.maps.check_maps`.
     """
+    _keep_freed_memory()
     prediction, truth = check_maps(y_pred, y)
-    kind = LevelMaps if prediction.dtype == torch.uint8 else FloatMaps
-    size = max(1, CHUNK // truth[0].numel()) if len(truth) else 1
+    kind, pixels = (LevelMaps, CHUNK) if prediction.dtype == torch.uint8 else (FloatMaps, CHUNK // 2)
+    size = max(1, pixels // truth[0].numel())
     for part, true_part in zip(prediction.split(size), truth.split(size), strict=True):
-        yield kind(part, true_part, normalize)
+        yield kind(part.contiguous(), true_part.contiguous(), normalize)

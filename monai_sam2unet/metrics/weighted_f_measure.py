@@ -21,7 +21,8 @@ EPS = torch.finfo(torch.float64).eps
 def weighted_f_measure(maps: Maps, beta2: float, nothing: float) -> Tensor:
     """Weighted F of N maps, (N,); ``nothing`` where there is no object and nothing is predicted."""
     foreground = maps.counts[:, :, 1].sum(1)
-    missed, alarms = weighted_errors(maps.errors(), maps.truth)
+    prediction, one = maps.in_units()
+    missed, alarms = (errors / one for errors in weighted_errors(prediction, one, maps.truth))
     found = foreground - missed
     recall = found / foreground.clamp(min=1)
     precision = found / (found + alarms + EPS)
@@ -32,8 +33,8 @@ def weighted_f_measure(maps: Maps, beta2: float, nothing: float) -> Tensor:
 class WeightedFMeasureMetric(MapMetric):
     """Weighted F-measure (Margolin et al., CVPR 2014): errors far from the object weigh more, those by its edge less.
 
-    Higher is better, at most 1. Equal to PySODMetrics' ``WeightedFmeasure`` within rounding; distances beyond 126
-    pixels count as 127, where the weight has come to its limit but for 3e-8.
+    Higher is better, at most 1. Equal to PySODMetrics' ``WeightedFmeasure`` within rounding; distances beyond 103
+    pixels count as 104, where the weight has come to its limit but for 6e-7.
 
     Args:
         beta2: weight of precision against recall, squared; the paper: 1.
