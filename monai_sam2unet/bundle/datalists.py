@@ -69,7 +69,9 @@ def _labelled(
             present = {stem_below(p, folder) for folder in (images, masks) for p in list_images(folder, recursive)}
             wanted = [stem for stem in stems if stem in present]
             missing -= present
-        items += [{**pair, "dataset": name} for pair in pair_by_stem(images, masks, wanted, recursive)]
+        pairs = pair_by_stem(images, masks, wanted, recursive)
+        # Under the key by which MONAI's MetricsSaver names the rows of its files.
+        items += [{**pair, "dataset": name, "filename_or_obj": pair["image"]} for pair in pairs]
     if missing:
         raise DataError(f"{split_file} names images that are in none of the sets:\n{listing(sorted(missing))}")
     if not items:
@@ -101,7 +103,7 @@ def training_datalist(
             Images may lie in folders below; their masks then lie in folders of the same names. None finds the sets.
 
     Returns:
-        ``{"training": [...], "validation": [...]}`` with items ``{"image", "label", "dataset"}``.
+        ``{"training": [...], "validation": [...]}`` with items ``{"image", "label", "dataset", "filename_or_obj"}``.
 
     Raises:
         ConfigError: When ``val_fraction`` is outside (0, 1), ``max_cases`` is below 2, or ``folders`` is not as above.
@@ -147,7 +149,7 @@ def evaluation_datalist(
             Images may lie in folders below; their masks then lie in folders of the same names. None finds the sets.
 
     Returns:
-        Items ``{"image", "label", "dataset"}``.
+        Items ``{"image", "label", "dataset", "filename_or_obj"}``.
 
     Raises:
         ConfigError: When ``folders`` is not as above.

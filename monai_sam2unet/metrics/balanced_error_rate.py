@@ -18,13 +18,15 @@ class BalancedErrorRateMetric(ThresholdMetric):
 
     Lower is better, 0 at best, 0.5 for guessing. With ``mode="max"`` it is taken at the threshold with the lowest rate.
     Equal to PySODMetrics' ``BERHandler``; papers on mirrors and shadows give it in percent.
+    The column ``balanced_error_rate`` of evaluations is another: of the probabilities at a threshold, without scaling.
 
     Args:
         mode: ``"mean"`` or ``"max"`` over the 256 thresholds of a map in 8 bits (``"max"``: of the mean curve over all
             images), ``"adaptive"``: at twice the map's mean, 1 at most, or ``"fixed"``: at ``threshold``.
         threshold: for ``"fixed"``, in [0, 1]: values above it are predicted, as PySODMetrics has it, not those at it.
         empty_truth: what 0/0 counts, for the sensitivity without object and the specificity without background: 0
-            (PySODMetrics) or 1; or ``"ignore"``: images without object are left out (NaN).
+            (PySODMetrics) or 1; or ``"ignore"``: images without object are left out (NaN), and the specificity
+            without background counts 0.
         normalize: whether each map is scaled by its lowest and highest value first, as the papers' tools do.
         reduction: MONAI's: ``"mean"``, ``"mean_batch"`` (one value a channel), ``"none"`` ...
         get_not_nans: whether ``aggregate`` returns the number of maps counted, too.

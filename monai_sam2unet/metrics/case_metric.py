@@ -12,7 +12,7 @@ from torch import Tensor
 
 from monai_sam2unet.errors import ConfigError, DataError
 
-__all__ = ["CaseMetric", "check_choice", "reduce_scores"]
+__all__ = ["CaseMetric", "check_beta2", "check_choice", "check_share", "reduce_scores"]
 
 MEANS = (MetricReduction.MEAN, MetricReduction.MEAN_BATCH, MetricReduction.MEAN_CHANNEL)
 
@@ -26,6 +26,28 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}.")
     return value
+
+
+def check_share(name: str, value: float) -> float:
+    """The value, if it lies in [0, 1].
+
+    Raises:
+        ConfigError: When it does not.
+    """
+    if not 0 <= value <= 1:
+        raise ConfigError(f"{name} must lie in [0, 1], got {value}.")
+    return value
+
+
+def check_beta2(beta2: float) -> float:
+    """The weight of precision in an F-measure, if it is above 0 and finite.
+
+    Raises:
+        ConfigError: When it is not.
+    """
+    if not 0 < beta2 < float("inf"):
+        raise ConfigError(f"beta2 must be above 0 and finite, got {beta2}.")
+    return beta2
 
 
 def reduce_scores(scores: Tensor, reduction: MetricReduction | str = MetricReduction.MEAN) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from monai.utils import MetricReduction
 from torch import Tensor
 
-from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.metrics.case_metric import check_beta2
 from monai_sam2unet.metrics.empty_truth import EmptyTruth
 from monai_sam2unet.metrics.map_metric import Mode, ThresholdMetric
 from monai_sam2unet.metrics.threshold_counts import ThresholdCounts
@@ -20,9 +20,9 @@ class FMeasureMetric(ThresholdMetric):
     Higher is better, at most 1. Equal to PySODMetrics' ``FmeasureHandler``.
 
     Args:
-        beta2: weight of precision against recall, squared; the papers: 0.3.
         mode: ``"mean"`` or ``"max"`` over the 256 thresholds of a map in 8 bits (``"max"``: of the mean curve over all
             images), ``"adaptive"``: at twice the map's mean, 1 at most, or ``"fixed"``: at ``threshold``.
+        beta2: weight of precision against recall, squared; the papers: 0.3.
         threshold: for ``"fixed"``, in [0, 1]: values above it are predicted, as PySODMetrics has it, not those at it.
         empty_truth: what 0/0 counts, where there is no object and nothing is predicted: 0 (PySODMetrics and the papers)
             or 1; or ``"ignore"``: images without object are left out (NaN).
@@ -47,8 +47,8 @@ class FMeasureMetric(ThresholdMetric):
 
     def __init__(
         self,
-        beta2: float = 0.3,
         mode: Mode = "mean",
+        beta2: float = 0.3,
         threshold: float = 0.5,
         empty_truth: EmptyTruth = 0,
         normalize: bool = True,
@@ -56,9 +56,7 @@ class FMeasureMetric(ThresholdMetric):
         get_not_nans: bool = False,
     ) -> None:
         super().__init__(mode, threshold, empty_truth, normalize, reduction, get_not_nans)
-        if beta2 <= 0:
-            raise ConfigError(f"beta2 must be above 0, got {beta2}.")
-        self.beta2 = beta2
+        self.beta2 = check_beta2(beta2)
 
     def score_at(self, counts: ThresholdCounts) -> Tensor:
         """F at each threshold of the counts."""
@@ -68,8 +66,8 @@ class FMeasureMetric(ThresholdMetric):
 def compute_f_measure(
     y_pred: Tensor,
     y: Tensor,
-    beta2: float = 0.3,
     mode: Mode = "mean",
+    beta2: float = 0.3,
     threshold: float = 0.5,
     empty_truth: EmptyTruth = 0,
     normalize: bool = True,
@@ -79,8 +77,8 @@ def compute_f_measure(
     Args:
         y_pred: maps (B, C, H, W): ``uint8`` levels 0 to 255, ``bool``, or floating point in [0, 1].
         y: truths of the same shape, in [0, 1].
-        beta2: weight of precision against recall, squared; the papers: 0.3.
         mode: as in :class:`FMeasureMetric`; ``"max"`` takes the batch for the set.
+        beta2: weight of precision against recall, squared; the papers: 0.3.
         threshold: as in :class:`FMeasureMetric`.
         empty_truth: as in :class:`FMeasureMetric`.
         normalize: as in :class:`FMeasureMetric`.
@@ -92,4 +90,4 @@ def compute_f_measure(
         ConfigError: When an option is not allowed, the threshold lies outside [0, 1], or beta2 is not above 0.
         DataError: When shapes, types or values are not as said.
     """
-    return FMeasureMetric(beta2, mode, threshold, empty_truth, normalize).score_batch(y_pred, y)
+    return FMeasureMetric(mode, beta2, threshold, empty_truth, normalize).score_batch(y_pred, y)

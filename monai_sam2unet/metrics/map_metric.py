@@ -10,8 +10,8 @@ import torch
 from monai.utils import MetricReduction
 from torch import Tensor
 
-from monai_sam2unet.errors import ConfigError, DataError
-from monai_sam2unet.metrics.case_metric import CaseMetric, check_choice
+from monai_sam2unet.errors import DataError
+from monai_sam2unet.metrics.case_metric import CaseMetric, check_choice, check_share
 from monai_sam2unet.metrics.empty_truth import EmptyTruth, check_empty_truth, without_empty
 from monai_sam2unet.metrics.map_statistics import Maps, each_maps
 from monai_sam2unet.metrics.threshold_counts import ThresholdCounts
@@ -116,10 +116,8 @@ class ThresholdMetric(MapMetric):
     ) -> None:
         super().__init__(empty_truth, normalize, reduction, get_not_nans, defined_for_empty)
         check_choice("mode", mode, MODES)
-        if not 0 <= threshold <= 1:
-            raise ConfigError(f"threshold must lie in [0, 1], got {threshold}.")
         self.mode = mode
-        self.threshold = threshold
+        self.threshold = check_share("threshold", threshold)
 
     lower_is_better = False
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from monai_sam2unet.metrics.case_metric import check_beta2, check_share
 from monai_sam2unet.metrics.empty_truth import EmptyTruth, check_empty_truth, without_empty
 from monai_sam2unet.metrics.map_statistics import Maps, each_maps
 from monai_sam2unet.metrics.mean_absolute_error import mean_absolute_error
@@ -88,7 +89,8 @@ def compute_map_scores(
         Scores of the B * C maps.
 
     Raises:
-        ConfigError: When ``empty_truth`` is not allowed.
+        ConfigError: When ``empty_truth`` is not allowed, alpha or threshold lie outside [0, 1], or beta2 is not above
+            0.
         DataError: When shapes, types or values are not as said.
 
     Example:
@@ -99,6 +101,9 @@ def compute_map_scores(
         (torch.Size([2]), torch.Size([2, 256]))
     """
     nothing = check_empty_truth(empty_truth, defined=False)
+    check_share("alpha", alpha)
+    check_share("threshold", threshold)
+    check_beta2(beta2)
     values: dict[str, list[Tensor]] = {}
     curves: dict[str, list[Tensor]] = {}
     for maps in each_maps(y_pred, y, normalize):

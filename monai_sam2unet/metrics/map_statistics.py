@@ -21,6 +21,8 @@ __all__ = ["FloatMaps", "LevelMaps", "Maps", "each_maps"]
 LEVELS = 256
 # Pixels of 8 bits scored at once: bounds the memory. In floating point, where each takes more, half as many.
 CHUNK = 2**22
+# However small they are: a histogram takes what a map of 2000 pixels does.
+MOST_MAPS = 1024
 # Histograms of every fourth column are counted apart.
 LANES = 4
 
@@ -78,7 +80,7 @@ def _parts(truth: Tensor) -> tuple[Tensor, Tensor]:
 
 def _histogram(levels: Tensor, truth: Tensor) -> Tensor:
     """Pixels by part of the image, truth and level, (N, 4, 2, 256), float64."""
-    size = at_once(levels)
+    size = min(at_once(levels), MOST_MAPS // 8)
     return torch.cat([_count(*some) for some in zip(levels.split(size), truth.split(size), strict=True)])
 
 
@@ -97,7 +99,8 @@ def _count(levels: Tensor, truth: Tensor) -> Tensor:
 
 def _cumulated(histogram: Tensor) -> ThresholdCounts:
     """Counts at each level and above from a histogram (N, 2, 256)."""
-    above = histogram.flip(2).cumsum(2).flip(2)
+    # As integers: sums of floating-point numbers have no fixed order on a GPU.
+    above = histogram.long().flip(2).cumsum(2).flip(2).double()
     return ThresholdCounts(above[:, 1], above[:, 0], above[:, 1, :1], above[:, 0, :1])
 
 
@@ -230,6 +233,6 @@ def each_maps(y_pred: Tensor, y: Tensor, normalize: bool) -> Iterator[Maps]:
     _keep_freed_memory()
     prediction, truth = check_maps(y_pred, y)
     kind, pixels = (LevelMaps, CHUNK) if prediction.dtype == torch.uint8 else (FloatMaps, CHUNK // 2)
-    size = max(1, pixels // truth[0].numel())
+    size = min(max(1, pixels // truth[0].numel()), MOST_MAPS)
     for part, true_part in zip(prediction.split(size), truth.split(size), strict=True):
         yield kind(part.contiguous(), true_part.contiguous(), normalize)

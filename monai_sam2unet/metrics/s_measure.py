@@ -7,7 +7,7 @@ import torch
 from monai.utils import MetricReduction
 from torch import Tensor
 
-from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.metrics.case_metric import check_share
 from monai_sam2unet.metrics.empty_truth import EmptyTruth
 from monai_sam2unet.metrics.map_metric import MapMetric
 from monai_sam2unet.metrics.map_statistics import Maps
@@ -102,9 +102,7 @@ class SMeasureMetric(MapMetric):
         get_not_nans: bool = False,
     ) -> None:
         super().__init__(empty_truth, normalize, reduction, get_not_nans, defined_for_empty=True)
-        if not 0 <= alpha <= 1:
-            raise ConfigError(f"alpha must lie in [0, 1], got {alpha}.")
-        self.alpha = alpha
+        self.alpha = check_share("alpha", alpha)
 
     def scores_of(self, maps: Maps) -> Tensor:
         """S of N maps, (N,)."""

@@ -7,7 +7,7 @@ import torch
 from monai.utils import MetricReduction
 from torch import Tensor
 
-from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.metrics.case_metric import check_beta2
 from monai_sam2unet.metrics.empty_truth import EmptyTruth
 from monai_sam2unet.metrics.map_metric import MapMetric
 from monai_sam2unet.metrics.map_statistics import Maps
@@ -66,9 +66,7 @@ class WeightedFMeasureMetric(MapMetric):
         get_not_nans: bool = False,
     ) -> None:
         super().__init__(empty_truth, normalize, reduction, get_not_nans, defined_for_empty=False)
-        if beta2 <= 0:
-            raise ConfigError(f"beta2 must be above 0, got {beta2}.")
-        self.beta2 = beta2
+        self.beta2 = check_beta2(beta2)
 
     def scores_of(self, maps: Maps) -> Tensor:
         """Weighted F of N maps, (N,)."""

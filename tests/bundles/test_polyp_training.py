@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -124,3 +126,20 @@ def test_augmented_recipe_trains(run, repository: Path, phantoms: Path, tmp_path
     files = f"['configs/train.yaml','{recipe}']"
     run("training", files, dataset_dir=phantoms, ckpt_dir=tmp_path, log_dir=tmp_path / "runs", max_epochs=1)
     assert (tmp_path / "model.pt").exists()
+
+
+def test_metrics_of_the_documentation_are_measured_for_each_image(
+    run, repository: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    page = (repository / "docs" / "metrics.md").read_text(encoding="utf-8")
+    overlay = tmp_path / "my_metrics.yaml"
+    overlay.write_text(re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)[0], encoding="utf-8")
+    folders = {"ckpt_dir": tmp_path, "log_dir": tmp_path / "runs", "validate::handlers::0::save_dir": tmp_path / "val"}
+    run("training", f"['configs/train.yaml','{overlay}']", dataset_dir=phantoms, max_epochs=1, **folders)
+    with (tmp_path / "val" / "val_hd95_raw.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    assert all(Path(row["filename"]).is_file() for row in rows)
+    means = dict(line.split(",") for line in (tmp_path / "val" / "metrics.csv").read_text().splitlines())
+    assert float(means["val_hd95"]) == pytest.approx(sum(float(row["mean"]) for row in rows) / len(rows), abs=1e-3)
+    assert {"val_mean_iou", "val_s_measure", "val_weighted_f"} <= means.keys()

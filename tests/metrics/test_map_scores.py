@@ -247,6 +247,42 @@ def test_wrong_input_is_named(y_pred, y, message):
         compute_map_scores(y_pred, y)
 
 
+@pytest.mark.parametrize("options", [{"alpha": 7}, {"threshold": 9}, {"beta2": -1}, {"beta2": math.inf}], ids=str)
+def test_wrong_options_are_named(options):
+    maps = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
+    with pytest.raises(ConfigError, match=f"{next(iter(options))} must"):
+        compute_map_scores(maps, maps, **options)
+
+
+@pytest.mark.parametrize("level", [1, 77, 254])
+def test_the_s_measure_of_a_constant_map_follows_the_formula(level):
+    """PySODMetrics counts 0 or 1 for a part, as rounding will have it: a constant does not vary, nor does the truth."""
+    truth = np.zeros((40, 60), bool)
+    truth[10:20, 10:25] = True
+    constant = np.full(truth.shape, level, np.uint8)
+    value = level / 255
+    rows, columns = (axis.mean().round() + 1 for axis in np.nonzero(truth))
+    parts = [half for rows_of in np.split(truth, [int(rows)]) for half in np.split(rows_of, [int(columns)], 1)]
+    region = sum(part.size for part in parts if part.all() or not part.any()) / truth.size
+    share = truth.mean()
+    score = share * 2 * value / (value**2 + 1) + (1 - share) * 2 * (1 - value) / ((1 - value) ** 2 + 1)
+    for maps in (torch.from_numpy(constant)[None, None], torch.full((1, 1, 40, 60), value)):
+        ours = compute_map_scores(maps, torch.from_numpy(truth)[None, None]).values["s_measure"].item()
+        assert ours == pytest.approx((score + region) / 2, abs=1e-6)
+
+
+def test_many_small_maps_do_not_fill_the_memory(monkeypatch):
+    sizes = []
+    count = map_statistics._count
+    monkeypatch.setattr(
+        map_statistics, "_count", lambda levels, truth: sizes.append(len(levels)) or count(levels, truth)
+    )
+    maps = torch.randint(0, 256, (3000, 1, 4, 4), dtype=torch.uint8)
+    scores = compute_map_scores(maps, maps > 128)
+    assert len(scores.values["mae"]) == 3000
+    assert max(sizes) <= 128
+
+
 def test_no_maps_are_an_error_and_not_an_empty_score():
     with pytest.raises(DataError, match="no map"):
         compute_map_scores(torch.zeros(0, 1, 4, 4), torch.zeros(0, 1, 4, 4))
