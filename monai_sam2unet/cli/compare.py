@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from monai_sam2unet.cli.output_folder import make_output_folder
 from monai_sam2unet.errors import ConfigError, listing
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def _print_table(console: Console, result: Comparison) -> None:
 
 
 def _print_left_out(console: Console, result: Comparison) -> None:
+    for note in result.notes:
+        console.print(note, highlight=False, soft_wrap=True)
     for name, unpaired, columns in zip(
         result.names,
         (result.pairs.unpaired_a, result.pairs.unpaired_b),
@@ -74,12 +77,12 @@ def _print_left_out(console: Console, result: Comparison) -> None:
             console.print(f"Not compared, for only {name} has it as numbers: {', '.join(columns)}", soft_wrap=True)
         if unpaired:
             console.print(f"Only in {name}, so left out: {len(unpaired)} images:", soft_wrap=True)
-            console.print(listing(unpaired), markup=False, highlight=False, soft_wrap=True)
+            console.print(listing(unpaired), highlight=False, soft_wrap=True)
     partly = result.table[result.table["in_one_only"] > 0]
     if len(partly):
         lines = [f"{row.dataset}, {row.metric}: {row.in_one_only}" for row in partly.itertuples()]
         console.print("Images that have a score in one of the two only, so left out of its row:")
-        console.print(listing(lines), markup=False, highlight=False, soft_wrap=True)
+        console.print(listing(lines), highlight=False, soft_wrap=True)
 
 
 def compare(
@@ -91,6 +94,9 @@ def compare(
     output: Annotated[Path | None, typer.Option(help="Folder for comparison.csv, .json and .png.")] = None,
     allow_unpaired: Annotated[
         bool, typer.Option("--allow-unpaired", help="Leave out images that only one of the two has.")
+    ] = False,
+    allow_different_settings: Annotated[
+        bool, typer.Option("--allow-different-settings", help="Compare also what was measured in different ways.")
     ] = False,
     lower_is_better: Annotated[
         str | None, typer.Option(help="Scores of your own that are best when small, with commas between.")
@@ -109,17 +115,21 @@ def compare(
 
     if names[0] == names[1]:
         raise ConfigError(f"A and B need two different names, got {names[0]} twice.")
+    if output is not None:
+        make_output_folder(output)
     result = compare_scores(
         a,
         b,
         _words(metric) or None,
         names=names,
         allow_unpaired=allow_unpaired,
+        allow_different_settings=allow_different_settings,
         lower_is_better=_words(lower_is_better),
         confidence=confidence,
         seed=seed,
     )
-    console = Console()
+    # Names of sets and evaluations may hold what rich would take for its markup.
+    console = Console(markup=False, emoji=False)
     _print_table(console, result)
     _print_left_out(console, result)
     if output is not None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from monai_sam2unet.cli.output_folder import make_output_folder
 from monai_sam2unet.errors import DataError, listing
 
 if TYPE_CHECKING:
@@ -86,7 +87,10 @@ def audit(
 
     roles = _folders(train, test)
     files = [{name: list_images(folder) for name, folder in sets.items()} for sets in roles]
-    console = Console()
+    if output is not None:
+        make_output_folder(output)
+    # Names of sets and folders may hold what rich would take for its markup.
+    console = Console(markup=False, emoji=False)
     rejected: list[str] = []
     prints: list[dict[str, Fingerprints]] = [{}, {}]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -70,6 +70,10 @@ def evaluate(
     published: Annotated[
         Path | None, typer.Option(help="YAML file with `published` numbers to compare with; see configs/benchmarks.")
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Of the set, where PRED_DIR holds the maps itself; else it is called as its masks' folder."),
+    ] = None,
     allow_unpaired: Annotated[
         bool, typer.Option("--allow-unpaired", help="Leave out maps and masks without a partner.")
     ] = False,
@@ -86,17 +90,19 @@ def evaluate(
     # `--help` should not wait for torch.
     from monai_sam2unet.evaluation.case_pictures import CasePictures
     from monai_sam2unet.evaluation.file_scoring import score_files
-    from monai_sam2unet.evaluation.map_files import check_sizes
+    from monai_sam2unet.evaluation.map_files import check_mask_threshold, check_sizes
     from monai_sam2unet.evaluation.picture_report import write_picture_report
     from monai_sam2unet.evaluation.prediction_folder import find_prediction_cases
     from monai_sam2unet.evaluation.published import PublishedTable
+    from monai_sam2unet.evaluation.score_summary import remove_results
     from monai_sam2unet.evaluation.score_table import ScoreTable
 
     console, errors = Console(), Console(stderr=True)
     counts: Any = "ignore" if empty_truth is EmptyTruth.ignore else int(empty_truth.value)
     table = ScoreTable(threshold, counts, tolerance, protocol=protocol.value)
+    check_mask_threshold(mask_threshold)
     beside = None if published is None else PublishedTable(_read_published(published))
-    cases, unpaired = find_prediction_cases(pred_dir, truth_dir, images, allow_unpaired)
+    cases, unpaired = find_prediction_cases(pred_dir, truth_dir, images, allow_unpaired, name)
     if unpaired:
         lines = f"{len(unpaired)} files or folders without a partner are left out:\n{listing(unpaired, 20)}"
         errors.print(lines, markup=False, highlight=False, soft_wrap=True)
@@ -111,25 +117,38 @@ def evaluate(
     columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, disable=not errors.is_terminal) as progress:
         task = progress.add_task("scoring", total=len(cases))
-        problems = score_files(
+        problems, warnings = score_files(
             cases, table, pictures, resize, mask_threshold, advance=lambda done: progress.advance(task, done)
         )
     settings = {
         "predictions": pred_dir,
         "truth": truth_dir,
+        "images": images,
+        "name": name,
+        "published": published,
         "resize": resize,
         "mask_threshold": mask_threshold,
+        "allow_unpaired": allow_unpaired,
+        "warnings": warnings,
     }
+    # All files before anything is printed: a pipe that is closed loses none of them.
+    remove_results(output)
     table.write(output, settings | {"left_out": unpaired, "not_scored": problems})
-    table.print(console)
+    written = f"Each image: {output / 'metrics.csv'}"
     if beside is not None:
         beside.write(table.summary(), output)
-        beside.print(table.summary(), console)
-    written = f"Each image: {output / 'metrics.csv'}"
     if pictures is not None:
         absent = [*problems, *unpaired]
         page = write_picture_report(output / "report.html", table, pictures, beside, settings, absent)
         written = f"To look at: {page}\n{written}"
+    table.print(console)
+    if beside is not None:
+        beside.print(table.summary(), console)
+        if beside.not_measured(table.summary()):
+            told = f"Measured: {', '.join(table.sets())}. A folder of maps without sub folders gets its name by --name."
+            console.print(told, soft_wrap=True, markup=False, highlight=False)
+    for line in warnings:
+        errors.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False)
     console.print(written, soft_wrap=True, markup=False, highlight=False)
     if problems:
         raise DataError(

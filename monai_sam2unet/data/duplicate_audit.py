@@ -73,12 +73,16 @@ def image_folders(folder: str | Path, part: str | None = None) -> dict[str, Path
         DataError: When there is no such folder, or neither sets nor images in it.
     """
     root = Path(folder)
+    if not root.is_dir():
+        raise DataError(f"There is no folder {root}. Check the path.")
     try:
         return {name: images for name, (images, _) in find_sets(root, part).items()}
-    except DataError:
-        plain = root.is_dir() and any(p.suffix.lower() in IMAGE_SUFFIXES and p.is_file() for p in root.iterdir())
-        if not plain:
-            raise
+    except DataError as error:
+        if not any(p.suffix.lower() in IMAGE_SUFFIXES and p.is_file() for p in root.iterdir()):
+            raise DataError(
+                f"There are no images in {root} itself; a plain folder of images ({', '.join(IMAGE_SUFFIXES)}) would "
+                f"do. Nor are there sets of images and masks: {error}"
+            ) from error
     place = root.resolve()
     return {(place.parent if place.name.lower() in IMAGE_FOLDERS else place).name: root}
 
@@ -141,7 +145,7 @@ def write_audit(
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "duplicates.csv", folder / "duplicates.json"]
-    with files[0].open("w", newline="", encoding="utf-8") as file:
+    with files[0].open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(["first_set", "second_set", "first", "second", "kind", "turn", "distance", "similarity"])
         for pair in pairs:

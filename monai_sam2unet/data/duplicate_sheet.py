@@ -54,5 +54,5 @@ def draw_duplicates(path: str | Path, pairs: Sequence[tuple[str, str, Duplicate]
             (grid[row, 2 * column + 1], second_set, found.second, turn),
         ):
             axes.imshow(_small(file))
-            axes.set_title(f"{_short(name)}\n{_short(file.name)}\n{note}", fontsize=6)
+            axes.set_title(f"{_short(name)}\n{_short(file.name)}\n{note}", fontsize=6, parse_math=False)
     figure.savefig(path, dpi=110)

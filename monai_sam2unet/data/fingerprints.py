@@ -19,6 +19,9 @@ __all__ = ["BLACK", "THUMBNAIL_SIZE", "VIEWS", "Fingerprints", "fingerprint_imag
 
 #: Gray values up to this one (of 255) are taken for the black frame around an endoscope's picture.
 BLACK = 32
+#: Gray values (of 255) by which the brightest and the darkest pixel of a small picture must differ to show anything;
+#: what is below that are rounding and noise.
+MIN_CONTRAST = 8
 #: Height and width of the small pictures, in pixels.
 THUMBNAIL_SIZE = 64
 #: The two small pictures of an image: of all of it, and of what is inside its black borders.
@@ -44,6 +47,13 @@ class Fingerprints:
     thumbnails: NDArray[np.uint8]
     file_digests: list[bytes]
     pixel_digests: list[bytes]
+
+    @property
+    def has_contrast(self) -> NDArray[np.bool_]:
+        """Whether the small pictures (N, 2) show anything; blank images do not."""
+        least, most = self.thumbnails.min((-2, -1)), self.thumbnails.max((-2, -1))
+        contrast: NDArray[np.bool_] = most - least >= MIN_CONTRAST
+        return contrast
 
     def __len__(self) -> int:
         return len(self.paths)

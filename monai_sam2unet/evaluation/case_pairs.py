@@ -134,10 +134,11 @@ def _unpaired(table: pd.DataFrame, paired: Sequence[int]) -> list[str]:
 
 
 def _check_sizes(a: pd.DataFrame, b: pd.DataFrame) -> None:
-    """Two images of one name are one image only if they have one size."""
+    """Two images of one name are one image only if they have one size, as far as sizes are known."""
     if not all(name in table for name in SIZE for table in (a, b)):
         return
-    other = (a[SIZE].to_numpy() != b[SIZE].to_numpy()).any(1)
+    sizes_a, sizes_b = a[SIZE].to_numpy(), b[SIZE].to_numpy()
+    other = ((sizes_a != sizes_b) & ~pd.isna(sizes_a) & ~pd.isna(sizes_b)).any(1)
     if other.any():
         lines = [
             f"{x['dataset']}: {x['image']} ({x['height']}x{x['width']}) and {y['image']} ({y['height']}x{y['width']})"
@@ -154,7 +155,7 @@ def pair_cases(
     Args:
         a: a table as :func:`read_scores` gives it.
         b: another.
-        metrics: the columns to compare; all that both have, if None.
+        metrics: the columns to compare, each once; all that both have, if None.
         allow_unpaired: whether cases without a partner are left out, instead of being an error.
 
     Returns:
@@ -162,8 +163,8 @@ def pair_cases(
 
     Raises:
         ConfigError: When one of ``metrics`` is no score of both.
-        DataError: When cases have no partner (they are listed) and are not allowed to, none has one, images of one name
-            have other sizes, or the tables have no score in common.
+        DataError: When cases have no partner (they are listed) and are not allowed to, none has one (the sets of both
+            are named), images of one name have other sizes, or the tables have no score in common.
     """
     scores_a, scores_b = (
         [str(c) for c in t if c not in IDENTITY_COLUMNS and pd.api.types.is_numeric_dtype(t[c])] for t in (a, b)
@@ -188,7 +189,13 @@ def pair_cases(
     unpaired_a, unpaired_b = _unpaired(a, rows_a), _unpaired(b, rows_b)
     lines = [f"only in A: {name}" for name in unpaired_a] + [f"only in B: {name}" for name in unpaired_b]
     if not rows:
-        raise DataError(f"No case of A is in B; compared are sets of the same name:\n{listing(lines)}")
+        sets_a, sets_b = (", ".join(dict.fromkeys(t["dataset"])) for t in (a, b))
+        raise DataError(
+            "No case of A is in B. Images pair if their names agree, and those of their sets (the column `dataset`; "
+            "`sam2unet evaluate --name` sets it for a folder of maps).\n"
+            f"Sets of A: {sets_a}\nSets of B: {sets_b}\n"
+            f"Images of A:\n{listing(unpaired_a, 5)}\nImages of B:\n{listing(unpaired_b, 5)}"
+        )
     if lines and not allow_unpaired:
         raise DataError(
             f"{len(lines)} cases have no partner. Evaluate both on the same images, or leave these out with "
@@ -196,7 +203,7 @@ def pair_cases(
         )
     of_pairs = [t.iloc[i].reset_index(drop=True) for t, i in ((a, rows_a), (b, rows_b))]
     _check_sizes(*of_pairs)
-    wanted = list(metrics) if metrics else shared
+    wanted = list(dict.fromkeys(metrics)) if metrics else shared
     only_a, only_b = ([str(c) for c in t if c not in (*shared, *IDENTITY_COLUMNS)] for t in (a, b))
     return PairedCases(
         of_pairs[0][CASE], of_pairs[0][wanted], of_pairs[1][wanted], unpaired_a, unpaired_b, only_a, only_b

@@ -12,6 +12,7 @@ from monai.metrics import compute_confusion_matrix_metric, compute_dice, compute
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monai_sam2unet.errors import DataError
 from monai_sam2unet.evaluation.columns import MEASURED_CURVES
 from monai_sam2unet.metrics import (
     compute_boundary_scores,
@@ -23,7 +24,10 @@ from monai_sam2unet.metrics import (
 )
 from monai_sam2unet.metrics.empty_truth import EmptyTruth
 
-__all__ = ["class_scores", "clinical_scores", "papers_scores", "to_probabilities"]
+__all__ = ["BOUNDARY_TOLERANCE", "class_scores", "clinical_scores", "papers_scores", "to_probabilities"]
+
+#: Of the boundary F, as a share of the image's diagonal.
+BOUNDARY_TOLERANCE = 0.008
 
 Scores = dict[str, NDArray[np.float64]]
 TAKEN_UNCHANGED = ("s_measure", "e_adaptive", "weighted_f", "f_adaptive", "mae", "iou_fixed")
@@ -41,6 +45,36 @@ def to_probabilities(maps: Tensor) -> Tensor:
     if maps.dtype == torch.uint8:
         return maps.float() / 255
     return maps if maps.dtype == torch.float64 else maps.float()
+
+
+def checked_batch(probabilities: Tensor, truth: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+    """Maps and masks of a batch as plain tensors on one device.
+
+    Args:
+        probabilities: (B, channels, H, W), in [0, 1]; or uint8 levels 0..255.
+        truth: of the same shape; above 0 is foreground.
+        channels: number of classes.
+
+    Returns:
+        Maps as given, and masks, bool.
+
+    Raises:
+        DataError: When shapes are others, or a value is not in [0, 1] or NaN.
+    """
+    maps = torch.as_tensor(probabilities).detach()
+    mask = torch.as_tensor(truth).detach().to(maps.device) > 0
+    # Metadata makes each operation slow, and does nothing here.
+    maps, mask = (x.as_tensor() if hasattr(x, "as_tensor") else x for x in (maps, mask))
+    if maps.shape != mask.shape:
+        shapes = (tuple(x.shape[1:]) for x in (maps, mask))
+        raise DataError("Prediction {} and truth {} differ in size.".format(*shapes))
+    if maps.ndim != 4 or maps.shape[1] != channels or 0 in maps.shape:
+        raise DataError(f"Maps are ({channels}, H, W) here, got {tuple(maps.shape[1:])}.")
+    if maps.dtype != torch.uint8 and not bool(((maps >= 0) & (maps <= 1)).all()):
+        raise DataError(
+            "Probabilities are in [0, 1], and none is NaN; these are not. Of logits take the sigmoid before."
+        )
+    return maps, mask
 
 
 def _numbers(values: Tensor) -> NDArray[np.float64]:
@@ -91,7 +125,9 @@ def clinical_scores(
     scores = _overlap(mask, truth)
     if tolerance is not None:
         scores |= _surfaces(mask, truth, tolerance, spacings)
-        boundary = compute_boundary_scores(mask, truth, include_background=True)
+        boundary = compute_boundary_scores(
+            mask, truth, tolerance=BOUNDARY_TOLERANCE, unit="diagonal", include_background=True
+        )
         scores["boundary_f"] = _numbers(boundary.f_measure)[:, 0]
     confusion = get_confusion_matrix(mask.float(), truth.float())
     scores["balanced_error_rate"] = 1 - _numbers(compute_confusion_matrix_metric("balanced accuracy", confusion))[:, 0]

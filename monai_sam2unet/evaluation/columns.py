@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from monai_sam2unet.errors import ConfigError
+
 __all__ = [
     "CLINICAL_COLUMNS",
     "IDENTITY_COLUMNS",
     "LOWER_IS_BETTER",
+    "MAXIMA",
     "MEASURED_CURVES",
     "PAPERS_COLUMNS",
     "PROTOCOLS",
+    "check_class_names",
     "is_lower_better",
 ]
 
@@ -48,6 +54,9 @@ PAPERS_COLUMNS = {
 #: Curves over the 256 thresholds of which the papers' protocol takes mean and maximum.
 MEASURED_CURVES = ("e", "f", "dice", "iou")
 
+#: Scores at the threshold that is best for a set; of several sets together they have no meaning.
+MAXIMA = frozenset(f"{name}_max" for name in MEASURED_CURVES)
+
 #: Scores that are best at 0.
 LOWER_IS_BETTER = frozenset({"mae", "hd95", "balanced_error_rate", "false_alarm"})
 
@@ -66,3 +75,18 @@ def is_lower_better(column: str) -> bool:
         (True, False)
     """
     return column in LOWER_IS_BETTER
+
+
+def check_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """The names of classes, if columns can be called after them.
+
+    Raises:
+        ConfigError: When there are fewer than two, one is empty or there twice, or ``dice_NAME`` is a score already.
+    """
+    names = tuple(class_names)
+    if isinstance(class_names, str) or len(names) < 2 or len(set(names)) < len(names) or not all(names):
+        raise ConfigError(f"class_names must be two or more names, all different, got {class_names!r}.")
+    taken = [name for name in names if {f"dice_{name}", f"iou_{name}"} & set(PAPERS_COLUMNS)]
+    if taken:
+        raise ConfigError(f"A class cannot be called {taken[0]!r}: dice_{taken[0]} is a score of the papers' protocol.")
+    return names

@@ -38,14 +38,16 @@ def _draw_score(axes: Axes, rows: pd.DataFrame, differences: np.ndarray, dataset
         holm = "-" if np.isnan(row["p_holm"]) else f"{row['p_holm']:.2g}"
         labels.append(f"{row['dataset']}\nn={row['n']}, p={holm}")
     axes.axvline(0, color="black", linewidth=0.8, linestyle=":")
-    axes.set_yticks(-np.arange(len(rows)), labels, fontsize=7)
+    axes.set_yticks(-np.arange(len(rows)), labels, fontsize=7, parse_math=False)
     axes.set_ylim(-len(rows) + 0.45, 0.5)
     # An interval around 0, so that the eye sees on which side the cases lie.
     reach = max(float(np.nanmax(np.abs(differences), initial=0)) * 1.08, 1e-6)
     axes.set_xlim(-reach, reach)
     axes.tick_params(axis="x", labelsize=7)
     lower = bool(rows["lower_is_better"].iloc[0])
-    axes.set_title(f"{rows['metric'].iloc[0]} ({'lower' if lower else 'higher'} is better)", fontsize=9)
+    axes.set_title(
+        f"{rows['metric'].iloc[0]} ({'lower' if lower else 'higher'} is better)", fontsize=9, parse_math=False
+    )
 
 
 def draw_differences(
@@ -60,13 +62,13 @@ def draw_differences(
 
     Args:
         path: PNG file to write.
-        table: the rows of a :class:`monai_sam2unet.evaluation.comparison.Comparison`.
+        table: the rows of a :class:`monai_sam2unet.evaluation.comparison.Comparison`; only what they have is drawn.
         differences: B - A, a row a case, a column a score.
         datasets: set of each case.
         names: what A and B are called.
         confidence: of the intervals, in (0, 1).
     """
-    metrics = list(differences)
+    metrics = list(dict.fromkeys(table["metric"]))
     sets = len(dict.fromkeys(table["dataset"]))
     across = min(len(metrics), 2 if len(metrics) < 5 else 4)
     down = -(-len(metrics) // across)
@@ -81,5 +83,6 @@ def draw_differences(
         f"Difference of each image: {names[1]} - {names[0]}. Blue: {names[1]} is better, orange: worse, gray: equal.\n"
         f"Diamond and bar: mean and its {100 * confidence:g} % interval; p: Wilcoxon, adjusted after Holm.",
         fontsize=9,
+        parse_math=False,
     )
     figure.savefig(path, dpi=130)

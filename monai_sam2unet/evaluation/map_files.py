@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,13 +15,61 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from monai_sam2unet.data.image_check import EIGHT_BIT_MODES, READ_ERRORS, to_gray
-from monai_sam2unet.errors import DataError, listing
+from monai_sam2unet.errors import ConfigError, DataError, listing
 from monai_sam2unet.evaluation.prediction_folder import PredictionCase
 
-__all__ = ["check_sizes", "read_map", "read_pair", "read_truth", "upsample_map"]
+__all__ = ["MapPair", "check_mask_threshold", "check_sizes", "read_map", "read_pair", "read_truth", "upsample_map"]
 
 # What JPEG makes of gray at most.
 GRAY_NOISE = 16
+
+# A mask has two values, but for its smoothed outline. One with more than this share of others is soft.
+SOFT_SHARE, SOFT_RANGE = 0.2, (10, 245)
+
+
+class MapPair(NamedTuple):
+    """A map and its mask, as they are scored, and what is known of their files.
+
+    Args:
+        prediction: (1, H, W), uint8 levels or float32 in [0, 1].
+        truth: (1, H, W), bool.
+        bits: of a value in the map's file: 8, 16, or 32 for floating point.
+        largest: the largest value in the map's file, as it is stored.
+        soft: whether more than a fifth of the mask's pixels are neither dark nor bright.
+    """
+
+    prediction: Tensor
+    truth: Tensor
+    bits: int
+    largest: float
+    soft: bool
+
+
+def check_mask_threshold(mask_threshold: float) -> None:
+    """Make sure that a threshold for masks can tell their values apart.
+
+    Args:
+        mask_threshold: mask values from this one on are foreground.
+
+    Raises:
+        ConfigError: When it is not above 0 and at most 255.
+    """
+    if not 0 < mask_threshold <= 255:
+        raise ConfigError(
+            f"mask_threshold is a value of 8-bit masks, above 0 and at most 255, got {mask_threshold!r}; "
+            "127.5 is for masks of 0 and 255, 0.5 for masks of 0 and 1."
+        )
+
+
+def _check_alpha(image: Image.Image) -> None:
+    if not image.has_transparency_data:
+        return
+    low, high = image.convert("RGBA").getchannel("A").getextrema()
+    if low != high:
+        raise DataError(
+            "its alpha channel (transparency) varies, and only its gray values would be read; if the mask is in the "
+            "alpha channel, save that as a gray picture, else save the picture without alpha"
+        )
 
 
 def _gray(image: Image.Image) -> np.ndarray:
@@ -33,6 +82,25 @@ def _gray(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB").convert("L"))
 
 
+def _read_map(path: Path) -> tuple[Tensor, int, float]:
+    """The map, the bits of a value in its file, and the largest of them."""
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if image.mode in EIGHT_BIT_MODES:
+            _check_alpha(image)
+            levels = _gray(image)
+            return torch.from_numpy(levels)[None], 8, float(levels.max())
+        values = np.array(image).astype(np.float32)
+        # Older versions of Pillow give 16-bit PNG as mode I.
+        if image.mode.startswith("I"):
+            if values.max() > 65535 or values.min() < 0:
+                raise DataError("its values are not those of 16 bits")
+            return torch.from_numpy(values / 65535)[None], 16, float(values.max())
+    if image.mode != "F" or not bool(((values >= 0) & (values <= 1)).all()):
+        raise DataError(f"it has the mode {image.mode}; floating point maps hold values in [0, 1]")
+    return torch.from_numpy(values)[None], 32, float(values.max())
+
+
 def read_map(path: str | Path) -> Tensor:
     """Read a prediction map.
 
@@ -43,22 +111,28 @@ def read_map(path: str | Path) -> Tensor:
         (1, H, W): uint8 as stored for 8 bits; else float32 in [0, 1].
 
     Raises:
-        DataError: When it is coloured, a floating point value is not in [0, 1], or the format is another.
+        DataError: When it is coloured, its alpha channel varies, a floating point value is not in [0, 1], or the
+            format is another.
         OSError: When the file cannot be read.
     """
+    return _read_map(Path(path))[0]
+
+
+def _read_truth(path: Path, mask_threshold: float) -> tuple[Tensor, bool]:
+    """The mask, and whether it is soft."""
     with Image.open(path) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if image.mode in EIGHT_BIT_MODES:
-            return torch.from_numpy(_gray(image))[None]
-        values = np.array(image).astype(np.float32)
-        # Older versions of Pillow give 16-bit PNG as mode I.
-        if image.mode.startswith("I"):
-            if values.max() > 65535 or values.min() < 0:
-                raise DataError("its values are not those of 16 bits")
-            return torch.from_numpy(values / 65535)[None]
-    if image.mode != "F" or not bool(((values >= 0) & (values <= 1)).all()):
-        raise DataError(f"it has the mode {image.mode}; floating point maps hold values in [0, 1]")
-    return torch.from_numpy(values)[None]
+        if opened.mode.startswith("I"):
+            raise DataError("it has 16 bits; save the mask with 8, foreground as 255")
+        _check_alpha(opened)
+        values = np.array(to_gray(opened))
+    if 0 < values.max() < mask_threshold:
+        hint = "; a mask of 0 and 1? Multiply it by 255" if values.max() == 1 else ""
+        raise DataError(
+            f"its largest value is {values.max()}, foreground is {mask_threshold:g} up (--mask-threshold){hint}"
+        )
+    low, high = SOFT_RANGE
+    soft = bool(((values > low) & (values < high)).mean() > SOFT_SHARE)
+    return torch.from_numpy(values >= mask_threshold)[None], soft
 
 
 def read_truth(path: str | Path, mask_threshold: float = 127.5) -> Tensor:
@@ -72,14 +146,13 @@ def read_truth(path: str | Path, mask_threshold: float = 127.5) -> Tensor:
         (1, H, W), bool.
 
     Raises:
-        DataError: When it is not 8 bit; or not empty, but all below the threshold (0/1 instead of 0/255, say).
+        ConfigError: When the threshold is not above 0 and at most 255.
+        DataError: When it is not 8 bit, its alpha channel varies; or it is not empty, but all below the threshold (0/1
+            instead of 0/255, say).
         OSError: When the file cannot be read.
     """
-    with Image.open(path) as opened:
-        values = np.array(to_gray(opened))
-    if 0 < values.max() < mask_threshold:
-        raise DataError(f"its largest value is {values.max()}, foreground is {mask_threshold:g} up (--mask-threshold)")
-    return torch.from_numpy(values >= mask_threshold)[None]
+    check_mask_threshold(mask_threshold)
+    return _read_truth(Path(path), mask_threshold)[0]
 
 
 def upsample_map(values: Tensor, height: int, width: int) -> Tensor:
@@ -100,7 +173,7 @@ def upsample_map(values: Tensor, height: int, width: int) -> Tensor:
     return resized.clamp(0, 1)
 
 
-def read_pair(case: PredictionCase, resize: bool, mask_threshold: float) -> tuple[Tensor, Tensor] | str:
+def read_pair(case: PredictionCase, resize: bool, mask_threshold: float) -> MapPair | str:
     """Read a map and its mask, or say in a line why that cannot be.
 
     Args:
@@ -109,20 +182,26 @@ def read_pair(case: PredictionCase, resize: bool, mask_threshold: float) -> tupl
         mask_threshold: as of :func:`read_truth`.
 
     Returns:
-        Map and mask, (1, H, W) both; or the line.
+        Both, of one size; or the line.
     """
     path = case.prediction
     try:
-        found = read_map(path)
+        found, bits, largest = _read_map(path)
         path = case.truth
-        truth = read_truth(path, mask_threshold)
+        truth, soft = _read_truth(path, mask_threshold)
     except READ_ERRORS as error:
         return f"{path}: {str(error).splitlines()[0] or type(error).__name__}"
+    (height, width), size = found.shape[1:], truth.shape[1:]
+    if resize and (height, width) != size and (width, height) == size:
+        return (
+            f"{case.prediction}: the map is {_size_text(width, height)}, its mask {_size_text(height, width)}: "
+            "rows and columns look swapped; save the map as its image lies"
+        )
     if resize:
-        found = upsample_map(found, *truth.shape[1:])
+        found = upsample_map(found, *size)
     if found.shape != truth.shape:
-        return f"{case.prediction}: {_size_text(found.shape[2], found.shape[1])}, its mask another size"
-    return found, truth
+        return f"{case.prediction}: {_size_text(width, height)}, its mask another size"
+    return MapPair(found, truth, bits, largest, soft)
 
 
 def _size_text(width: int, height: int) -> str:

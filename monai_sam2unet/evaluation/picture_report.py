@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from monai_sam2unet import __version__
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.evaluation.case_pictures import CasePictures
+from monai_sam2unet.evaluation.case_scores import BOUNDARY_TOLERANCE
 from monai_sam2unet.evaluation.columns import CLINICAL_COLUMNS, PAPERS_COLUMNS, is_lower_better
 from monai_sam2unet.evaluation.printed_scores import cell_of, heading_of, readings
 from monai_sam2unet.evaluation.published import PublishedTable
@@ -50,15 +51,12 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _places(count: int, each: int) -> list[tuple[str, int]]:
-    """Places of the worst, median and best of so many images in order, each place once."""
-    first = max(0, (count - each) // 2)
+    """Places of the worst, median and best of so many images in order; of few images all of them, the best first."""
+    if count < 3 * each:
+        return [(f"{rank} of {count}", count - rank) for rank in range(1, count + 1)]
+    first = (count - each) // 2
     wanted = [("worst", range(each)), ("median", range(first, first + each)), ("best", range(count - each, count))]
-    found: dict[int, str] = {}
-    for name, places in wanted:
-        for place in places:
-            if 0 <= place < count:
-                found.setdefault(place, name)
-    return [(name, place) for place, name in sorted(found.items())]
+    return [(name, place) for name, places in wanted for place in places]
 
 
 def _examples(
@@ -84,7 +82,13 @@ def _beside(published: PublishedTable, summary: Mapping[str, Any], headings: Map
     for row in published.rows(summary):
         ours, difference = ("-", "-") if row.ours is None else (f"{row.ours:.3f}", f"{row.difference:+.3f}")
         heading = f"{headings[row.column]} {'↓' if is_lower_better(row.column) else '↑'}"
-        numbers = {"ours": ours, "paper": f"{row.paper:.3f}", "difference": difference, "better": row.better}
+        numbers = {
+            "n": row.n,
+            "ours": ours,
+            "paper": f"{row.paper:.3f}",
+            "difference": difference,
+            "better": row.better,
+        }
         rows.append({"dataset": row.dataset, "heading": heading, **numbers})
     return rows
 
@@ -101,8 +105,9 @@ def write_picture_report(
     """Write the report: scores of both readings, curves, spread of the images, and the worst, median and best of them.
 
     The file needs no other file, no network and no script. Its size is bounded, however many images there are: at most
-    90 cases of the first 16 sets are shown, up to three each of worst, median and best, in JPEG pictures of at most
-    256 pixels a side. That makes 1 to 3 MB for five sets, and less than 20 MB at the very worst.
+    90 cases of the first 16 sets are shown, up to three each of worst, median and best (or all images of a small set),
+    in JPEG pictures of at most 256 pixels a side. That makes 1 to 3 MB for five sets, and less than 20 MB at the very
+    worst.
 
     Args:
         path: HTML file to write.
@@ -147,8 +152,10 @@ def write_picture_report(
         sets=sets,
         summary=summary,
         readings=shown,
+        boundary_tolerance=BOUNDARY_TOLERANCE if "boundary_f" in frame else None,
         protocols=[name for name in ("clinical", "sod") if table.protocol in (name, "both")],
         published=None if published is None else _beside(published, summary, names),
+        published_note=getattr(published, "note", None),
         not_measured=[] if published is None else published.not_measured(summary),
         curves=draw_curves(table.curves()) if table.papers_columns else None,
         distributions=draw_distributions(frame, {column: names[column] for column in ranked}, sets),
@@ -159,5 +166,5 @@ def write_picture_report(
         settings=_flat({**(settings or {}), "scores": table.settings}),
         problems=list(problems),
     )  # fmt: skip
-    path.write_text(html, encoding="utf-8")
+    path.write_text(html, encoding="utf-8", errors="backslashreplace")
     return path

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monai_sam2unet.data import IMAGE_SUFFIXES, list_images
-from monai_sam2unet.errors import DataError, listing
+from monai_sam2unet.errors import ConfigError, DataError, listing
 
 __all__ = ["PredictionCase", "find_prediction_cases"]
 
@@ -42,8 +42,12 @@ def _folder(path: str | Path, what: str) -> Path:
     return Path(path)
 
 
+def _pictures_in(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+
+
 def _holds_images(folder: Path) -> bool:
-    return any(p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") for p in folder.iterdir())
+    return bool(_pictures_in(folder))
 
 
 def _below(folder: Path, names: tuple[str, ...]) -> Path:
@@ -65,17 +69,37 @@ def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
     return files
 
 
-def _folder_pairs(predictions: Path, truths: Path, unpaired: list[str]) -> dict[str, tuple[Path, Path]]:
+def _flat_pair(predictions: Path, truths: Path, unpaired: list[str], name: str | None) -> dict[str, tuple[Path, Path]]:
+    masks = truths if _holds_images(truths) else _below(truths, TRUTH_FOLDERS)
+    folders = [folder for folder in _sets(predictions).values() if _holds_images(folder)]
+    if not _holds_images(masks):
+        stray = _pictures_in(predictions)
+        if folders:
+            raise DataError(
+                f"{listing([str(predictions / file) for file in stray], 5).strip()}: beside folders of maps "
+                f"({', '.join(folder.name for folder in folders)}). Maps lie either all in {predictions} itself, or "
+                "all in a folder for each set; take away what does not belong there."
+            )
+        raise DataError(f"{predictions} holds maps, but there are no masks in {truths}.")
+    unpaired += [f"{folder}: beside maps, which {predictions} holds itself; give it separately" for folder in folders]
+    found = masks.resolve().parent.name if masks.name.lower() in TRUTH_FOLDERS else masks.resolve().name
+    return {name or found: (predictions, masks)}
+
+
+def _folder_pairs(
+    predictions: Path, truths: Path, unpaired: list[str], name: str | None
+) -> dict[str, tuple[Path, Path]]:
     """For each set, by name, the folder of its maps and that of its masks."""
     if _holds_images(predictions):
-        masks = truths if _holds_images(truths) else _below(truths, TRUTH_FOLDERS)
-        name = masks.resolve().parent.name if masks.name.lower() in TRUTH_FOLDERS else masks.resolve().name
-        if not _holds_images(masks):
-            raise DataError(f"{predictions} holds maps, but there are no masks in {truths}.")
-        return {name: (predictions, masks)}
+        return _flat_pair(predictions, truths, unpaired, name)
     maps, masks_of = _sets(predictions), _sets(truths)
     if not maps:
         raise DataError(f"There are neither maps nor folders of maps in {predictions}.")
+    if name is not None:
+        raise ConfigError(
+            f"The name {name!r} is for maps that lie in {predictions} itself; there are folders, whose names are those "
+            "of the sets. Rename these, or leave the name away."
+        )
     unpaired += [f"{maps[n]}: no folder of masks of this name in {truths}" for n in maps if n not in masks_of]
     unpaired += [f"{masks_of[n]}: no folder of maps of this name in {predictions}" for n in masks_of if n not in maps]
     return {name: (maps[name], _below(masks_of[name], TRUTH_FOLDERS)) for name in maps if name in masks_of}
@@ -94,7 +118,11 @@ def _pictures(images: Path | None, dataset: str, truth: Path) -> Mapping[str, Pa
 
 
 def find_prediction_cases(
-    prediction_dir: str | Path, truth_dir: str | Path, image_dir: str | Path | None = None, allow_unpaired: bool = False
+    prediction_dir: str | Path,
+    truth_dir: str | Path,
+    image_dir: str | Path | None = None,
+    allow_unpaired: bool = False,
+    name: str | None = None,
 ) -> tuple[list[PredictionCase], list[str]]:
     """Pair prediction maps and true masks by stem.
 
@@ -107,11 +135,13 @@ def find_prediction_cases(
         truth_dir: folder of masks, laid out alike.
         image_dir: folder of the images, laid out alike; None: taken where they lie beside the masks' folder.
         allow_unpaired: whether maps and masks without a partner are left out, instead of an error.
+        name: of the set of maps that lie directly in ``prediction_dir``; None: that of the masks' folder.
 
     Returns:
         The cases, by set and name; and a line for each file or folder that does not pair.
 
     Raises:
+        ConfigError: When a name is given, and there is a folder for each set.
         DataError: When a folder is missing or empty, two files of a folder have the same stem, nothing pairs, or not
             all does and ``allow_unpaired`` is not set.
     """
@@ -120,7 +150,7 @@ def find_prediction_cases(
     unpaired: list[str] = []
     twice: list[str] = []
     cases: list[PredictionCase] = []
-    for dataset, (map_dir, mask_dir) in _folder_pairs(predictions, truths, unpaired).items():
+    for dataset, (map_dir, mask_dir) in _folder_pairs(predictions, truths, unpaired, name).items():
         maps, masks = _by_stem(map_dir, twice), _by_stem(mask_dir, twice)
         unpaired += [f"{maps[stem]}: no mask of this name in {mask_dir}" for stem in maps if stem not in masks]
         unpaired += [f"{masks[stem]}: no map of this name in {map_dir}" for stem in masks if stem not in maps]

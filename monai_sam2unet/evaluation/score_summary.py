@@ -18,10 +18,13 @@ from monai_sam2unet.evaluation.bootstrap import bootstrap_intervals
 if TYPE_CHECKING:
     from monai_sam2unet.evaluation.score_table import ScoreTable
 
-__all__ = ["CONFIDENCE", "NUM_RESAMPLES", "best_level", "mean_curve", "summarise", "write_scores"]
+__all__ = ["CONFIDENCE", "SUMMARY_RESAMPLES", "best_level", "mean_curve", "remove_results", "summarise", "write_scores"]
 
 #: Of the intervals of the means.
-CONFIDENCE, NUM_RESAMPLES = 0.95, 2000
+# Fewer draws than a comparison makes: a table of three sets has sixty intervals.
+CONFIDENCE, SUMMARY_RESAMPLES = 0.95, 2000
+
+RESULT_FILES = ("metrics.csv", "summary.json", "curves.csv", "report.html", "published.csv", "published.md")
 
 
 def mean_curve(curves: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -56,7 +59,7 @@ def summarise(frame: pd.DataFrame, columns: Sequence[str]) -> dict[str, Any]:
     """
     made: dict[str, Any] = {"images": len(frame)}
     values = frame[list(columns)].to_numpy(np.float64)
-    intervals = bootstrap_intervals(values, CONFIDENCE, NUM_RESAMPLES, seed=0)
+    intervals = bootstrap_intervals(values, CONFIDENCE, SUMMARY_RESAMPLES, seed=0)
     for column, scores, (low, high) in zip(columns, values.T, intervals, strict=True):
         counted = scores[~np.isnan(scores)]
         made[f"mean_{column}"] = float(counted.mean()) if len(counted) else None
@@ -67,6 +70,16 @@ def summarise(frame: pd.DataFrame, columns: Sequence[str]) -> dict[str, Any]:
     return made
 
 
+def remove_results(folder: Path) -> None:
+    """Remove what an earlier evaluation wrote, so that no two are mixed where the new one writes fewer files.
+
+    Args:
+        folder: the folder of the results; other files stay.
+    """
+    for name in RESULT_FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
 def write_scores(table: ScoreTable, folder: Path, settings: Mapping[str, Any]) -> None:
     """Write ``metrics.csv``, ``summary.json`` and, where there are curves, ``curves.csv``.
 
@@ -75,7 +88,8 @@ def write_scores(table: ScoreTable, folder: Path, settings: Mapping[str, Any]) -
         folder: where to; it exists.
         settings: what was measured.
     """
-    table.frame().to_csv(folder / "metrics.csv", index=False)
+    # A name that is no UTF-8, as old archives unpack, should not cost the scores.
+    table.frame().to_csv(folder / "metrics.csv", index=False, errors="backslashreplace")
     content = {"settings": {**settings, "scores": table.settings}, "sets": table.summary()}
     text = json.dumps(content, indent=2, default=str, allow_nan=False)
     (folder / "summary.json").write_text(text + "\n", encoding="utf-8")

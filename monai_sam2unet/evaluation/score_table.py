@@ -4,42 +4,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
 from monai_sam2unet import __version__
 from monai_sam2unet.errors import ConfigError, DataError
-from monai_sam2unet.evaluation.case_scores import class_scores, clinical_scores, papers_scores
+from monai_sam2unet.evaluation.case_scores import (
+    BOUNDARY_TOLERANCE,
+    checked_batch,
+    class_scores,
+    clinical_scores,
+    papers_scores,
+)
 from monai_sam2unet.evaluation.columns import (
     CLINICAL_COLUMNS,
     IDENTITY_COLUMNS,
     MEASURED_CURVES,
     PAPERS_COLUMNS,
     PROTOCOLS,
+    check_class_names,
 )
 from monai_sam2unet.evaluation.printed_scores import print_scores
-from monai_sam2unet.evaluation.score_summary import NUM_RESAMPLES, best_level, mean_curve, summarise, write_scores
+from monai_sam2unet.evaluation.score_summary import (
+    CONFIDENCE,
+    SUMMARY_RESAMPLES,
+    best_level,
+    mean_curve,
+    summarise,
+    write_scores,
+)
 from monai_sam2unet.metrics.empty_truth import EmptyTruth, check_empty_truth
 from monai_sam2unet.metrics.mask_spacing import UNITS, image_spacings
 
 __all__ = ["ScoreTable"]
 
 SURFACE_COLUMNS = ("hd95", "surface_dice", "boundary_f")
-
-
-def _check_names(class_names: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(class_names)
-    if isinstance(class_names, str) or len(names) < 2 or len(set(names)) < len(names) or not all(names):
-        raise ConfigError(f"class_names must be two or more names, all different, got {class_names!r}.")
-    return names
 
 
 class ScoreTable:
@@ -96,7 +102,7 @@ class ScoreTable:
         self.tolerance = float(tolerance)
         self.unit = unit
         self.surface = surface
-        self.class_names = None if class_names is None else _check_names(class_names)
+        self.class_names = None if class_names is None else check_class_names(class_names)
         self.protocol = "clinical" if self.class_names else protocol
         self.rows: list[dict[str, Any]] = []
         self._curves: list[dict[str, NDArray[np.float32]]] = []
@@ -113,16 +119,31 @@ class ScoreTable:
         self._known.clear()
         self._summary = (0, {})
 
+    def drop(self, cases: Collection[tuple[str, str]]) -> None:
+        """Forget some cases.
+
+        Args:
+            cases: set and image of each; those that are not there are passed over.
+        """
+        gone = set(cases)
+        kept = [number for number, row in enumerate(self.rows) if (row["dataset"], row["image"]) not in gone]
+        self.rows[:] = [self.rows[number] for number in kept]
+        self._curves = [self._curves[number] for number in kept]
+        self._known -= gone
+        self._summary = (0, {})
+
     @property
     def settings(self) -> dict[str, Any]:
         """How the scores are made, for the record."""
         made: dict[str, Any] = {"monai_sam2unet": __version__, "protocol": self.protocol}
         if self.protocol != "sod":
             made |= {"threshold": self.threshold}
-            made |= {"tolerance": self.tolerance, "unit": self.unit} if "hd95" in self.clinical_columns else {}
+            if "hd95" in self.clinical_columns:
+                made |= {"tolerance": self.tolerance, "unit": self.unit}
+                made |= {"boundary_tolerance": BOUNDARY_TOLERANCE, "boundary_unit": "diagonal"}
         if self.protocol != "clinical":
             made |= {"empty_truth": self.empty_truth}
-        return made | {"confidence": 0.95, "num_resamples": NUM_RESAMPLES}
+        return made | {"confidence": CONFIDENCE, "num_resamples": SUMMARY_RESAMPLES}
 
     @property
     def clinical_columns(self) -> list[str]:
@@ -165,7 +186,7 @@ class ScoreTable:
             DataError: When shapes are others, a value is not in [0, 1] or NaN, a case is there already, or the unit is
                 mm and the spacing is not known.
         """
-        maps, mask = self._checked(probabilities, truth)
+        maps, mask = checked_batch(probabilities, truth, len(self.class_names or ("object",)))
         cases = list(zip(datasets, images, strict=True))
         if len(cases) != len(maps):
             raise DataError(f"{len(cases)} names for {len(maps)} maps.")
@@ -188,23 +209,6 @@ class ScoreTable:
             self.rows.append({**row, **{name: float(found[number]) for name, found in scores.items()}})
             self._curves.append({name: curve[number].astype(np.float32) for name, curve in curves.items()})
         self._known.update(cases)
-
-    def _checked(self, probabilities: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        maps = torch.as_tensor(probabilities).detach()
-        mask = torch.as_tensor(truth).detach().to(maps.device) > 0
-        # Metadata makes each operation slow, and does nothing here.
-        maps, mask = (x.as_tensor() if hasattr(x, "as_tensor") else x for x in (maps, mask))
-        channels = len(self.class_names or ("object",))
-        if maps.shape != mask.shape:
-            shapes = (tuple(x.shape[1:]) for x in (maps, mask))
-            raise DataError("Prediction {} and truth {} differ in size.".format(*shapes))
-        if maps.ndim != 4 or maps.shape[1] != channels or 0 in maps.shape:
-            raise DataError(f"Maps are ({channels}, H, W) here, got {tuple(maps.shape[1:])}.")
-        if maps.dtype != torch.uint8 and not bool(((maps >= 0) & (maps <= 1)).all()):
-            raise DataError(
-                "Probabilities are in [0, 1], and none is NaN; these are not. Of logits take the sigmoid before."
-            )
-        return maps, mask
 
     def sets(self) -> list[str]:
         """Names of the sets, in the order in which they came."""

@@ -55,6 +55,20 @@ class PairedDifference:
     equal: int
 
 
+def _rounded(differences: Array, first: Array, second: Array) -> Array:
+    """Differences (N, K) of scores without the rounding of the subtraction, so that equal ones are equal numbers.
+
+    0.2 - 0.1 and 0.9 - 0.8 are two numbers to the computer, and would not share a rank. Twelve decimals are kept, of
+    columns with scores above 1 twelve digits of the largest. The steps are powers of ten: differences of scores of few
+    decimals, as tables give them, then lie on a step, never between two.
+    """
+    scores = np.abs(np.concatenate([first, second]))
+    largest = np.max(scores, axis=0, where=np.isfinite(scores), initial=1)
+    steps = ROUNDING * 10.0 ** np.ceil(np.log10(largest))
+    rounded: Array = np.rint(differences / steps) * steps
+    return rounded
+
+
 def _wilcoxon_p(differences: Array) -> float:
     if not differences.size:
         return float("nan")
@@ -76,8 +90,10 @@ def paired_differences(
     The interval is that of :func:`bootstrap_intervals`, of the differences. The p-value is that of Wilcoxon's
     signed-rank test (:func:`scipy.stats.wilcoxon`): it asks whether the differences lie symmetrically about 0. Cases
     without a difference are left out of the test (``zero_method="wilcox"``) and counted as ``equal``; where no case
-    differs, p is 1. Differences of the same size share their mean rank. p is exact for up to 50 cases (25 in older
-    versions of SciPy) without equal cases or ties, else mostly of the normal approximation, corrected for ties.
+    differs, p is 1. Differences of the same size share their mean rank; differences are rounded to twelve decimals, of
+    scores above 1 to twelve digits of the largest, lest equal ones differ by the computer's rounding. p is exact for up
+    to 50 cases (25 in older versions of SciPy) without equal cases or ties, else mostly of the normal approximation,
+    corrected for ties.
 
     Args:
         a: (N, K), cases by scores; NaN is not counted.
@@ -100,8 +116,7 @@ def paired_differences(
             f"Expected are two tables of one shape (cases, scores) and a direction for each score, got {first.shape}, "
             f"{second.shape} and {len(lower_is_better)} directions."
         )
-    differences = second - first
-    differences[np.abs(differences) <= ROUNDING * np.maximum(1, np.abs(first))] = 0
+    differences = _rounded(second - first, first, second)
     intervals = bootstrap_intervals(differences, confidence, num_resamples, seed)
     results = []
     for column, (low, high) in enumerate(intervals):

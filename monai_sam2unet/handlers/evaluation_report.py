@@ -14,6 +14,7 @@ from rich.console import Console
 from monai_sam2unet.evaluation.case_pictures import CasePictures
 from monai_sam2unet.evaluation.picture_report import write_picture_report
 from monai_sam2unet.evaluation.published import PublishedTable
+from monai_sam2unet.evaluation.score_summary import remove_results
 from monai_sam2unet.evaluation.score_table import ScoreTable
 from monai_sam2unet.metrics.empty_truth import EmptyTruth
 
@@ -25,7 +26,7 @@ class EvaluationReport:
 
     Writes ``metrics.csv`` with a row for each image, ``summary.json`` with mean, standard deviation and 95 % interval
     over the images of each set, ``curves.csv`` over the thresholds, and ``report.html``; see
-    :class:`monai_sam2unet.evaluation.ScoreTable` for the two readings.
+    :class:`monai_sam2unet.evaluation.ScoreTable` for the two readings. What an earlier run wrote there is removed.
 
     Attach it to an evaluator whose outputs are lists of dicts with ``pred``, probabilities in [0, 1] (or a mask of 0
     and 1, whose curves are flat), and a binary ``label``, both (1, H, W), and whose batches hold ``dataset`` and an
@@ -36,7 +37,8 @@ class EvaluationReport:
         settings: put into ``summary.json``: what was measured, and how.
         threshold: of the clinical reading: pixels with at least this probability are foreground.
         protocol: ``"both"``, ``"sod"`` (the papers' reading alone) or ``"clinical"``.
-        published: numbers to compare with, ``{SET: {COLUMN: NUMBER}}``; writes ``published.csv`` and ``published.md``.
+        published: numbers to compare with, ``{SET: {COLUMN: NUMBER}}``, and perhaps a ``note`` on them; writes
+            ``published.csv`` and ``published.md``.
         report: whether ``report.html`` is written.
         empty_truth: as in :class:`monai_sam2unet.evaluation.ScoreTable`.
         tolerance: as in :class:`monai_sam2unet.evaluation.ScoreTable`.
@@ -56,7 +58,7 @@ class EvaluationReport:
         settings: Mapping[str, Any] | None = None,
         threshold: float = 0.5,
         protocol: str = "both",
-        published: Mapping[str, Mapping[str, float]] | None = None,
+        published: Mapping[str, Mapping[str, float] | str] | None = None,
         report: bool = True,
         empty_truth: EmptyTruth = 0,
         tolerance: float = 2.0,
@@ -102,14 +104,17 @@ class EvaluationReport:
         return self.table.summary()
 
     def _report(self, engine: Engine) -> None:
-        console = Console()
+        console, page = Console(), self.output_dir / "report.html"
+        # All files before anything is printed: a pipe that is closed loses none of them.
+        remove_results(self.output_dir)
         self.table.write(self.output_dir, self.settings)
-        self.table.print(console)
         if self.published is not None:
             self.published.write(self.summary(), self.output_dir)
+        if self.pictures is not None:
+            write_picture_report(page, self.table, self.pictures, self.published, self.settings)
+        self.table.print(console)
+        if self.published is not None:
             self.published.print(self.summary(), console)
         if self.pictures is not None:
-            page = self.output_dir / "report.html"
-            write_picture_report(page, self.table, self.pictures, self.published, self.settings)
             console.print(f"To look at: {page}", soft_wrap=True, markup=False, highlight=False)
         console.print(f"Each image: {self.output_dir / 'metrics.csv'}", soft_wrap=True, markup=False, highlight=False)

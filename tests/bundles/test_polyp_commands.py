@@ -46,6 +46,9 @@ def test_evaluation_agrees_with_the_masks_of_inference(run, trained: Path, phant
     images = phantoms / PHANTOM_TEST / "images"
     run("inferring", "inference", dataset_dir=images, ckpt_path=checkpoint, output_dir=tmp_path / "out", batch_size=1)
 
+    settings = json.loads((tmp_path / "eval" / "summary.json").read_text())["settings"]
+    assert settings["mask_threshold"] == 127.5
+    assert all(settings[name] is None for name in ("test_sets", "test_folders", "split_file"))
     with (tmp_path / "eval" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [Path(r["image"]).name for r in rows] == sorted(p.name for p in images.iterdir())

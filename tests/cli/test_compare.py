@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from monai_sam2unet import cli
+from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.evaluation.comparison import compare_scores
 
 
@@ -114,6 +115,52 @@ def test_wrong_words_are_told(folders, words, told):
     result, _ = invoke("compare", *folders, *words)
     assert result.exit_code == 1
     assert told in str(result.exception)
+
+
+def test_measured_differently(folders):
+    for folder, threshold in zip(folders, (0.5, 0.3), strict=True):
+        (folder / "summary.json").write_text(f'{{"settings": {{"scores": {{"threshold": {threshold}}}}}}}')
+    result, _ = invoke("compare", *folders)
+    assert result.exit_code == 1
+    assert "threshold: 0.5 of A, 0.3 of B" in str(result.exception)
+    result, text = invoke("compare", *folders, "--allow-different-settings")
+    assert result.exit_code == 0
+    assert "Measured differently: threshold: 0.5 of A, 0.3 of B." in text
+
+
+def test_unknown_settings_are_told(folders):
+    _, text = invoke("compare", *folders)
+    assert "How A was measured is not known" in text
+    assert "How B was measured is not known" in text
+
+
+def test_repeated_scores_count_once(folders):
+    result, text = invoke("compare", *folders, "--metric", "dice,dice,mae,dice")
+    assert result.exit_code == 0, result.exception
+    assert text.count("Kvasir dice") == 1
+    assert "adjusted for the 2 tests" in text
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/nix"])
+def test_a_wrong_output_is_told_before_the_work(folders, tmp_path, place):
+    (tmp_path / "file").write_text("")
+    result, text = invoke("compare", *folders, "--output", tmp_path / place)
+    assert isinstance(result.exception, ConfigError)
+    assert "cannot hold the results (`--output`)" in str(result.exception)
+    assert "\n" not in str(result.exception)
+    assert "Kvasir" not in text
+
+
+def test_names_are_no_markup(folders, tmp_path):
+    for folder in folders:
+        table = pd.read_csv(folder / "metrics.csv").assign(dataset="set [bold]x[/bold] :smile:")
+        table.loc[0, "dataset"] = "[/]"
+        table.to_csv(folder / "metrics.csv", index=False)
+    words = ("--names", "[red]a", "[/b]", "--output", tmp_path / "[dim]out")
+    result, text = invoke("compare", *folders, *words, width="400")
+    assert result.exit_code == 0, result.exception
+    for shown in ("[/b] against [red]a", "set [bold]x[/bold] :smile:", "[/] dice", "[dim]out", "only [red]a has it"):
+        assert shown in text
 
 
 def test_222_images_and_20_scores_take_seconds(tmp_path):

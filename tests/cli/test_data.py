@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from monai_sam2unet import cli
 from monai_sam2unet.cli.data import DISTANCE
 from monai_sam2unet.data.duplicates import MAX_DISTANCE
-from monai_sam2unet.errors import DataError
+from monai_sam2unet.errors import ConfigError, DataError
 
 
 def invoke(*words):
@@ -95,3 +95,35 @@ def test_wrong_words_are_told(dataset):
     assert "256" in text[text.index("Error") :]
     result, _ = invoke("data", "audit", dataset / "missing", dataset)
     assert "There is no folder" in str(result.exception)
+    for folders in ((dataset / "missing", dataset), (dataset, dataset / "missing")):
+        result, _ = invoke("data", "audit", *folders)
+        assert f"There is no folder {dataset / 'missing'}" in str(result.exception)
+        assert "--dataset_dir" not in str(result.exception)
+
+
+def test_plain_folders_of_images_are_told_of(dataset, tmp_path):
+    (tmp_path / "empty").mkdir()
+    result, _ = invoke("data", "audit", dataset, tmp_path / "empty")
+    assert isinstance(result.exception, DataError)
+    assert f"There are no images in {tmp_path / 'empty'} itself" in str(result.exception)
+    assert "a plain folder of images (.png, " in str(result.exception)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/nix"])
+def test_a_wrong_output_is_told_before_the_work(dataset, tmp_path, place):
+    (tmp_path / "file").write_text("")
+    result, text = invoke("data", "audit", dataset, dataset, "--output", tmp_path / place)
+    assert isinstance(result.exception, ConfigError)
+    assert "cannot hold the results (`--output`)" in str(result.exception)
+    assert "Duplicates between" not in text
+
+
+def test_names_are_no_markup(dataset, tmp_path):
+    (test,) = (dataset / "TestDataset").iterdir()
+    shutil.copytree(test / "images", tmp_path / "[red]$\\nix$ :smile:")
+    shutil.copytree(test / "images", tmp_path / "[b]x")
+    words = (tmp_path / "[red]$\\nix$ :smile:", "--output", tmp_path / "[dim]out")
+    result, text = invoke("data", "audit", tmp_path / "[b]x", *words)
+    assert result.exit_code == 0, result.exception
+    assert "[b]x (4) [red]$\\nix$ :smile: 4 4 0 4 100.0 %" in text
+    assert "[dim]out" in text

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner
 
 from monai_sam2unet import cli
-from monai_sam2unet.errors import DataError
+from monai_sam2unet.errors import ConfigError, DataError
 
 
 def invoke(*words):
@@ -60,7 +60,7 @@ def test_tables_files_and_report(folders):
         assert told in text
     page = (folders / "out" / "deep" / "report.html").read_text(encoding="utf-8")
     assert "0.png: image" in page
-    assert "worst of NC4K" in page
+    assert "3 of 3 of NC4K" in page
 
 
 @pytest.mark.parametrize(("protocol", "absent"), [("sod", "dice"), ("clinical", "s_measure")])
@@ -138,6 +138,86 @@ def test_what_images_without_object_count(folders):
     assert (found["1"] >= found["0"]).all()
 
 
+def test_a_set_of_zero_and_one_is_named_and_the_rest_scored(folders):
+    for path in (folders / "maps" / "NC4K").iterdir():
+        Image.fromarray((np.asarray(Image.open(path)) > 127).astype(np.uint8)).save(path)
+    result, _ = invoke(folders / "maps", folders / "truth", "--output", folders / "out")
+    assert isinstance(result.exception, DataError)
+    assert "3 of 6 maps could not be scored" in str(result.exception)
+    content = json.loads((folders / "out" / "summary.json").read_text())
+    assert list(content["sets"]) == ["CAMO"]
+    assert len(content["settings"]["not_scored"]) == 3
+
+
+def test_swapped_folders_make_a_warning(folders):
+    for path in (folders / "maps").rglob("*.png"):
+        Image.fromarray(np.tile(np.linspace(0, 255, 40), (30, 1)).astype(np.uint8)).save(path)
+    for dataset in ("CAMO", "NC4K"):
+        (folders / "truth" / dataset / "GT").rename(folders / "truth" / f"{dataset} masks")
+    for dataset in ("CAMO", "NC4K"):
+        (folders / "turned" / dataset).parent.mkdir(exist_ok=True)
+        (folders / "truth" / f"{dataset} masks").rename(folders / "turned" / dataset)
+    result, text = invoke(folders / "turned", folders / "maps", "--output", folders / "out", "--no-report")
+    assert result.exit_code == 0
+    assert "warning: 6 of 6 true masks are soft" in text
+    [warning] = json.loads((folders / "out" / "summary.json").read_text())["settings"]["warnings"]
+    assert "swapped?" in warning
+
+
+def test_a_second_run_into_the_same_folder_leaves_nothing_of_the_first(folders):
+    (folders / "cod.yaml").write_text("published: {CAMO: {s_measure: 0.884}}\n")
+    given = (folders / "maps", folders / "truth", "--output", folders / "out")
+    invoke(*given, "--published", folders / "cod.yaml")
+    assert len(list((folders / "out").iterdir())) == 6
+    invoke(*given, "--protocol", "clinical", "--no-report")
+    assert sorted(path.name for path in (folders / "out").iterdir()) == ["metrics.csv", "summary.json"]
+
+
+def test_the_summary_tells_what_was_given(folders):
+    (folders / "cod.yaml").write_text("published: {CAMO: {s_measure: 0.884}}\n")
+    given = {"images": folders / "truth", "published": folders / "cod.yaml", "mask-threshold": 100.0}
+    options = [word for name, value in given.items() for word in (f"--{name}", value)]
+    out = folders / "out"
+    result, _ = invoke(folders / "maps", folders / "truth", "--output", out, "--allow-unpaired", *options)
+    assert result.exit_code == 0
+    settings = json.loads((out / "summary.json").read_text())["settings"]
+    assert (settings["predictions"], settings["truth"]) == (str(folders / "maps"), str(folders / "truth"))
+    assert (settings["images"], settings["published"]) == (str(folders / "truth"), str(folders / "cod.yaml"))
+    assert (settings["mask_threshold"], settings["allow_unpaired"], settings["name"]) == (100, True, None)
+
+
+def test_the_name_of_a_set_without_a_folder(folders):
+    (folders / "cod.yaml").write_text("published: {CAMO-test: {s_measure: 0.884}}\n")
+    given = (folders / "maps" / "CAMO", folders / "truth" / "CAMO", "--output", folders / "out")
+    given += ("--published", folders / "cod.yaml")
+    _, text = invoke(*given)
+    assert "Measured: CAMO." in text
+    assert "--name" in text
+    result, text = invoke(*given, "--name", "CAMO-test")
+    assert result.exit_code == 0
+    assert "0.884" in text
+    assert "Measured:" not in text
+
+
+@pytest.mark.parametrize("value", ["nan", "0", "-1", "256"])
+def test_mask_thresholds_that_are_refused(folders, value):
+    result, _ = invoke(folders / "maps", folders / "truth", f"--mask-threshold={value}", "--output", folders / "out")
+    assert isinstance(result.exception, ConfigError)
+    assert "above 0 and at most 255" in str(result.exception)
+    assert not (folders / "out").exists()
+
+
+def test_files_are_written_before_anything_is_printed(folders, monkeypatch):
+    def broken(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("monai_sam2unet.evaluation.score_table.print_scores", broken)
+    (folders / "cod.yaml").write_text("published: {CAMO: {s_measure: 0.884}}\n")
+    invoke(folders / "maps", folders / "truth", "--output", folders / "out", "--published", folders / "cod.yaml")
+    assert (folders / "out" / "report.html").exists()
+    assert (folders / "out" / "published.md").exists()
+
+
 def test_help_tells_the_options_without_waiting_for_torch():
     program = (
         "import sys; from monai_sam2unet import cli\n"
@@ -156,5 +236,6 @@ def test_help_tells_the_options_without_waiting_for_torch():
         "--resize",
         "--allow-unpaired",
         "--images",
+        "--name",
     ):
         assert word in done.stdout.lower()

@@ -6,16 +6,19 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import time
+from dataclasses import replace
 
 import imagehash
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+from scipy.ndimage import binary_erosion, gaussian_filter
 
-from monai_sam2unet.data import list_images
+from monai_sam2unet.data import duplicates, list_images
 from monai_sam2unet.data.duplicate_audit import audit_sets, image_folders, write_audit
 from monai_sam2unet.data.duplicates import HASH_SIZE, TURNS, find_duplicates
-from monai_sam2unet.data.fingerprints import fingerprint_images
+from monai_sam2unet.data.fingerprints import MIN_CONTRAST, fingerprint_images
 from monai_sam2unet.data.phantoms import make_polyp_phantom
 from monai_sam2unet.errors import ConfigError, DataError
 
@@ -141,6 +144,168 @@ def test_images_without_contrast_are_only_exact_duplicates(tmp_path):
     Image.new("L", (40, 40), 90).save(tmp_path / "again.bmp")
     found = find_duplicates(read(*list_images(tmp_path)))
     assert [(d.first.name, d.second.name, d.kind) for d in found] == [("90 40.png", "again.bmp", "identical pixels")]
+
+
+def compared_pairs(monkeypatch):
+    """A list that takes the ways in which pairs' thumbnails are compared, a call."""
+    counted = []
+    original = duplicates._similarities
+
+    def counting(first, second, ways):
+        counted.append(ways.tolist())
+        return original(first, second, ways)
+
+    monkeypatch.setattr(duplicates, "_similarities", counting)
+    return counted
+
+
+def test_blank_images_are_not_compared_with_others(originals, tmp_path, monkeypatch):
+    noise = np.random.default_rng(0)
+    for value in (0, 120, 248):
+        gray = value + noise.integers(0, MIN_CONTRAST, (64, 64))
+        Image.fromarray(gray.astype(np.uint8)).save(tmp_path / f"{value}.png")
+    blank = read(*list_images(tmp_path))
+    assert not blank.has_contrast.any()
+    assert read(*list_images(originals)).has_contrast.all()
+    counted = compared_pairs(monkeypatch)
+    assert find_duplicates(blank, max_distance=256, min_similarity=-1) == []
+    assert find_duplicates(read(*list_images(originals)), blank, max_distance=256, min_similarity=-1) == []
+    assert not any(counted)
+
+
+def test_faint_images_are_not_blank(tmp_path):
+    gray = np.full((64, 64), 100, np.uint8)
+    gray[20:40, 20:40] += MIN_CONTRAST
+    Image.fromarray(gray).save(tmp_path / "faint.png")
+    assert read(tmp_path / "faint.png").has_contrast.all()
+
+
+def test_the_nearest_way_is_tried_first_and_few_in_all(originals, tmp_path, monkeypatch):
+    with Image.open(originals / "0.png") as image:
+        ImageOps.mirror(image.convert("RGB")).save(tmp_path / "copy.jpg")
+    counted = compared_pairs(monkeypatch)
+    (found,) = find_duplicates(read(originals / "0.png"), read(tmp_path / "copy.jpg"), max_distance=256)
+    assert found.turn == "mirrored left-right"
+    assert [way % 8 for (way,) in counted] == [list(TURNS).index(found.turn)]
+    counted.clear()
+    assert find_duplicates(read(originals / "0.png"), read(originals / "1.png"), max_distance=256) == []
+    assert [len(ways) for ways in counted] == [1] * duplicates.MOST_TRIES
+    assert len({way for (way,) in counted}) == duplicates.MOST_TRIES
+
+
+def test_ways_with_far_hashes_are_not_tried(originals, monkeypatch):
+    prints = read(originals / "0.png"), read(originals / "1.png")
+    (nearest,) = find_duplicates(*prints, max_distance=256, min_similarity=-1)
+    counted = compared_pairs(monkeypatch)
+    assert find_duplicates(*prints, max_distance=nearest.distance) == []
+    assert sum(len(ways) for ways in counted) == 1
+
+
+def test_images_without_border_are_compared_as_a_whole_only(tmp_path, monkeypatch):
+    """What is inside their borders is all of them, and would be tried a second time."""
+    for seed in range(2):
+        noise = np.random.default_rng(seed).integers(60, 200, (64, 64), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{seed}.png")
+    counted = compared_pairs(monkeypatch)
+    assert find_duplicates(read(*list_images(tmp_path)), max_distance=256) == []
+    assert len(counted) == duplicates.MOST_TRIES
+    assert all(way < len(TURNS) for (way,) in counted)
+
+
+def test_very_near_hashes_need_less_similarity(originals, tmp_path, monkeypatch):
+    with Image.open(originals / "0.png") as image:
+        image.convert("RGB").save(tmp_path / "copy.jpg", quality=60)
+    prints = read(originals / "0.png"), read(tmp_path / "copy.jpg")
+    (found,) = find_duplicates(*prints, min_similarity=1)
+    assert found.distance <= 32
+    assert 0.92 <= found.similarity < 1
+    monkeypatch.setattr(duplicates, "SURE_DISTANCE", found.distance - 1)
+    assert find_duplicates(*prints, min_similarity=1) == []
+
+
+def test_blocks_do_not_matter(originals, tmp_path, monkeypatch):
+    """More images than are compared at once: the same pairs, between sets and within one."""
+    for path in list_images(originals):
+        with Image.open(path) as image:
+            image.convert("RGB").rotate(180).save(tmp_path / f"{path.stem}.jpg")
+        shutil.copy(path, tmp_path)
+    prints, others = read(*list_images(originals)), read(*list_images(tmp_path))
+    expected = find_duplicates(prints, others), find_duplicates(others)
+    monkeypatch.setattr(duplicates, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(duplicates, "PAIRS_AT_ONCE", 2)
+    between, within = find_duplicates(prints, others), find_duplicates(others)
+    for found, known in zip((between, within), expected, strict=True):
+        assert {replace(d, similarity=0) for d in found} == {replace(d, similarity=0) for d in known}
+    assert sorted((d.first.stem, d.second.name) for d in between) == [
+        (str(i), f"{i}.{suffix}") for i in range(6) for suffix in ("jpg", "png")
+    ]
+    assert sorted((d.first.name, d.second.name) for d in within) == [(f"{i}.jpg", f"{i}.png") for i in range(6)]
+
+
+def reference_similarity(first, second):
+    """The correlation of one pair of thumbnails by the filters of SciPy, in float64."""
+    a, b = (t.astype(float).reshape(32, 2, 32, 2).mean((1, 3)) for t in (first, second))
+    seen = (a > 32) & (b > 32)
+    inside = binary_erosion(seen, border_value=1)
+    if seen.sum() < ((a > 32) | (b > 32)).sum() / 2 or inside.sum() < 50:
+        return 0.0
+
+    def even(values, sigma):
+        share = gaussian_filter(seen.astype(float), sigma, mode="nearest")
+        return gaussian_filter(values * seen, sigma, mode="nearest") / np.maximum(share, 1e-6)
+
+    details = [even(x - even(x, 6), 1)[inside] for x in (a, b)]
+    return 0.0 if min(np.std(x) for x in details) < 1e-6 else np.corrcoef(*details)[0, 1]
+
+
+def test_similarity_is_that_of_single_pairs():
+    """Pictures in frames of many widths, in all turns; also black ones, and ones without structure."""
+    rng = np.random.default_rng(4)
+    rows, columns = np.mgrid[-1:1:64j, -1:1:64j]
+    thumbnails = np.empty((24, 2, 64, 64), np.uint8)
+    for picture in thumbnails.reshape(-1, 64, 64):
+        gray = 120 + 40 * columns * rng.normal() + gaussian_filter(rng.normal(0, 120, (64, 64)), 3)
+        frame = np.hypot(rows - rng.normal(0, 0.3), columns) < rng.uniform(0.2, 1.6)
+        picture[:] = np.where(frame, np.clip(gray, 0, 255), 6)
+    thumbnails[0] = 3
+    thumbnails[1] = thumbnails[2] = np.where(np.hypot(rows, columns) < 0.8, 150, 6)
+    first, second = (x.ravel() for x in np.meshgrid(range(24), range(24)))
+    ways = rng.integers(0, 16, len(first))
+    halves = duplicates._halved(thumbnails)
+    found = duplicates._similarities(halves[first], halves[second], ways)
+    turns = list(TURNS.values())
+    expected = [
+        reference_similarity(thumbnails[i, way // 8], turns[way % 8](thumbnails[j, way // 8]))
+        for i, j, way in zip(first, second, ways, strict=True)
+    ]
+    assert 0.1 < np.mean(np.equal(expected, 0)) < 0.9
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_objects_on_white_take_no_long_time(tmp_path):
+    """Nearly all their hashes are near: one at a time, these 2400 pairs took ten seconds."""
+    rng = np.random.default_rng(0)
+    for number in range(100):
+        image = Image.new("L", (96, 96), 255)
+        angles = np.linspace(0, 6, 9)
+        reach = rng.uniform(8, 24, 2) * rng.uniform(0.6, 1, (9, 2))
+        corners = rng.uniform(34, 62, 2) + reach * np.stack([np.cos(angles), np.sin(angles)], 1)
+        ImageDraw.Draw(image).polygon([tuple(c) for c in corners], fill=int(rng.integers(0, 200)))
+        image.save(tmp_path / f"{number}.png")
+    prints = read(*list_images(tmp_path)[:60]), read(*list_images(tmp_path)[60:])
+    start = time.process_time()
+    find_duplicates(*prints)
+    assert time.process_time() - start < 4
+
+
+def test_images_of_other_size_have_other_pixels(tmp_path):
+    """The same bytes in the same order, but not the same picture."""
+    gray = np.arange(0, 240, 15, dtype=np.uint8)
+    Image.fromarray(gray.reshape(2, 8)).save(tmp_path / "wide.png")
+    Image.fromarray(gray.reshape(4, 4)).save(tmp_path / "square.png")
+    wide, square = read(tmp_path / "wide.png"), read(tmp_path / "square.png")
+    assert wide.pixel_digests != square.pixel_digests
+    assert [d for d in find_duplicates(wide, square) if d.kind != "near"] == []
 
 
 def test_photographs_are_compared_upright(originals, tmp_path):

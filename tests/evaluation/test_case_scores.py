@@ -143,3 +143,9 @@ def test_levels_and_masks_as_probabilities():
     assert to_probabilities(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0, 0.2, 1])
     assert to_probabilities(torch.tensor([False, True])).tolist() == [0, 1]
     assert to_probabilities(torch.tensor([0.25], dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def test_a_class_begins_at_the_threshold_itself():
+    maps = torch.tensor([0.5, 0.25, 0.5, 0.25]).reshape(1, 2, 1, 2).repeat(1, 1, 1, 1)
+    truth = torch.tensor([True, False, True, False]).reshape(1, 2, 1, 2)
+    assert class_scores(maps, truth, ["liver", "spleen"], threshold=0.5)["dice_spleen"].tolist() == [1.0]

@@ -100,6 +100,7 @@ def test_one_set_has_no_row_over_all(tmp_path):
 
 def test_metrics_can_be_chosen(two_files):
     assert set(compare_scores(*two_files, ["hd95"]).table["metric"]) == {"hd95"}
+    assert compare_scores(*two_files, ["dice", "dice"]).table["metric"].tolist() == ["dice"] * 3
     with pytest.raises(ConfigError, match=r"mae can not be compared\. The scores of both are dice, hd95"):
         compare_scores(*two_files, ["mae", "dice"])
 
@@ -127,8 +128,18 @@ def test_unpaired_cases_are_listed_or_left_out(two_files):
 
 def test_sets_of_other_names_do_not_pair():
     a, b = table([["S", "1.png", 2, 2, 0.5]], "dice"), table([["T", "1.png", 2, 2, 0.5]], "dice")
-    with pytest.raises(DataError, match="No case of A is in B"):
+    with pytest.raises(DataError, match=r"No case of A is in B(?s:.*)Sets of A: S\nSets of B: T\n"):
         pair_cases(a, b, allow_unpaired=True)
+
+
+def test_a_flat_run_against_one_by_sets():
+    """Both sets and the images of both are named, however many one of the two has."""
+    by_sets = table([[name, f"{i}.png", 2, 2, 0.5] for name in ("S", "T") for i in range(20)], "dice")
+    flat = table([["maps", f"{i}.png", 2, 2, 0.5] for i in range(20)], "dice")
+    with pytest.raises(DataError) as told:
+        pair_cases(by_sets, flat)
+    for words in ("Sets of A: S, T\n", "Sets of B: maps\n", "S: 0.png", "maps: 0.png"):
+        assert words in str(told.value)
 
 
 def test_images_of_one_name_but_other_sizes_are_not_one():
@@ -194,12 +205,63 @@ def test_written_files(two_files, tmp_path):
     assert len(colours) > 20
 
 
-def test_a_score_that_no_case_has_stays_empty(tmp_path):
-    rows = [["S", f"{i}.png", 2, 2, 0.1 * i, None] for i in range(4)]
-    files = [write(tmp_path / f"{x}.csv", rows, "dice", "false_alarm") for x in "ab"]
+def test_scores_that_no_case_has_get_no_row(tmp_path):
+    """Neither in the table nor in the picture; where it is asked for, and in no set, there is nothing to compare."""
+    rows = [[name, f"{i}.png", 2, 2, 0.1 * i, None, 1.0 if name == "T" else None] for name in "ST" for i in range(4)]
+    files = [write(tmp_path / f"{x}.csv", rows, "dice", "false_alarm", "hd95") for x in "ab"]
     result = compare_scores(*files)
+    found = result.table[["dataset", "metric", "n"]].to_numpy().tolist()
+    assert found == [["S", "dice", 4], ["T", "dice", 4], ["T", "hd95", 4], [ALL_SETS, "dice", 8], [ALL_SETS, "hd95", 4]]
+    assert "Left out, for no image has the score in both: false_alarm; hd95 (S)." in result.notes
     _, js, _ = write_comparison(result, tmp_path / "out")
-    dice, alarm = json.loads(js.read_text())["rows"]
-    assert (dice["p_value"], dice["p_holm"], dice["equal"]) == (1, 1, 4)
-    assert (alarm["n"], alarm["mean_a"], alarm["p_value"], alarm["p_holm"]) == (0, None, None, None)
-    assert result.settings["tests_in_family"] == 1
+    assert json.loads(js.read_text())["notes"] == result.notes
+    assert result.settings["tests_in_family"] == 5
+    with pytest.raises(DataError, match="No image has a score in both A and B of false_alarm"):
+        compare_scores(*files, ["dice", "false_alarm"])
+    assert len(compare_scores(*files, ["hd95"]).table) == 2
+
+
+def test_a_score_of_one_side_is_told_where_its_row_is_left_out(tmp_path):
+    files = [
+        write(tmp_path / f"{x}.csv", [["S", f"{i}.png", 2, 2, 0.5, value] for i in range(3)], "dice", "hd95")
+        for x, value in (("a", None), ("b", 4.0))
+    ]
+    result = compare_scores(*files)
+    assert "the score in both: hd95 (3 images have it in one of the two)." in result.notes[-1]
+    assert result.table["metric"].tolist() == ["dice"]
+
+
+def test_no_score_at_all(tmp_path):
+    files = [write(tmp_path / f"{x}.csv", [["S", "1.png", 2, 2, None]], "dice") for x in "ab"]
+    with pytest.raises(DataError, match="nothing to compare"):
+        compare_scores(*files)
+
+
+def test_a_set_called_as_the_rows_over_all(tmp_path):
+    rows = [[name, f"{i}.png", 2, 2, 0.1 * i] for name, number in ((ALL_SETS, 2), ("S", 3)) for i in range(number)]
+    files = [write(tmp_path / f"{x}.csv", rows, "dice") for x in "ab"]
+    result = compare_scores(*files)
+    found = dict(zip(result.table["dataset"], result.table["n"], strict=True))
+    assert found == {ALL_SETS: 2, "S": 3, f"{ALL_SETS} together": 5}
+
+
+def test_names_with_dollars_are_drawn(two_files, tmp_path):
+    result = compare_scores(*two_files, ["dice"], names=("$\\nix$", "b"), num_resamples=10)
+    assert write_comparison(result, tmp_path)[2].stat().st_size > 1000
+
+
+def test_maxima_have_no_row_over_sets_with_other_thresholds(tmp_path):
+    rows = [[name, f"{i}.png", 9, 9, 0.1 * i, 0.1 * i] for name in ("x", "y") for i in range(5)]
+    paths = [write(tmp_path / run / "metrics.csv", rows, "dice", "dice_max") for run in "ab"]
+    found = compare_scores(*paths).table
+    assert set(found.loc[found["metric"] == "dice", "dataset"]) == {"x", "y", ALL_SETS}
+    assert set(found.loc[found["metric"] == "dice_max", "dataset"]) == {"x", "y"}
+
+
+def test_unknown_sizes_are_no_other_sizes():
+    known = table([["x", "1.png", 9, 9, 0.5], ["x", "2.png", 9, 9, 0.5]], "dice")
+    unknown = table([["x", "1.png", None, None, 0.5], ["x", "2.png", 9, 9, 0.5]], "dice")
+    assert len(pair_cases(known, unknown).cases) == len(pair_cases(unknown, unknown).cases) == 2
+    unknown.loc[1, "height"] = 8
+    with pytest.raises(DataError, match=r"2\.png"):
+        pair_cases(known, unknown)

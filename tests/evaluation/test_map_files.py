@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from monai_sam2unet.errors import DataError
+from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.evaluation.map_files import check_sizes, read_map, read_truth, upsample_map
 from monai_sam2unet.evaluation.prediction_folder import PredictionCase
 
@@ -61,6 +61,30 @@ def test_truth(tmp_path):
     assert read_truth(tmp_path / "ones.png", 0.5).any()
     Image.fromarray(LEVELS * 0).save(tmp_path / "empty.png")
     assert not read_truth(tmp_path / "empty.png").any()
+    with pytest.raises(ConfigError, match="above 0 and at most 255"):
+        read_truth(tmp_path / "mask.png", float("nan"))
+    Image.fromarray(LEVELS.astype(np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(DataError, match="it has 16 bits; save the mask with 8"):
+        read_truth(tmp_path / "deep.png")
+
+
+@pytest.mark.parametrize("read", [read_map, read_truth])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_a_mask_in_the_alpha_channel_is_told(tmp_path, read, mode):
+    picture = Image.new("L", (30, 20), 255).convert(mode)
+    picture.save(tmp_path / "opaque.png")
+    assert read(tmp_path / "opaque.png").any()
+    picture.putalpha(Image.fromarray(LEVELS))
+    picture.save(tmp_path / "alpha.png")
+    with pytest.raises(DataError, match=r"alpha channel .* varies.*save that as a gray picture"):
+        read(tmp_path / "alpha.png")
+
+
+@pytest.mark.parametrize("read", [read_map, read_truth])
+def test_a_transparent_colour_of_a_palette_is_alpha_too(tmp_path, read):
+    Image.fromarray(LEVELS).convert("P").save(tmp_path / "palette.png", transparency=int(LEVELS[0, 0]))
+    with pytest.raises(DataError, match="alpha channel"):
+        read(tmp_path / "palette.png")
 
 
 def test_resizing_is_bilinear_without_moved_corners():
@@ -86,3 +110,11 @@ def test_sizes_are_compared_before_anything_is_scored(tmp_path):
         check_sizes(cases)
     assert "other.png: the map is 15x10 pixels, its mask 30x20 pixels" in str(caught.value)
     check_sizes([cases[0], *cases[2:]])
+
+
+def test_a_map_turned_by_exif_is_read_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    square = LEVELS[:, :20]
+    Image.fromarray(square).save(tmp_path / "map.png", exif=exif)
+    np.testing.assert_array_equal(read_map(tmp_path / "map.png").squeeze().numpy(), square[::-1, ::-1])

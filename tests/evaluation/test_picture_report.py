@@ -83,7 +83,10 @@ def test_the_report_says_what_the_table_says(tmp_path):
         "Papers' protocol: maps min-max normalised per image, 8 bit, mean over 256 thresholds",
         f"{summary['Kvasir']['mean_dice']:.4f}", f"{summary['CVC-300']['mean_s_measure']:.4f}",
         "checkpoint models/model.pt", "scores: threshold 0.5", "x.png: broken", "1 file could not be scored",
-        f"{summary['Kvasir']['mean_dice_mean']:.3f} 0.928", "not measured here: ETIS", "For research",
+        f"{summary['Kvasir']['mean_dice_mean']:.3f} 0.928", "not measured here: ETIS; measured: Kvasir, CVC-300.",
+        "For research",
+        "boundary F allows outlines to lie 0.008 of the image's diagonal apart", "scores: boundary_tolerance 0.008",
+        "nor an image that is all object counts for the balanced error rate",
     ):  # fmt: skip
         assert told in words, told
     low, high = summary["Kvasir"]["interval_dice"]
@@ -102,6 +105,23 @@ def test_the_cases_shown_are_the_worst_median_and_best(tmp_path):
     assert [place for place, _ in shown] == ["worst"] * 3 + ["median"] * 3 + ["best"] * 3
 
 
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_of_few_images_all_are_shown_once_from_the_best_on(tmp_path, count):
+    table, pictures = fill({"A": count})
+    page = Page(write_picture_report(tmp_path / "r.html", table, pictures).read_text(encoding="utf-8"))
+    order = table.frame().sort_values("dice", kind="stable")["image"].tolist()[::-1]
+    shown = re.findall(r"(\d of \d|worst|median|best)\s*: \d\.\d+, (\d+\.png)", page.words())
+    assert shown == [(f"{n + 1} of {count}", name) for n, name in enumerate(order)]
+
+
+def test_the_note_of_published_numbers_is_shown(tmp_path):
+    table, _ = fill({"A": 2})
+    published = PublishedTable({"A": {"mae": 0.1}})
+    published.note = NASTY  # as a file of published numbers gives it
+    page = Page(write_picture_report(tmp_path / "r.html", table, None, published).read_text(encoding="utf-8"))
+    assert NASTY in page.words()
+
+
 def test_every_picture_decodes_and_says_what_it_shows(tmp_path):
     table, pictures = fill({"A": 4})
     page = Page(write_picture_report(tmp_path / "r.html", table, pictures).read_text(encoding="utf-8"))
@@ -113,7 +133,7 @@ def test_every_picture_decodes_and_says_what_it_shows(tmp_path):
         if "width" in image:
             assert opened.size == (int(image["width"]), int(image["height"]))
         assert len(image["alt"]) > 20
-    assert any("worst of A" in image["alt"] and "truth" in image["alt"] for image in page.images)
+    assert any("4 of 4 of A" in image["alt"] and "truth" in image["alt"] for image in page.images)
 
 
 def test_names_are_text_whatever_they_hold(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from monai_sam2unet.errors import DataError
+from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.evaluation import find_prediction_cases
 
 
@@ -98,3 +98,32 @@ def test_folders_that_are_missing_or_empty(tmp_path):
     ):
         with pytest.raises(DataError, match=told):
             find_prediction_cases(*given)
+
+
+def test_folders_beside_maps_do_not_pair(tmp_path):
+    maps, masks = touch(tmp_path / "maps", "1.png"), touch(tmp_path / "masks", "1.png")
+    touch(maps / "CAMO", "1.png")
+    touch(maps / "notes", "read.txt")
+    with pytest.raises(DataError, match=r"1 files or folders do not pair(.|\n)*maps/CAMO: beside maps"):
+        find_prediction_cases(maps, masks)
+    cases, unpaired = find_prediction_cases(maps, masks, allow_unpaired=True)
+    assert (len(cases), len(unpaired)) == (1, 1)
+
+
+def test_a_stray_picture_beside_sets_is_named(tmp_path):
+    for name in ("CAMO", "NC4K"):
+        touch(tmp_path / "maps" / name, "1.png")
+        touch(tmp_path / "truth" / name / "GT", "1.png")
+    touch(tmp_path / "maps", "overview.png")
+    with pytest.raises(DataError, match=r"maps/overview.png: beside folders of maps \(CAMO, NC4K\).*take away"):
+        find_prediction_cases(tmp_path / "maps", tmp_path / "truth")
+
+
+def test_a_name_for_maps_without_folders(tmp_path):
+    maps, masks = touch(tmp_path / "maps", "1.png"), touch(tmp_path / "GT", "1.png")
+    [case], _ = find_prediction_cases(maps, masks, name="CAMO")
+    assert case.dataset == "CAMO"
+    touch(tmp_path / "sets" / "A", "1.png")
+    touch(tmp_path / "truth" / "A", "1.png")
+    with pytest.raises(ConfigError, match="name 'CAMO' is for maps"):
+        find_prediction_cases(tmp_path / "sets", tmp_path / "truth", name="CAMO")

@@ -21,7 +21,7 @@ PUBLISHED = {
 SUMMARY = {
     "Kvasir": {"images": 100, "mean_dice": 0.5, "mean_dice_mean": None},
     "own": {"images": 3, "mean_s_measure": 0.7},
-    "CAMO": {"images": 250, "mean_s_measure": 0.90051, "std_s_measure": 0.1, "mean_mae": 0.0511},
+    "CAMO": {"images": 250, "mean_s_measure": 0.90051, "std_s_measure": 0.1, "mean_mae": 0.0511, "images_mae": 249},
 }
 
 
@@ -39,9 +39,9 @@ def printed(table: PublishedTable, summary) -> str:
 def test_rows_are_of_the_sets_that_were_measured(table):
     rows = table.rows(SUMMARY)
     assert rows == [
-        PublishedRow("CAMO", "s_measure", 0.90051, 0.884),
-        PublishedRow("CAMO", "mae", 0.0511, 0.042),
-        PublishedRow("Kvasir", "dice_mean", None, 0.928),
+        PublishedRow("CAMO", "s_measure", 0.90051, 0.884, 250),
+        PublishedRow("CAMO", "mae", 0.0511, 0.042, 249),
+        PublishedRow("Kvasir", "dice_mean", None, 0.928, 0),
     ]
     assert [r.difference for r in rows] == [pytest.approx(0.01651), pytest.approx(0.0091), None]
     assert table.not_measured(SUMMARY) == ["NC4K"]
@@ -61,16 +61,16 @@ def test_rows_are_of_the_sets_that_were_measured(table):
     ],
 )
 def test_which_direction_is_better(column, ours, paper, better):
-    assert PublishedRow("A", column, ours, paper).better is better
+    assert PublishedRow("A", column, ours, paper, 10).better is better
 
 
 def test_the_printed_table_has_all_that_the_rows_have(table):
     text = printed(table, SUMMARY)
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line]
     assert lines == [
-        ["CAMO", "S-measure", "0.901", "0.884", "+0.017"],
-        ["CAMO", "MAE (lower is better)", "0.051", "0.042", "+0.009"],
-        ["Kvasir", "Dice, mean (mDice)", "-", "0.928", "-"],
+        ["CAMO", "S-measure", "250", "0.901", "0.884", "+0.017"],
+        ["CAMO", "MAE (lower is better)", "249", "0.051", "0.042", "+0.009"],
+        ["Kvasir", "Dice, mean (mDice)", "0", "-", "0.928", "-"],
     ]
     assert "Published, but not measured here: NC4K." in text
     assert "not measured" not in printed(table, {**SUMMARY, "NC4K": {"images": 1, "mean_s_measure": 0.9}})
@@ -80,23 +80,41 @@ def test_files(table, tmp_path):
     table.write(SUMMARY, tmp_path)
     with (tmp_path / "published.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["dataset", "column", "ours", "paper", "difference"]
-    assert [(r["dataset"], r["column"], r["ours"], r["paper"]) for r in rows] == [
-        ("CAMO", "s_measure", "0.90051", "0.884"),
-        ("CAMO", "mae", "0.0511", "0.042"),
-        ("Kvasir", "dice_mean", "", "0.928"),
+    assert list(rows[0]) == ["dataset", "column", "n", "ours", "paper", "difference"]
+    assert [(r["dataset"], r["column"], r["n"], r["ours"], r["paper"]) for r in rows] == [
+        ("CAMO", "s_measure", "250", "0.90051", "0.884"),
+        ("CAMO", "mae", "249", "0.0511", "0.042"),
+        ("Kvasir", "dice_mean", "0", "", "0.928"),
     ]
     assert float(rows[0]["difference"]) == pytest.approx(0.01651)
     assert rows[2]["difference"] == ""
     lines = (tmp_path / "published.md").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "| test set | score | ours | paper | difference |"
-    assert lines[2] == "| CAMO | S-measure | 0.901 | 0.884 | +0.017 |"
+    assert lines[0] == "| test set | score | n | ours | paper | difference |"
+    assert lines[2] == "| CAMO | S-measure | 250 | 0.901 | 0.884 | +0.017 |"
     assert lines[-1] == "Published, but not measured here: NC4K."
 
 
+def test_the_note_stands_wherever_the_numbers_do(tmp_path):
+    table = PublishedTable({"note": "From [memory],\nnot checked.\n", **PUBLISHED})
+    assert table.note == "From [memory],\nnot checked."
+    assert table.rows(SUMMARY) == PublishedTable(PUBLISHED).rows(SUMMARY)
+    assert table.not_measured({}) == list(PUBLISHED)
+    text = printed(table, SUMMARY)
+    assert text.index("From [memory],") < text.index("not checked.") < text.index("Published, but not measured here")
+    table.write(SUMMARY, tmp_path)
+    markdown = (tmp_path / "published.md").read_text(encoding="utf-8")
+    assert "|\n\nFrom [memory],\nnot checked.\n\nPublished, but" in markdown
+    assert "memory" not in (tmp_path / "published.csv").read_text(encoding="utf-8")
+    assert PublishedTable(PUBLISHED).note == ""
+
+
+def test_names_are_no_markup():
+    assert "[red]a" in printed(PublishedTable({"[red]a": {"dice": 0.5}}), {"[red]a": {"images": 2, "mean_dice": 0.25}})
+
+
 def test_names_with_bars_leave_the_markdown_table_whole(table):
-    markdown = PublishedTable({"a|b": {"dice": 0.5}}).markdown({"a|b": {"mean_dice": 0.25}})
-    assert r"| a\|b | Dice | 0.250 | 0.500 | -0.250 |" in markdown
+    markdown = PublishedTable({"a|b": {"dice": 0.5}}).markdown({"a|b": {"images": 2, "mean_dice": 0.25}})
+    assert r"| a\|b | Dice | 2 | 0.250 | 0.500 | -0.250 |" in markdown
 
 
 def test_nothing_measured_that_is_published(table, tmp_path):
@@ -116,6 +134,8 @@ def test_nothing_measured_that_is_published(table, tmp_path):
         ({"CAMO": {"mae": "0.9"}}, "mae published for CAMO is '0.9'"),
         ({"CAMO": {"mae": True}}, "must be a number"),
         ({"CAMO": {"mae": float("nan")}}, "must be a number"),
+        ({"note": "from memory"}, "but there are none"),
+        ({"note": {"mae": 0.1}, "CAMO": {"mae": 0.1}}, "must be a text"),
     ],
 )
 def test_wrong_numbers_are_refused(published, message):

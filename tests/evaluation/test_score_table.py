@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 
 from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.evaluation import ScoreTable
+from monai_sam2unet.evaluation.bootstrap import bootstrap_interval
 from monai_sam2unet.evaluation.case_scores import clinical_scores, papers_scores
 from monai_sam2unet.evaluation.columns import CLINICAL_COLUMNS, PAPERS_COLUMNS
 
@@ -105,6 +106,7 @@ def test_files(table, tmp_path):
     assert content["sets"] == table.summary()
     assert content["settings"]["checkpoint"] == str(tmp_path)
     assert content["settings"]["scores"]["threshold"] == 0.5
+    assert content["settings"]["scores"]["boundary_tolerance"] == 0.008
     curves = pd.read_csv(tmp_path / "curves.csv")
     assert curves.groupby("dataset").size().to_dict() == {"A": 256, "B": 256}
     assert list(curves) == ["dataset", "level", "e", "f", "dice", "iou", "precision", "recall"]
@@ -229,3 +231,56 @@ def test_a_case_counts_once(table):
 def test_settings_that_are_refused(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         ScoreTable(**options)
+
+
+def test_cases_that_are_dropped_leave_no_trace(table):
+    without = ScoreTable()
+    for dataset, image, pair in CASES:
+        if (dataset, image) != ("A", "2"):
+            without.add(dataset, image, *pair)
+    table.summary()
+    table.drop([("A", "2"), ("A", "not there")])
+    pd.testing.assert_frame_equal(table.frame(), without.frame())
+    assert table.summary() == without.summary()
+    table.add("A", "2", *case(2, 30, 40))  # and can come again
+    assert len(table) == 4
+
+
+def test_intervals_are_those_of_the_bootstrap_and_the_record_says_which():
+    table = ScoreTable(protocol="clinical", surface=False)
+    generator = torch.Generator().manual_seed(0)
+    for number in range(12):
+        maps, truth = (torch.rand(1, 9, 9, generator=generator) for _ in range(2))
+        table.add("x", str(number), maps, truth > 0.4)
+    values = table.frame()["dice"].to_numpy()
+    made = table.settings
+    assert (made["confidence"], made["num_resamples"]) == (0.95, 2000)
+    expected = bootstrap_interval(values, confidence=0.95, num_resamples=2000, seed=0)
+    assert table.summary()["x"]["interval_dice"] == pytest.approx(expected)
+
+
+def test_images_that_are_ignored_leave_curves_and_maxima_alone(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    maps, truth = torch.rand(1, 16, 16, generator=generator), torch.zeros(1, 16, 16)
+    truth[:, 4:9, 4:9] = 1
+    alone, both = ScoreTable(protocol="sod"), ScoreTable(protocol="sod", empty_truth="ignore")
+    for table in (alone, both):
+        table.add("x", "1.png", maps, truth)
+    both.add("x", "2.png", maps, torch.zeros_like(truth))
+    for name, curve in alone.curves()["x"].items():
+        np.testing.assert_allclose(both.curves()["x"][name], curve)
+    assert both.summary()["x"]["mean_f_max"] == pytest.approx(alone.summary()["x"]["mean_f_max"])
+    both.write(tmp_path)
+    assert not pd.read_csv(tmp_path / "curves.csv").isna().any().any()
+
+
+def test_names_that_are_no_utf8_do_not_cost_the_scores(tmp_path):
+    table = ScoreTable(protocol="clinical", surface=False)
+    table.add("x", "caf\udce9.png", torch.ones(1, 3, 3), torch.ones(1, 3, 3))
+    table.write(tmp_path)
+    assert "caf\\udce9.png" in (tmp_path / "metrics.csv").read_text(encoding="utf-8")
+
+
+def test_classes_have_no_names_of_other_scores():
+    with pytest.raises(ConfigError, match="dice_mean is a score"):
+        ScoreTable(class_names=["mean", "spleen"])

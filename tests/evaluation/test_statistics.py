@@ -106,6 +106,40 @@ def test_p_is_that_of_all_signs():
     assert paired_difference(a, a + d).p_value == pytest.approx(exact_p(np.round(a + d - a, 9)))
 
 
+def test_equal_differences_are_tied():
+    """0.2 - 0.1 and 0.9 - 0.8 are two numbers to the computer, but one difference."""
+    a = np.arange(1, 9) / 10
+    d = np.array([1, 1, 1, 1, -1, 1, 1, 1])
+    assert len(np.unique(np.abs((a + d / 10) - a))) > 1
+    result = paired_difference(a, a + d / 10)
+    assert result.p_value == pytest.approx(exact_p(d)) == pytest.approx(0.0703125)
+    assert (result.better, result.worse, result.equal) == (7, 1, 0)
+
+
+@pytest.mark.parametrize("unit", [0.01, 0.5, 0.001, 1 / 16])
+@pytest.mark.parametrize("shift", [0, 90])
+def test_scores_of_few_decimals_are_tested_as_whole_numbers(unit, shift):
+    """Tables of rounded scores, also distances of many millimetres: p and counts are those of the numbers of steps."""
+    rng = np.random.default_rng(int(shift + 1000 * unit))
+    for _ in range(20):
+        a, steps = rng.integers(50, 90, 40), rng.integers(-3, 5, 40)
+        first, second = (np.round(shift + x * unit, 4) for x in (a, a + steps))
+        result = paired_difference(first, second, lower_is_better=True, num_resamples=9)
+        assert result.p_value == pytest.approx(stats.wilcoxon(steps.astype(float)).pvalue, abs=1e-12)
+        assert (result.better, result.worse, result.equal) == ((steps < 0).sum(), (steps > 0).sum(), (steps == 0).sum())
+
+
+def test_each_score_is_rounded_at_its_own_scale():
+    """A distance of many millimetres beside Dice: Dice keeps differences that are rounding for the distance."""
+    a = np.tile([0.5, 5e6], (6, 1))
+    small = np.arange(1, 7)[:, None] * 1e-9
+    dice, distance = paired_differences(a, a + small * [1, 1], [False, True], num_resamples=9)
+    assert (dice.better, dice.equal) == (6, 0)
+    assert (distance.better, distance.worse, distance.equal) == (0, 0, 6)
+    for one, other in (([5e6, 0.5, 0.5], [0.5, 0.5 + 1e-9, 0.5 - 1e-9]), ([0.5, 0.5, 0.5], [5e6, 0.5 + 1e-9, 0.5])):
+        assert paired_difference(one, other, num_resamples=9).equal == 2
+
+
 def test_cases_without_difference_are_left_out_of_the_test():
     a = np.array([0.5, 0.6, 0.1, 0.2, 0.3, 0.4])
     b = a + np.array([0, 0, 0.011, 0.022, 0.033, -0.044])

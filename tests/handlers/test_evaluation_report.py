@@ -177,3 +177,25 @@ def test_several_classes(tmp_path):
     assert [row["dice_first"] for row in report.rows] == pytest.approx([case[4] for case in CASES])
     assert all(row["dice_second"] == 1 for row in report.rows)
     assert (tmp_path / "report.html").exists()
+
+
+def test_what_an_earlier_run_wrote_is_removed(tmp_path):
+    out = tmp_path / "eval"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    evaluator(tmp_path, CASES, EvaluationReport(out, published={"A": {"dice_mean": 0.9}})).run()
+    assert len(list(out.iterdir())) == 7
+    evaluator(tmp_path, CASES, EvaluationReport(out, protocol="clinical", report=False)).run()
+    assert sorted(path.name for path in out.iterdir()) == ["metrics.csv", "notes.txt", "summary.json"]
+
+
+def test_files_are_written_before_anything_is_printed(tmp_path, monkeypatch):
+    def broken(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("monai_sam2unet.evaluation.score_table.print_scores", broken)
+    report = EvaluationReport(tmp_path, published={"A": {"dice_mean": 0.9}})
+    with pytest.raises(BrokenPipeError):
+        evaluator(tmp_path, CASES, report).run()
+    assert (tmp_path / "report.html").exists()
+    assert (tmp_path / "published.md").exists()
