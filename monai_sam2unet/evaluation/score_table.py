@@ -72,6 +72,7 @@ class ScoreTable:
         ConfigError: When a value is not allowed.
 
     Example:
+        >>> import torch
         >>> table = ScoreTable(protocol="clinical", surface=False)
         >>> table.add("Kvasir", "1.png", torch.tensor([[[0.9, 0.6, 0.1]]]), torch.tensor([[[1, 0, 0]]]))
         >>> round(table.summary()["Kvasir"]["mean_dice"], 4)
