@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from monai_sam2unet.evaluation.columns import CLINICAL_COLUMNS, PAPERS_COLUMNS, is_lower_better
-
-if TYPE_CHECKING:
-    from monai_sam2unet.evaluation.score_table import ScoreTable
+from monai_sam2unet.evaluation.scored import Scored
 
 __all__ = ["cell_of", "heading_of", "print_scores", "readings"]
 
@@ -21,7 +19,7 @@ CELL_WIDTH = 17
 HEADING_WIDTH = 28
 
 
-def heading_of(column: str, table: ScoreTable) -> str:
+def heading_of(column: str, table: Scored) -> str:
     """What a score is called in tables, with its unit, and an arrow to where it is better."""
     heading = PAPERS_COLUMNS.get(column) or CLINICAL_COLUMNS.get(column) or column.replace("_", " ", 1)
     if column == "hd95":
@@ -43,7 +41,7 @@ def cell_of(summary: Mapping[str, Any], column: str) -> tuple[str, str]:
     return f"{mean:.{digits[0]}f}", " ".join(notes)
 
 
-def readings(table: ScoreTable) -> list[tuple[str, list[str]]]:
+def readings(table: Scored) -> list[tuple[str, list[str]]]:
     """The readings that a table has: a title that names the protocol, and the scores for which some image counts."""
     clinical = f"Clinical: probability >= {table.threshold:g} at native size"
     summaries = table.summary().values()
@@ -54,7 +52,7 @@ def readings(table: ScoreTable) -> list[tuple[str, list[str]]]:
     ]
 
 
-def print_scores(table: ScoreTable, console: Console) -> None:
+def print_scores(table: Scored, console: Console) -> None:
     """Print a table for each reading, with as many sets side by side as there is room for."""
     summary = table.summary()
     names = list(summary)

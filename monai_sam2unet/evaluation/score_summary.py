@@ -7,16 +7,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from monai_sam2unet.evaluation.bootstrap import bootstrap_intervals
-
-if TYPE_CHECKING:
-    from monai_sam2unet.evaluation.score_table import ScoreTable
+from monai_sam2unet.evaluation.scored import Scored
 
 __all__ = ["CONFIDENCE", "SUMMARY_RESAMPLES", "best_level", "mean_curve", "remove_results", "summarise", "write_scores"]
 
@@ -80,7 +78,7 @@ def remove_results(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def write_scores(table: ScoreTable, folder: Path, settings: Mapping[str, Any]) -> None:
+def write_scores(table: Scored, folder: Path, settings: Mapping[str, Any]) -> None:
     """Write ``metrics.csv``, ``summary.json`` and, where there are curves, ``curves.csv``.
 
     Args:

@@ -6,19 +6,21 @@ from monai_sam2unet.handlers.contact_sheet import write_contact_sheet
 from monai_sam2unet.handlers.epoch_seed import EpochSeed
 from monai_sam2unet.handlers.evaluation_report import EvaluationReport
 from monai_sam2unet.handlers.gradient_clipper import GradientClipper
-from monai_sam2unet.handlers.metric_handlers import (
+from monai_sam2unet.handlers.map_metric_handlers import (
     BalancedErrorRate,
-    BoundaryFMeasure,
     DiceOverThresholds,
     EMeasure,
-    FalseAlarmRate,
     FMeasure,
-    HausdorffDistance95,
     IoUOverThresholds,
     MeanAbsoluteError,
-    NormalizedSurfaceDice,
     SMeasure,
     WeightedFMeasure,
+)
+from monai_sam2unet.handlers.mask_metric_handlers import (
+    BoundaryFMeasure,
+    FalseAlarmRate,
+    HausdorffDistance95,
+    NormalizedSurfaceDice,
 )
 from monai_sam2unet.handlers.prediction_writer import PredictionWriter
 from monai_sam2unet.handlers.progress_bar import ProgressBar
