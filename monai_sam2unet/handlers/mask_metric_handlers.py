@@ -5,8 +5,7 @@ Use them as ``_target_`` under ``key_val_metric`` and ``additional_metrics`` of 
 the metric, which says what they mean and which errors are raised, and two of MONAI's ``IgniteMetricHandler``:
 
 - ``output_transform`` takes the engine's output to predictions and truth: two batches (B, C, H, W), or two lists of
-  (C, H, W) whose sizes may differ. They compare binary
-  masks.
+  (C, H, W) whose sizes may differ. They compare binary masks.
 - ``save_details`` puts one value for each image and channel, (N, C), into ``engine.state.metric_details``, where
   MONAI's ``MetricsSaver`` finds them.
 """

@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from torch.nn.functional import one_hot
 
 from monai_sam2unet import handlers, metrics
-from monai_sam2unet.handlers import metric_handlers
+from monai_sam2unet.handlers import map_metric_handlers, mask_metric_handlers
 
 # Handler, its options, options that differ from every default.
 OF_MAPS = {
@@ -128,7 +128,7 @@ def test_in_an_evaluator_from_a_config(tmp_path, sizes, batch_size):
 
 def test_each_metric_has_a_handler():
     found = {name.removesuffix("Metric") for name in metrics.__all__ if name.endswith("Metric")}
-    assert found == set(ALL) == set(metric_handlers.__all__)
+    assert found == set(ALL) == {*map_metric_handlers.__all__, *mask_metric_handlers.__all__}
     assert found <= set(handlers.__all__)
 
 
