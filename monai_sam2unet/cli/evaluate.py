@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from monai_sam2unet.cli.output_folder import make_output_folder
 from monai_sam2unet.errors import ConfigError, DataError, listing
 
 __all__ = ["evaluate"]
@@ -108,10 +109,7 @@ def evaluate(
         errors.print(lines, markup=False, highlight=False, soft_wrap=True)
     if not resize:
         check_sizes(cases)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"The folder {output} for the results cannot be made: {error}.") from error
+    make_output_folder(output)
 
     pictures = CasePictures(threshold) if report else None
     columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
