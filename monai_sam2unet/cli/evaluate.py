@@ -89,9 +89,10 @@ def evaluate(
     does): the clinical reading is then that of the stretched maps, not of the network's probabilities.
     """
     # `--help` should not wait for torch.
+    from monai_sam2unet.data.image_check import check_mask_threshold
     from monai_sam2unet.evaluation.case_pictures import CasePictures
     from monai_sam2unet.evaluation.file_scoring import score_files
-    from monai_sam2unet.evaluation.map_files import check_mask_threshold, check_sizes
+    from monai_sam2unet.evaluation.map_files import check_sizes
     from monai_sam2unet.evaluation.picture_report import write_picture_report
     from monai_sam2unet.evaluation.prediction_folder import find_prediction_cases
     from monai_sam2unet.evaluation.published import PublishedTable

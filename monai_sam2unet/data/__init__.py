@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists of files: finding, pairing, checking; and phantoms to try things on."""
 
-from monai_sam2unet.data.image_check import check_pairs, split_readable, to_gray, to_rgb
+from monai_sam2unet.data.image_check import check_mask_threshold, check_pairs, split_readable, to_gray, to_rgb
 from monai_sam2unet.data.image_sets import (
     IMAGE_SUFFIXES,
     find_sets,
@@ -15,6 +15,7 @@ from monai_sam2unet.data.phantoms import make_polyp_phantom, write_polyp_phantom
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "check_mask_threshold",
     "check_pairs",
     "find_sets",
     "given_sets",

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from monai_sam2unet.errors import DataError, listing
+from monai_sam2unet.errors import ConfigError, DataError, listing
 
-__all__ = ["check_pairs", "split_readable", "to_gray", "to_rgb"]
+__all__ = ["check_mask_threshold", "check_pairs", "split_readable", "to_gray", "to_rgb"]
 
 READ_ERRORS = (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError)
 EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
@@ -77,6 +77,22 @@ def _problems_of(item: Mapping[str, str], mask_threshold: float) -> list[str]:
     return problems
 
 
+def check_mask_threshold(mask_threshold: float) -> None:
+    """Make sure that a threshold for masks can tell their values apart.
+
+    Args:
+        mask_threshold: mask values from this one on are foreground.
+
+    Raises:
+        ConfigError: When it is not above 0 and at most 255.
+    """
+    if not 0 < mask_threshold <= 255:
+        raise ConfigError(
+            f"mask_threshold is a value of 8-bit masks, above 0 and at most 255, got {mask_threshold!r}; "
+            "127.5 is for masks of 0 and 255, 0.5 for masks of 0 and 1."
+        )
+
+
 def check_pairs(items: Sequence[Mapping[str, str]], num_threads: int = 4, mask_threshold: float = 127.5) -> None:
     """Decode all images and masks once and name everything that is wrong with them, at once.
 
@@ -86,10 +102,12 @@ def check_pairs(items: Sequence[Mapping[str, str]], num_threads: int = 4, mask_t
         mask_threshold: mask values from this one on (of 255) are foreground.
 
     Raises:
+        ConfigError: When ``mask_threshold`` is not above 0 and at most 255.
         DataError: When files cannot be read; a mask has another size than its image; a mask that is not empty stays
             below the threshold (0/1 instead of 0/255, say: it would count as empty); or an image is turned by its EXIF
             orientation and its mask is not.
     """
+    check_mask_threshold(mask_threshold)
     with ThreadPoolExecutor(num_threads) as pool:
         problems = [p for found in pool.map(lambda item: _problems_of(item, mask_threshold), items) for p in found]
     if problems:

@@ -9,9 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
+from monai_sam2unet.data.image_check import check_mask_threshold
 from monai_sam2unet.errors import DataError, listing
 from monai_sam2unet.evaluation.case_pictures import CasePictures
-from monai_sam2unet.evaluation.map_files import MapPair, check_mask_threshold, read_pair
+from monai_sam2unet.evaluation.map_files import MapPair, read_pair
 from monai_sam2unet.evaluation.prediction_folder import PredictionCase
 from monai_sam2unet.evaluation.score_table import ScoreTable
 

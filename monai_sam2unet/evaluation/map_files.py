@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from monai_sam2unet.data.image_check import EIGHT_BIT_MODES, READ_ERRORS, to_gray
-from monai_sam2unet.errors import ConfigError, DataError, listing
+from monai_sam2unet.data.image_check import EIGHT_BIT_MODES, READ_ERRORS, check_mask_threshold, to_gray
+from monai_sam2unet.errors import DataError, listing
 from monai_sam2unet.evaluation.prediction_folder import PredictionCase
 
-__all__ = ["MapPair", "check_mask_threshold", "check_sizes", "read_map", "read_pair", "read_truth", "upsample_map"]
+__all__ = ["MapPair", "check_sizes", "read_map", "read_pair", "read_truth", "upsample_map"]
 
 # What JPEG makes of gray at most.
 GRAY_NOISE = 16
@@ -43,22 +43,6 @@ class MapPair(NamedTuple):
     bits: int
     largest: float
     soft: bool
-
-
-def check_mask_threshold(mask_threshold: float) -> None:
-    """Make sure that a threshold for masks can tell their values apart.
-
-    Args:
-        mask_threshold: mask values from this one on are foreground.
-
-    Raises:
-        ConfigError: When it is not above 0 and at most 255.
-    """
-    if not 0 < mask_threshold <= 255:
-        raise ConfigError(
-            f"mask_threshold is a value of 8-bit masks, above 0 and at most 255, got {mask_threshold!r}; "
-            "127.5 is for masks of 0 and 255, 0.5 for masks of 0 and 1."
-        )
 
 
 def _check_alpha(image: Image.Image) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from monai_sam2unet.data import check_pairs, split_readable, to_gray, to_rgb
-from monai_sam2unet.errors import DataError
+from monai_sam2unet.errors import ConfigError, DataError
 
 ORIENTATION = 0x0112
 
@@ -182,3 +182,9 @@ def test_more_than_8_bits_are_refused(tmp_path, dtype, suffix, convert):
     path = save(disc().astype(dtype), tmp_path / f"a.{suffix}")
     with pytest.raises(DataError, match="8 bits a channel are expected, this one has the mode"):
         opened(path, convert)
+
+
+@pytest.mark.parametrize("mask_threshold", [0, -5, 256, float("nan")])
+def test_a_threshold_that_tells_no_values_apart_is_refused(mask_threshold):
+    with pytest.raises(ConfigError, match="above 0 and at most 255"):
+        check_pairs([], mask_threshold=mask_threshold)
