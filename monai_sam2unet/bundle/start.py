@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from monai.utils import set_determinism
 
 from monai_sam2unet.bundle.command_line import check_arguments, explain_user_errors
 from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.folders import why_not_writable
 
 __all__ = [
     "check_light_checkpoints",
@@ -30,15 +30,12 @@ def default_device() -> torch.device:
 
 
 def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
+    reason = why_not_writable(folder)
+    if reason is not None:
         raise ConfigError(
-            f"Nothing can be written to {folder}: {error.strerror}. Give another folder "
+            f"Nothing can be written to {folder}: {reason}. Give another folder "
             "(`--ckpt_dir`, `--output_dir`), or make it writable."
-        ) from error
+        )
 
 
 def start(*folders: str | Path, seed: int | None = None) -> None:

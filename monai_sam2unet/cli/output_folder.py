@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.folders import why_not_writable
 
 __all__ = ["make_output_folder"]
 
@@ -20,13 +20,8 @@ def make_output_folder(folder: Path) -> None:
     Raises:
         ConfigError: When it is a file, cannot be made, or cannot be written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Permissions alone do not tell: a disk may be mounted for reading only.
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        reason = error.strerror or error
+    reason = why_not_writable(folder)
+    if reason is not None:
         raise ConfigError(
             f"{folder} cannot hold the results (`--output`): {reason}. Give a folder that can be made and written to."
-        ) from error
+        )

@@ -4,6 +4,7 @@
 from monai_sam2unet.data.image_check import check_mask_threshold, check_pairs, split_readable, to_gray, to_rgb
 from monai_sam2unet.data.image_sets import (
     IMAGE_SUFFIXES,
+    files_by_stem,
     find_sets,
     given_sets,
     list_images,
@@ -17,6 +18,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "check_mask_threshold",
     "check_pairs",
+    "files_by_stem",
     "find_sets",
     "given_sets",
     "list_images",

@@ -8,7 +8,16 @@ from pathlib import Path
 
 from monai_sam2unet.errors import ConfigError, DataError, listing
 
-__all__ = ["IMAGE_SUFFIXES", "find_sets", "given_sets", "list_images", "pair_by_stem", "read_split", "stem_below"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "files_by_stem",
+    "find_sets",
+    "given_sets",
+    "list_images",
+    "pair_by_stem",
+    "read_split",
+    "stem_below",
+]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 # Kvasir-SEG and PraNet; PraNet's training set; CVC-ClinicDB as distributed; common in others.
@@ -60,7 +69,16 @@ def stem_below(path: Path, folder: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
 
 
-def _by_stem(folder: Path, recursive: bool) -> tuple[dict[str, Path], list[str]]:
+def files_by_stem(folder: Path, recursive: bool = False) -> tuple[dict[str, Path], list[str]]:
+    """The images of a folder by what they are called in pairs, and a line for each that has another's stem.
+
+    Args:
+        folder: where to look.
+        recursive: whether to look in the folders below, too.
+
+    Raises:
+        DataError: When there is no such folder, or no image in it.
+    """
     files: dict[str, Path] = {}
     problems = []
     for path in list_images(folder, recursive):
@@ -89,8 +107,8 @@ def pair_by_stem(
         DataError: When a folder is missing or empty, a file has no partner, a stem is there twice or not at all; all
             such files are listed.
     """
-    images, problems = _by_stem(Path(image_dir), recursive)
-    masks, mask_problems = _by_stem(Path(mask_dir), recursive)
+    images, problems = files_by_stem(Path(image_dir), recursive)
+    masks, mask_problems = files_by_stem(Path(mask_dir), recursive)
     problems += mask_problems
     wanted = sorted(images.keys() | masks.keys()) if stems is None else list(stems)
     for stem in wanted:

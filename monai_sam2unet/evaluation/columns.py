@@ -9,6 +9,7 @@ from monai_sam2unet.errors import ConfigError
 
 __all__ = [
     "CLINICAL_COLUMNS",
+    "HEADINGS",
     "IDENTITY_COLUMNS",
     "LOWER_IS_BETTER",
     "MAXIMA",
@@ -50,6 +51,9 @@ PAPERS_COLUMNS = {
     "iou_max": "IoU, max",
     "iou_fixed": "IoU, at 0.5",
 }
+
+#: What every score is called.
+HEADINGS = {**CLINICAL_COLUMNS, **PAPERS_COLUMNS}
 
 #: Curves over the 256 thresholds of which the papers' protocol takes mean and maximum.
 MEASURED_CURVES = ("e", "f", "dice", "iou")

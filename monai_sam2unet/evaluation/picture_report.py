@@ -16,7 +16,7 @@ from monai_sam2unet import __version__
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.evaluation.case_pictures import CasePictures
 from monai_sam2unet.evaluation.case_scores import BOUNDARY_TOLERANCE
-from monai_sam2unet.evaluation.columns import CLINICAL_COLUMNS, PAPERS_COLUMNS, is_lower_better
+from monai_sam2unet.evaluation.columns import HEADINGS, is_lower_better
 from monai_sam2unet.evaluation.printed_scores import cell_of, heading_of, readings
 from monai_sam2unet.evaluation.published import PublishedTable
 from monai_sam2unet.evaluation.report_figures import draw_curves, draw_distributions
@@ -77,11 +77,11 @@ def _examples(
     return examples, list(sets)[MAX_SETS:]
 
 
-def _beside(published: PublishedTable, summary: Mapping[str, Any], headings: Mapping[str, str]) -> list[dict[str, Any]]:
+def _beside(published: PublishedTable, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for row in published.rows(summary):
         ours, difference = ("-", "-") if row.ours is None else (f"{row.ours:.3f}", f"{row.difference:+.3f}")
-        heading = f"{headings[row.column]} {'↓' if is_lower_better(row.column) else '↑'}"
+        heading = f"{HEADINGS[row.column]} {'↓' if is_lower_better(row.column) else '↑'}"
         numbers = {
             "n": row.n,
             "ours": ours,
@@ -129,7 +129,6 @@ def write_picture_report(
     path = Path(path)
     summary, frame, sets = table.summary(), table.frame(), table.sets()
     ranked = [column for column in ("dice", "s_measure") if column in frame]
-    names = {**CLINICAL_COLUMNS, **PAPERS_COLUMNS}
     examples: list[dict[str, Any]] = []
     not_shown: list[str] = []
     if pictures is not None:
@@ -154,13 +153,13 @@ def write_picture_report(
         readings=shown,
         boundary_tolerance=BOUNDARY_TOLERANCE if "boundary_f" in frame else None,
         protocols=[name for name in ("clinical", "sod") if table.protocol in (name, "both")],
-        published=None if published is None else _beside(published, summary, names),
-        published_note=getattr(published, "note", None),
+        published=None if published is None else _beside(published, summary),
+        published_note=None if published is None else published.note,
         not_measured=[] if published is None else published.not_measured(summary),
         curves=draw_curves(table.curves()) if table.papers_columns else None,
-        distributions=draw_distributions(frame, {column: names[column] for column in ranked}, sets),
-        ranked_headings=[names[column] for column in ranked],
-        ranked_by=names[ranked[0]],
+        distributions=draw_distributions(frame, {column: HEADINGS[column] for column in ranked}, sets),
+        ranked_headings=[HEADINGS[column] for column in ranked],
+        ranked_by=HEADINGS[ranked[0]],
         examples=examples,
         not_shown=not_shown,
         settings=_flat({**(settings or {}), "scores": table.settings}),

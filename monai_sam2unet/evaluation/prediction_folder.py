@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from monai_sam2unet.data import IMAGE_SUFFIXES, list_images
+from monai_sam2unet.data import IMAGE_SUFFIXES, files_by_stem, list_images
 from monai_sam2unet.errors import ConfigError, DataError, listing
 
 __all__ = ["PredictionCase", "find_prediction_cases"]
@@ -58,15 +58,6 @@ def _below(folder: Path, names: tuple[str, ...]) -> Path:
 
 def _sets(folder: Path) -> dict[str, Path]:
     return {p.name: p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")}
-
-
-def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for path in list_images(folder):
-        if path.stem in files:
-            problems.append(f"{path}: {files[path.stem].name} has the same stem")
-        files[path.stem] = path
-    return files
 
 
 def _flat_pair(predictions: Path, truths: Path, unpaired: list[str], name: str | None) -> dict[str, tuple[Path, Path]]:
@@ -151,7 +142,8 @@ def find_prediction_cases(
     twice: list[str] = []
     cases: list[PredictionCase] = []
     for dataset, (map_dir, mask_dir) in _folder_pairs(predictions, truths, unpaired, name).items():
-        maps, masks = _by_stem(map_dir, twice), _by_stem(mask_dir, twice)
+        (maps, maps_twice), (masks, masks_twice) = files_by_stem(map_dir), files_by_stem(mask_dir)
+        twice += maps_twice + masks_twice
         unpaired += [f"{maps[stem]}: no mask of this name in {mask_dir}" for stem in maps if stem not in masks]
         unpaired += [f"{masks[stem]}: no map of this name in {map_dir}" for stem in masks if stem not in maps]
         pictures = _pictures(images, dataset, mask_dir)

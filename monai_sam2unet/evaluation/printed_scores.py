@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from monai_sam2unet.evaluation.columns import CLINICAL_COLUMNS, PAPERS_COLUMNS, is_lower_better
+from monai_sam2unet.evaluation.columns import HEADINGS, is_lower_better
 from monai_sam2unet.evaluation.scored import Scored
 
 __all__ = ["cell_of", "heading_of", "print_scores", "readings"]
@@ -21,7 +21,7 @@ HEADING_WIDTH = 28
 
 def heading_of(column: str, table: Scored) -> str:
     """What a score is called in tables, with its unit, and an arrow to where it is better."""
-    heading = PAPERS_COLUMNS.get(column) or CLINICAL_COLUMNS.get(column) or column.replace("_", " ", 1)
+    heading = HEADINGS.get(column, column.replace("_", " ", 1))
     if column == "hd95":
         heading += f" [{table.unit}]"
     if column == "surface_dice":

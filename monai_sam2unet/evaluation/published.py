@@ -15,11 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from monai_sam2unet.errors import ConfigError
-from monai_sam2unet.evaluation.columns import CLINICAL_COLUMNS, PAPERS_COLUMNS, is_lower_better
+from monai_sam2unet.evaluation.columns import HEADINGS, is_lower_better
 
 __all__ = ["PublishedRow", "PublishedTable"]
 
-HEADINGS = {**CLINICAL_COLUMNS, **PAPERS_COLUMNS}
 Summary = Mapping[str, Mapping[str, Any]]
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from monai.utils import MetricReduction
 from torch import Tensor
 
 from monai_sam2unet.metrics.empty_truth import EmptyTruth
@@ -42,17 +41,6 @@ class DiceOverThresholdsMetric(ThresholdMetric):
         >>> round(metric.aggregate().item(), 3)
         0.998
     """
-
-    def __init__(
-        self,
-        mode: Mode = "mean",
-        threshold: float = 0.5,
-        empty_truth: EmptyTruth = 0,
-        normalize: bool = True,
-        reduction: MetricReduction | str = MetricReduction.MEAN,
-        get_not_nans: bool = False,
-    ) -> None:
-        super().__init__(mode, threshold, empty_truth, normalize, reduction, get_not_nans)
 
     def score_at(self, counts: ThresholdCounts) -> Tensor:
         """Dice at each threshold of the counts."""

@@ -44,6 +44,8 @@ class EMeasureMetric(ThresholdMetric):
         0.997
     """
 
+    defined_for_empty = True
+
     def __init__(
         self,
         mode: Mode = "mean",
@@ -53,7 +55,7 @@ class EMeasureMetric(ThresholdMetric):
         reduction: MetricReduction | str = MetricReduction.MEAN,
         get_not_nans: bool = False,
     ) -> None:
-        super().__init__(mode, threshold, empty_truth, normalize, reduction, get_not_nans, defined_for_empty=True)
+        super().__init__(mode, threshold, empty_truth, normalize, reduction, get_not_nans)
 
     def score_at(self, counts: ThresholdCounts) -> Tensor:
         """E at each threshold of the counts."""

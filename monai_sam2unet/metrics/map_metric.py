@@ -45,8 +45,10 @@ class MapMetric(CaseMetric):
         normalize: whether each map is scaled by its lowest and highest value first, as the papers' tools do.
         reduction: MONAI's: ``"mean"``, ``"mean_batch"`` (one value a channel), ``"none"`` ...
         get_not_nans: whether ``aggregate`` returns the number of maps counted, too.
-        defined_for_empty: whether the measure is defined without object.
     """
+
+    #: Whether the measure is defined without object, so that nothing has to be said of 0/0.
+    defined_for_empty = False
 
     def __init__(
         self,
@@ -54,10 +56,9 @@ class MapMetric(CaseMetric):
         normalize: bool,
         reduction: MetricReduction | str,
         get_not_nans: bool,
-        defined_for_empty: bool,
     ) -> None:
         super().__init__(reduction, get_not_nans)
-        self.nothing = check_empty_truth(empty_truth, defined_for_empty)
+        self.nothing = check_empty_truth(empty_truth, self.defined_for_empty)
         self.empty_truth = empty_truth
         self.normalize = normalize
 
@@ -98,28 +99,27 @@ class ThresholdMetric(MapMetric):
         normalize: whether each map is scaled by its lowest and highest value first, as the papers' tools do.
         reduction: MONAI's: ``"mean"``, ``"mean_batch"`` (one value a channel), ``"none"`` ...
         get_not_nans: whether ``aggregate`` returns the number of maps counted, too.
-        defined_for_empty: whether the measure is defined without object.
 
     Raises:
         ConfigError: When the mode is not one of these, or the threshold lies outside [0, 1].
     """
 
+    #: Whether the best threshold of a set is that of the lowest mean score.
+    lower_is_better = False
+
     def __init__(
         self,
-        mode: Mode,
-        threshold: float,
-        empty_truth: EmptyTruth,
-        normalize: bool,
-        reduction: MetricReduction | str,
-        get_not_nans: bool,
-        defined_for_empty: bool = False,
+        mode: Mode = "mean",
+        threshold: float = 0.5,
+        empty_truth: EmptyTruth = 0,
+        normalize: bool = True,
+        reduction: MetricReduction | str = MetricReduction.MEAN,
+        get_not_nans: bool = False,
     ) -> None:
-        super().__init__(empty_truth, normalize, reduction, get_not_nans, defined_for_empty)
+        super().__init__(empty_truth, normalize, reduction, get_not_nans)
         check_choice("mode", mode, MODES)
         self.mode = mode
         self.threshold = check_share("threshold", threshold)
-
-    lower_is_better = False
 
     @abstractmethod
     def score_at(self, counts: ThresholdCounts) -> Tensor:

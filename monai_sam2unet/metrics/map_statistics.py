@@ -7,7 +7,6 @@ import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -27,7 +26,7 @@ MOST_MAPS = 1024
 LANES = 4
 
 
-class Maps(Protocol):
+class Maps(ABC):
     """Prediction maps with their truths, N of them.
 
     Attributes:
@@ -43,25 +42,26 @@ class Maps(Protocol):
     sums: Tensor
     squares: Tensor
 
+    @abstractmethod
     def at_levels(self) -> ThresholdCounts:
         """Counts at the thresholds 0/255 to 255/255 of the map in 8 bits, rounded down: (N, 256)."""
-        ...
 
+    @abstractmethod
     def at(self, thresholds: Tensor) -> ThresholdCounts:
         """Counts at one threshold for each map, (N,)."""
-        ...
 
-    def adaptive_thresholds(self) -> Tensor:
-        """Twice the mean of each map, 1 at most, (N,)."""
-        ...
+    @abstractmethod
+    def in_units(self) -> tuple[Tensor, Tensor]:
+        """The maps in a unit of their own, (N, H, W), ``uint8`` or ``float32``, and what 1 is in that unit, (N,)."""
 
     def above(self, threshold: float) -> ThresholdCounts:
         """Counts above a threshold, not at it."""
-        ...
+        next_value = math.nextafter(threshold, math.inf)
+        return self.at(self.counts.new_full((len(self.counts),), next_value))
 
-    def in_units(self) -> tuple[Tensor, Tensor]:
-        """The maps in a unit of their own, (N, H, W), ``uint8`` or ``float32``, and what 1 is in that unit, (N,)."""
-        ...
+    def adaptive_thresholds(self) -> Tensor:
+        """Twice the mean of each map, 1 at most, (N,)."""
+        return (2 * self.sums.sum((1, 2)) / self.counts.sum((1, 2))).clamp(max=1)
 
 
 def _after_centroid(sums: Tensor) -> Tensor:
@@ -78,15 +78,16 @@ def _parts(truth: Tensor) -> tuple[Tensor, Tensor]:
     return below[:, :, None], right[:, None, :]
 
 
-def _histogram(levels: Tensor, truth: Tensor) -> Tensor:
+def _histogram(levels: Tensor, truth: Tensor, below: Tensor, right: Tensor) -> Tensor:
     """Pixels by part of the image, truth and level, (N, 4, 2, 256), float64."""
     size = min(at_once(levels), MOST_MAPS // 8)
-    return torch.cat([_count(*some) for some in zip(levels.split(size), truth.split(size), strict=True)])
+    return torch.cat(
+        [_count(*some) for some in zip(*(x.split(size) for x in (levels, truth, below, right)), strict=True)]
+    )
 
 
-def _count(levels: Tensor, truth: Tensor) -> Tensor:
+def _count(levels: Tensor, truth: Tensor, below: Tensor, right: Tensor) -> Tensor:
     n, _, width = levels.shape
-    below, right = _parts(truth)
     first, column = (torch.arange(size, dtype=torch.int32, device=levels.device) for size in (n, width))
     # Neighbours mostly have one level. As a count waits for the one before of the same bin, they have bins of their
     # own, to be summed afterwards.
@@ -104,24 +105,7 @@ def _cumulated(histogram: Tensor) -> ThresholdCounts:
     return ThresholdCounts(above[:, 1], above[:, 0], above[:, 1, :1], above[:, 0, :1])
 
 
-class _Sums(ABC):
-    counts: Tensor
-    sums: Tensor
-
-    @abstractmethod
-    def at(self, thresholds: Tensor) -> ThresholdCounts: ...
-
-    def above(self, threshold: float) -> ThresholdCounts:
-        """Counts above a threshold, not at it."""
-        next_value = math.nextafter(threshold, math.inf)
-        return self.at(self.counts.new_full((len(self.counts),), next_value))
-
-    def adaptive_thresholds(self) -> Tensor:
-        """Twice the mean of each map, 1 at most, (N,)."""
-        return (2 * self.sums.sum((1, 2)) / self.counts.sum((1, 2))).clamp(max=1)
-
-
-class LevelMaps(_Sums):
+class LevelMaps(Maps):
     """Maps of 8 bits: a histogram holds all there is to know, and arithmetic on it is exact.
 
     Args:
@@ -132,7 +116,7 @@ class LevelMaps(_Sums):
 
     def __init__(self, levels: Tensor, truth: Tensor, normalize: bool) -> None:
         self.levels, self.truth = levels, truth
-        self.histogram = _histogram(levels, truth)
+        self.histogram = _histogram(levels, truth, *_parts(truth))
         numbers = torch.arange(LEVELS, device=levels.device, dtype=torch.float64)
         present = self.histogram.sum((1, 2)) > 0
         low = torch.where(present, numbers, torch.inf).amin(1, keepdim=True)
@@ -165,7 +149,7 @@ class LevelMaps(_Sums):
         return self.levels - low[..., None], (high - low)[:, 0]
 
 
-class FloatMaps(_Sums):
+class FloatMaps(Maps):
     """Maps in floating point: sums are taken over their own values, counts at levels over these in 8 bits.
 
     Args:
@@ -181,10 +165,10 @@ class FloatMaps(_Sums):
             constant = low == high
             prediction = (prediction - torch.where(constant, 0, low)).div_(torch.where(constant, 1, high - low))
         self.prediction, self.truth = prediction, truth
-        self.histogram = _histogram((prediction * 255).to(torch.uint8), truth)
+        below, right = _parts(truth)
+        self.histogram = _histogram((prediction * 255).to(torch.uint8), truth, below, right)
         self.counts = self.histogram.sum(3)
         n = len(prediction)
-        below, right = _parts(truth)
         region = (below * 4 + right * 2).add(truth).long().view(n, -1)
         flat = prediction.view(n, -1)
         empty = prediction.new_zeros(n, 8)

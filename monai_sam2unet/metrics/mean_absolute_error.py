@@ -45,6 +45,8 @@ class MeanAbsoluteErrorMetric(MapMetric):
         0.05
     """
 
+    defined_for_empty = True
+
     def __init__(
         self,
         empty_truth: EmptyTruth = "score",
@@ -52,7 +54,7 @@ class MeanAbsoluteErrorMetric(MapMetric):
         reduction: MetricReduction | str = MetricReduction.MEAN,
         get_not_nans: bool = False,
     ) -> None:
-        super().__init__(empty_truth, normalize, reduction, get_not_nans, defined_for_empty=True)
+        super().__init__(empty_truth, normalize, reduction, get_not_nans)
 
     def scores_of(self, maps: Maps) -> Tensor:
         """Mean absolute error of N maps, (N,)."""

@@ -93,6 +93,8 @@ class SMeasureMetric(MapMetric):
         1.0
     """
 
+    defined_for_empty = True
+
     def __init__(
         self,
         alpha: float = 0.5,
@@ -101,7 +103,7 @@ class SMeasureMetric(MapMetric):
         reduction: MetricReduction | str = MetricReduction.MEAN,
         get_not_nans: bool = False,
     ) -> None:
-        super().__init__(empty_truth, normalize, reduction, get_not_nans, defined_for_empty=True)
+        super().__init__(empty_truth, normalize, reduction, get_not_nans)
         self.alpha = check_share("alpha", alpha)
 
     def scores_of(self, maps: Maps) -> Tensor:

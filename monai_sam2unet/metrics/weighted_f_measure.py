@@ -65,7 +65,7 @@ class WeightedFMeasureMetric(MapMetric):
         reduction: MetricReduction | str = MetricReduction.MEAN,
         get_not_nans: bool = False,
     ) -> None:
-        super().__init__(empty_truth, normalize, reduction, get_not_nans, defined_for_empty=False)
+        super().__init__(empty_truth, normalize, reduction, get_not_nans)
         self.beta2 = check_beta2(beta2)
 
     def scores_of(self, maps: Maps) -> Tensor:

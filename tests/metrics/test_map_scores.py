@@ -275,7 +275,7 @@ def test_many_small_maps_do_not_fill_the_memory(monkeypatch):
     sizes = []
     count = map_statistics._count
     monkeypatch.setattr(
-        map_statistics, "_count", lambda levels, truth: sizes.append(len(levels)) or count(levels, truth)
+        map_statistics, "_count", lambda levels, *others: sizes.append(len(levels)) or count(levels, *others)
     )
     maps = torch.randint(0, 256, (3000, 1, 4, 4), dtype=torch.uint8)
     scores = compute_map_scores(maps, maps > 128)
