@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Building blocks of SAM2-UNet (arXiv 2408.08870): adapter, receptive-field block and decoder stage."""
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,12 +18,18 @@ class Adapter(nn.Module):
     Args:
         block: the block to adapt; takes and returns tokens (B, H, W, C).
         dim: channels of the block's input.
-        adapter_channels: channels of the bottleneck.
+        adapter_channels: channels of the bottleneck; 0 adds nothing to the block, and only keeps the names of its
+            parameters the same as with an adapter.
     """
+
+    adapts: Final[bool]
 
     def __init__(self, block: nn.Module, dim: int, adapter_channels: int) -> None:
         super().__init__()
         self.block = block
+        self.adapts = adapter_channels > 0
+        if not self.adapts:
+            return
         last = nn.Linear(adapter_channels, dim)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
@@ -29,7 +37,9 @@ class Adapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the block on the adapted tokens (B, H, W, dim)."""
-        return self.block(x + self.prompt_learn(x))
+        if self.adapts:
+            x = x + self.prompt_learn(x)
+        return self.block(x)
 
 
 class ConvBN(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from monai_sam2unet.errors import WeightsError, listing
 
-__all__ = ["Weights", "recognise"]
+__all__ = ["Weights", "is_added", "recognise"]
 
 CONTAINERS = ("model", "net", "network", "network_def", "state_dict")
 WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before each name
@@ -25,6 +25,12 @@ TRANSFORMERS_NAMES = {
     ".mlp.proj_out.": ".mlp.layers.1.",
 }
 TIMM_NAMES = {".mlp.fc1.": ".mlp.layers.0.", ".mlp.fc2.": ".mlp.layers.1."}
+ADDED = (".prompt_learn.", ".lora_")
+
+
+def is_added(name: str) -> bool:
+    """Whether an encoder's tensor is one of an adapter or of LoRA, which published encoders do not have."""
+    return any(part in name for part in ADDED)
 
 
 @dataclass(frozen=True)
@@ -44,15 +50,12 @@ class Weights:
     ignored: tuple[str, ...] = ()
 
     def encoder(self) -> Weights:
-        """The encoder's part: names as in ``Hiera.state_dict()``, adapters and decoder among the ignored."""
+        """The encoder's part: names as in ``Hiera.state_dict()``; adapters, LoRA and decoder among the ignored."""
         if not self.whole_network:
             return self
-        tensors = {
-            k.removeprefix("encoder.").replace(".block.", ".", 1): v
-            for k, v in self.tensors.items()
-            if k.startswith("encoder.") and ".prompt_learn." not in k
-        }
-        rest = [k for k in self.tensors if not k.startswith("encoder.") or ".prompt_learn." in k]
+        own = {k: v for k, v in self.tensors.items() if k.startswith("encoder.") and not is_added(k)}
+        tensors = {k.removeprefix("encoder.").replace(".block.", ".", 1): v for k, v in own.items()}
+        rest = [k for k in self.tensors if k not in own]
         return Weights(self.layout, tensors, False, (*self.ignored, *rest))
 
 

@@ -10,8 +10,12 @@ from torch.nn import functional as F
 
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.networks.blocks import RFB, Adapter, Up
-from monai_sam2unet.networks.hiera import Hiera, MultiScaleBlock
+from monai_sam2unet.networks.hiera import Hiera
+from monai_sam2unet.networks.hiera_blocks import MultiScaleBlock
+from monai_sam2unet.networks.inference_network import optimize_for_inference
+from monai_sam2unet.networks.lora import LoRALinear
 from monai_sam2unet.networks.weights import load_weights
+from monai_sam2unet.networks.windows import padding_to_multiple
 
 __all__ = ["SAM2UNet"]
 
@@ -30,18 +34,25 @@ class SAM2UNet(nn.Module):
             it starts from the filters' mean and is trained.
         out_channels: channels of the output logits: 1 for a binary mask, else one per class.
         size: size of the encoder: ``"tiny"``, ``"small"``, ``"base_plus"`` or ``"large"`` (the paper's).
-        adapter_channels: width of the adapters' bottleneck; 32 in the paper.
+        adapter_channels: width of the adapters' bottleneck; 32 in the paper, 0 for none. A frozen encoder without
+            adapters and LoRA serves the decoder as it is ("linear probe").
+        lora_rank: rank of a change that each block's queries, keys and values learn (LoRA, Hu et al.,
+            arXiv 2106.09685), beside the adapters or instead of them; 0 for none.
+        lora_alpha: strength of that change, above 0; None takes ``lora_rank``, a scale of 1.
         decoder_channels: channels of the RFBs and of the decoder; 64 in the paper.
         dropout: probability, in [0, 1), of dropping a whole channel before each output convolution.
         deep_supervision: whether a training pass returns the two side outputs too. Without it their convolutions
             take no part and require no gradient.
-        freeze_encoder: whether the encoder's own parameters are kept as they are.
+        freeze_encoder: whether the encoder's own parameters are kept as they are. Plain full fine-tuning is False with
+            ``adapter_channels`` and ``lora_rank`` 0.
         use_checkpoint: recompute each encoder block in the backward pass: less memory, more time.
         weights: pretrained weights, see :func:`monai_sam2unet.networks.load_weights`. None or ``"random"`` leaves the
             encoder at random values: for comparison, or to load a checkpoint afterwards.
 
     Raises:
-        ConfigError: When ``size`` is not known, a number of channels is below 1, or ``dropout`` is outside [0, 1).
+        ConfigError: When ``size`` is not known; a number of channels is below 1, those of the adapters below 0;
+            ``lora_rank`` is below 0 or above the channels of the first stage; ``lora_alpha`` is not above 0, or given
+            without ``lora_rank``; or ``dropout`` is outside [0, 1).
         monai_sam2unet.networks.WeightsError: When ``weights`` cannot be found, read or does not fit.
 
     Example:
@@ -64,6 +75,8 @@ class SAM2UNet(nn.Module):
         size: str = "large",
         *,
         adapter_channels: int = 32,
+        lora_rank: int = 0,
+        lora_alpha: float | None = None,
         decoder_channels: int = 64,
         dropout: float = 0.0,
         deep_supervision: bool = False,
@@ -72,14 +85,16 @@ class SAM2UNet(nn.Module):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        channel_counts = {
-            "out_channels": out_channels,
-            "adapter_channels": adapter_channels,
-            "decoder_channels": decoder_channels,
-        }
-        for name, value in channel_counts.items():
-            if value < 1:
-                raise ConfigError(f"{name} must be at least 1, got {value}.")
+        for name, value, least in (
+            ("out_channels", out_channels, 1),
+            ("adapter_channels", adapter_channels, 0),
+            ("lora_rank", lora_rank, 0),
+            ("decoder_channels", decoder_channels, 1),
+        ):
+            if value < least:
+                raise ConfigError(f"{name} must be at least {least}, got {value}.")
+        if lora_alpha is not None and lora_rank == 0:
+            raise ConfigError(f"lora_alpha {lora_alpha} has no effect without LoRA; give lora_rank, or leave it out.")
         if not 0 <= dropout < 1:
             raise ConfigError(f"dropout must lie in [0, 1), got {dropout}.")
         self.deep_supervision = deep_supervision
@@ -94,16 +109,18 @@ class SAM2UNet(nn.Module):
         # Filters averaged over the colours cannot tell one channel from another: they must be learnt.
         if in_channels not in (1, 3):
             self.encoder.patch_embed.requires_grad_(True)
-        self._insert_adapters(adapter_channels)
+        self._insert_adapters(adapter_channels, lora_rank, lora_alpha)
         # Distributed training waits for a gradient of every parameter that asks for one.
         self.side1.requires_grad_(deep_supervision)
         self.side2.requires_grad_(deep_supervision)
         if weights not in (None, "random"):
             logger.info(str(load_weights(self, weights)))
 
-    def _insert_adapters(self, adapter_channels: int) -> None:
+    def _insert_adapters(self, adapter_channels: int, lora_rank: int, lora_alpha: float | None) -> None:
         for i, block in enumerate(self.encoder.blocks):
             if isinstance(block, MultiScaleBlock):
+                if lora_rank > 0:
+                    block.attn.qkv = LoRALinear(block.attn.qkv, lora_rank, lora_alpha)
                 self.encoder.blocks[i] = Adapter(block, block.attn.qkv.in_features, adapter_channels)
 
     def _decode(self, x: Tensor) -> list[Tensor]:
@@ -115,6 +132,9 @@ class SAM2UNet(nn.Module):
         return [x1, x2, x3]
 
     def _enlarge(self, logits: Tensor, stride: int, height: int, width: int) -> Tensor:
+        if logits.dtype == torch.float16 or logits.dtype == torch.bfloat16:
+            # Interpolated in 8 bits of mantissa, the mask's border would go in steps.
+            logits = logits.float()
         size = [logits.shape[2] * stride, logits.shape[3] * stride]
         return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)[:, :, :height, :width]
 
@@ -122,16 +142,17 @@ class SAM2UNet(nn.Module):
         """Segment an image.
 
         Args:
-            x: image (B, in_channels, H, W) of any H and W, normalised. Where 32 does not divide H or W the image is
-                continued at the bottom and right by its edge pixels, and the result is cut back.
+            x: image (B, in_channels, H, W) of any H and W, floating point, normalised. Where 32 does not divide H or W
+                the image is continued at the bottom and right by its edge pixels, and the result is cut back.
 
         Returns:
             Logits (B, out_channels, H, W). While training with ``deep_supervision``, a list of three such tensors:
             the main output, then the side outputs at strides 8 and 16 (``side2`` and ``side1`` of the paper's code).
+            They are float32 also under autocast and where the weights are stored in 16 bits.
         """
         height, width = x.shape[2], x.shape[3]
-        x = F.pad(x, [0, -width % self.stride, 0, -height % self.stride], mode="replicate")
-        maps = self._decode(x)
+        rest = [0, padding_to_multiple(width, self.stride), 0, padding_to_multiple(height, self.stride)]
+        maps = self._decode(F.pad(x, rest, mode="replicate").to(self.head.weight.dtype))
         main = self._enlarge(self.head(self.dropout(maps[0])), 4, height, width)
         if torch.jit.is_scripting():
             return main
@@ -141,3 +162,8 @@ class SAM2UNet(nn.Module):
             side2 = self._enlarge(self.side2(self.dropout(maps[1])), 8, height, width)
             side1 = self._enlarge(self.side1(self.dropout(maps[2])), 16, height, width)
             return [main, side2, side1]
+
+    @torch.jit.unused
+    def optimize_for_inference(self, *, dtype: torch.dtype | None = None, portable: bool = False) -> "SAM2UNet":
+        """Copy the network into a form for inference only, see :mod:`monai_sam2unet.networks.inference_network`."""
+        return optimize_for_inference(self, dtype=dtype, portable=portable)

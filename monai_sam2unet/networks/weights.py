@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from monai_sam2unet.errors import WeightsError, listing
 from monai_sam2unet.networks.hiera import HIERA_SPECS, Hiera
 from monai_sam2unet.networks.hub import find_weights
-from monai_sam2unet.networks.layouts import Weights, recognise
+from monai_sam2unet.networks.layouts import Weights, is_added, recognise
 from monai_sam2unet.networks.light_checkpoint import frozen_sha256, is_light
 
 __all__ = ["WeightsError", "WeightsReport", "load_weights"]
@@ -80,10 +80,36 @@ def _fit_in_channels(filters: Tensor, in_channels: int) -> Tensor:
     return filters.float().sum(1, keepdim=True).repeat(1, in_channels, 1, 1) / in_channels
 
 
-def _check(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path, hint: str) -> None:
+def _check_size(encoder: Mapping[str, Tensor], wanted: str, path: Path) -> None:
+    """Refuse an encoder of another size at once, instead of listing all its tensors."""
+    found = _size_of(encoder)
+    if found not in (None, wanted):
+        raise WeightsError(
+            f"{path} does not fit the network; nothing was loaded. It holds an encoder of size {found!r}, the "
+            f"network's is {wanted!r}. Set `--encoder_size` to it."
+        )
+
+
+def _choices(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Width of the adapters and rank of LoRA in a network's tensors, 0 where there is none."""
+    channels = [v.shape[0] for k, v in tensors.items() if k.endswith(".prompt_learn.0.weight")]
+    ranks = [v.shape[0] for k, v in tensors.items() if k.endswith(".lora_a")]
+    return max(channels, default=0), max(ranks, default=0)
+
+
+def _check_choices(found: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse a network that was trained with other adapters or other LoRA, likewise."""
+    (channels, rank), (own_channels, own_rank) = _choices(found), _choices(own)
+    if (channels, rank) != (own_channels, own_rank):
+        raise WeightsError(
+            f"{path} does not fit the network; nothing was loaded. It was trained with adapter_channels {channels} "
+            f"and lora_rank {rank}, the network has {own_channels} and {own_rank}. Give the network those of the file "
+            f"(of a bundle: `--adapter_channels {channels} --lora_rank {rank}`)."
+        )
+
+
+def _check(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path, hint: str = "") -> None:
     """Refuse tensors that are not exactly those expected, by name and shape, or are not finite."""
-    if hint.startswith(" It holds an encoder of size"):
-        raise WeightsError(f"{path} does not fit the network; nothing was loaded.{hint} Set `--encoder_size` to it.")
     lines = [f"missing: {k}" for k in expected if k not in found]
     lines += [f"unexpected: {k}" for k in found if k not in expected]
     lines += [
@@ -96,17 +122,13 @@ def _check(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Pa
         raise WeightsError(f"{path} does not fit the network; nothing was loaded.{hint}\n{listing(lines)}")
 
 
-def _size_hint(found: str | None, wanted: str) -> str:
-    if found is None or found == wanted:
-        return ""
-    return f" It holds an encoder of size {found!r}, the network's is {wanted!r}."
-
-
 def _load_light(network: nn.Module, content: Mapping[str, Any], path: Path) -> WeightsReport:
     found: dict[str, Tensor] = content.get("state_dict", {})
     own = network.state_dict()
-    frozen = [k for k in own if k not in found and k.startswith("encoder.") and ".prompt_learn." not in k]
+    frozen = [k for k in own if k not in found and k.startswith("encoder.") and not is_added(k)]
     trained = {k: v for k, v in own.items() if k not in frozen}
+    if not isinstance(network, Hiera):
+        _check_choices(found, own, path)
     _check(found, trained, path, " It is a light checkpoint: only what was trained.")
     if frozen_sha256(network, frozen) != content.get("frozen_sha256"):
         raise WeightsError(
@@ -118,8 +140,8 @@ def _load_light(network: nn.Module, content: Mapping[str, Any], path: Path) -> W
     return WeightsReport(path, "light checkpoint", "network", tuple(found), ())
 
 
-def _adapted_name(name: str) -> str:
-    """Name of an encoder tensor inside a network, whose adapters wrap each block: blocks.3.x to blocks.3.block.x."""
+def _wrapped_name(name: str) -> str:
+    """Name of an encoder tensor inside a network, which wraps each block: blocks.3.x to blocks.3.block.x."""
     parts = name.split(".")
     return ".".join([*parts[:2], "block", *parts[2:]]) if parts[0] == "blocks" else name
 
@@ -127,16 +149,16 @@ def _adapted_name(name: str) -> str:
 def _load_encoder(encoder: Hiera, weights: Weights, path: Path) -> WeightsReport:
     found = dict(weights.tensors)
     own = encoder.state_dict()
-    adapters = {k: v for k, v in own.items() if ".prompt_learn." in k}
+    added = {k: v for k, v in own.items() if is_added(k)}
     filters = "patch_embed.proj.weight"
     wanted = own[filters].shape[1]
     if filters in found and found[filters].shape[1] == 3 and wanted != 3:
         found[filters] = _fit_in_channels(found[filters], wanted)
-    if adapters:
-        found = {_adapted_name(k): v for k, v in found.items()}
-    hint = _size_hint(_size_of(weights.tensors), encoder.size)
-    _check(found, {k: v for k, v in own.items() if k not in adapters}, path, hint)
-    encoder.load_state_dict({**adapters, **found})
+    if any(".block." in k for k in own):
+        found = {_wrapped_name(k): v for k, v in found.items()}
+    _check_size(weights.tensors, encoder.size, path)
+    _check(found, {k: v for k, v in own.items() if k not in added}, path)
+    encoder.load_state_dict({**added, **found})
     return WeightsReport(path, weights.layout, "encoder", tuple(found), weights.ignored)
 
 
@@ -148,8 +170,9 @@ def load_weights(module: nn.Module, source: str | Path) -> WeightsReport:
     light checkpoints, and any of them inside a dict under ``model``, ``net``, ``network`` or ``state_dict``, as MONAI's
     ``CheckpointSaver`` writes them. Torch files are read with ``weights_only=True``.
 
-    A file that holds only the encoder, given to a whole network, fills the encoder and leaves adapters and decoder as
-    they are. A file that holds a whole network, given to an encoder, fills it from the network's frozen part.
+    A file that holds only the encoder, given to a whole network, fills the encoder and leaves adapters, LoRA and
+    decoder as they are. A file that holds a whole network, given to an encoder, fills it from the network's frozen
+    part.
 
     Args:
         module: a :class:`~monai_sam2unet.networks.Hiera`, or a network with one under ``encoder``.
@@ -162,8 +185,9 @@ def load_weights(module: nn.Module, source: str | Path) -> WeightsReport:
     Raises:
         TypeError: When ``module`` is neither an encoder nor has one.
         WeightsError: When nothing is found under ``source``; it cannot be read; its layout is not known; a tensor is
-            missing, unexpected, of another shape or not finite (the text lists them); or a light checkpoint was trained
-            on other frozen weights. The module is then unchanged.
+            missing, unexpected, of another shape or not finite (the text lists them); a network's checkpoint was
+            trained with other ``adapter_channels`` or ``lora_rank`` (the text names those to set); or a light
+            checkpoint was trained on other frozen weights. The module is then unchanged.
     """
     encoder = module if isinstance(module, Hiera) else getattr(module, "encoder", None)
     if not isinstance(encoder, Hiera):
@@ -174,8 +198,10 @@ def load_weights(module: nn.Module, source: str | Path) -> WeightsReport:
         return _load_light(module, content, path)
     weights = recognise(content, path)
     if weights.whole_network and module is not encoder:
-        found_size = _size_of(weights.encoder().tensors)
-        _check(weights.tensors, module.state_dict(), path, _size_hint(found_size, encoder.size))
+        own = module.state_dict()
+        _check_size(weights.encoder().tensors, encoder.size, path)
+        _check_choices(weights.tensors, own, path)
+        _check(weights.tensors, own, path)
         module.load_state_dict(dict(weights.tensors))
         return WeightsReport(path, weights.layout, "network", tuple(weights.tensors), weights.ignored)
     return _load_encoder(encoder, weights.encoder(), path)

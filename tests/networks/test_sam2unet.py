@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shutil
@@ -51,7 +52,7 @@ def randomise_adapters(net: SAM2UNet) -> None:
     """As after training: they start at zero, which hides them."""
     generator = torch.Generator().manual_seed(2)
     for name, value in net.named_parameters():
-        if ".prompt_learn." in name:
+        if ".prompt_learn." in name or ".lora_" in name:
             value.normal_(std=0.05, generator=generator)
 
 
@@ -288,10 +289,120 @@ def test_adapters_change_nothing_at_the_start():
     with torch.inference_mode():
         at_start = net.encoder(image)
         for feature, expected in zip(at_start, plain(image), strict=True):
-            assert torch.equal(feature, expected)
+            torch.testing.assert_close(feature, expected)
         randomise_adapters(net)
         for feature, expected in zip(net.encoder(image), at_start, strict=True):
             assert not torch.allclose(feature, expected)
+
+
+CHOICES = {
+    "LoRA": {"adapter_channels": 0, "lora_rank": 4, "lora_alpha": 8.0},
+    "adapters and LoRA": {"lora_rank": 4},
+    "linear probe": {"adapter_channels": 0},
+    "full fine-tuning": {"adapter_channels": 0, "freeze_encoder": False},
+}
+ADDED = {"LoRA": {"lora"}, "adapters and LoRA": {"lora", "prompt_learn"}}
+
+
+@pytest.fixture(scope="module", params=list(CHOICES))
+def choice(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def chosen(choice) -> SAM2UNet:
+    """A network of a choice, as after training; no test changes it."""
+    torch.manual_seed(0)
+    net = SAM2UNet(size="tiny", **CHOICES[choice]).eval()
+    randomise_adapters(net)
+    return net
+
+
+def added_part(name: str) -> str | None:
+    """What an encoder's parameter belongs to, if it is none that is published."""
+    return next((part for part in ("prompt_learn", "lora") if f".{part}" in name), None)
+
+
+def test_each_choice_adds_only_its_own_parts(net, choice, chosen):
+    published = {name for name in net.state_dict() if name.startswith("encoder.") and added_part(name) is None}
+    names = {name for name in chosen.state_dict() if name.startswith("encoder.")}
+    assert {name for name in names if added_part(name) is None} == published
+    added = names - published
+    assert {added_part(name) for name in added} == ADDED.get(choice, set())
+    for number in range(12):
+        for part in ADDED.get(choice, ()):
+            assert any(f".{number}." in name and part in name for name in added)
+
+
+def test_each_choice_trains_its_own_parts_and_the_decoder(choice, chosen):
+    # A step changes values: this is a copy, of another number of classes.
+    net = SAM2UNet(out_channels=2, size="tiny", deep_supervision=True, **CHOICES[choice]).train()
+    assert set(trained(net)) - {k for k in trained(net) if k.startswith("side")} == set(trained(chosen))
+    before = snapshot(net.named_parameters())
+    train(net, random_image(2, 3, 64, 64), torch.randint(0, 2, (2, 1, 64, 64)), steps=2)
+    for name, value in net.named_parameters():
+        is_trained = choice == "full fine-tuning" or not name.startswith("encoder.") or added_part(name) is not None
+        assert value.requires_grad == is_trained, name
+        assert torch.equal(value, before[name]) != is_trained, name
+
+
+def test_no_choice_changes_the_encoder_at_the_start(choice):
+    torch.manual_seed(0)
+    net = SAM2UNet(size="tiny", **CHOICES[choice]).eval()
+    plain = Hiera("tiny").eval()
+    state = {k.replace(".block.", "."): v for k, v in net.encoder.state_dict().items() if added_part(k) is None}
+    plain.load_state_dict(state)
+    image = random_image(1, 3, 64, 96)
+    with torch.inference_mode():
+        for feature, expected in zip(net.encoder(image), plain(image), strict=True):
+            torch.testing.assert_close(feature, expected)
+
+
+@torch.inference_mode()
+def test_lora_is_a_change_of_the_weights_of_queries_keys_and_values():
+    """The function is that of the plain network whose weights have B A added, scaled by alpha over rank."""
+    torch.manual_seed(0)
+    net = SAM2UNet(size="tiny", **CHOICES["LoRA"]).eval()
+    randomise_adapters(net)
+    state = net.state_dict()
+    for number in range(12):
+        qkv = f"encoder.blocks.{number}.block.attn.qkv"
+        state[f"{qkv}.weight"] = state[f"{qkv}.weight"] + 2 * state[f"{qkv}.lora_b"] @ state[f"{qkv}.lora_a"]
+    plain = SAM2UNet(size="tiny", adapter_channels=0).eval()
+    plain.load_state_dict({k: v for k, v in state.items() if ".lora_" not in k})
+    image = random_image(1, 3, 64, 96)
+    expected = plain(image)
+    assert (net(image) - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_each_choice_scripts_and_copies(chosen):
+    image = random_image(2, 3, 64, 90)
+    with torch.inference_mode():
+        expected = chosen(image)
+        torch.testing.assert_close(torch.jit.script(chosen)(image), expected)
+        torch.testing.assert_close(copy.deepcopy(chosen)(image), expected)
+
+
+def test_each_choice_trains_with_recomputed_activations(choice):
+    gradients = []
+    for use_checkpoint in (False, True):
+        torch.manual_seed(0)
+        net = SAM2UNet(size="tiny", use_checkpoint=use_checkpoint, **CHOICES[choice]).train()
+        net(random_image(2, 3, 64, 64)).square().mean().backward()
+        gradients.append({name: value.grad for name, value in trained(net).items()})
+    for name, value in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], value)
+
+
+@pytest.mark.slow
+def test_adapters_and_lora_export():
+    torch.manual_seed(0)
+    net = SAM2UNet(size="tiny", **CHOICES["adapters and LoRA"]).eval()
+    randomise_adapters(net)
+    with torch.inference_mode():
+        exported = torch.export.export(net, (random_image(2, 3, 64, 96),)).module()
+        image = random_image(2, 3, 64, 96) + 1
+        torch.testing.assert_close(exported(image), net(image))
 
 
 @pytest.mark.parametrize(
@@ -350,7 +461,11 @@ def test_scripting_leaves_out_the_side_outputs(supervised):
         ({"size": "giant"}, "size 'giant' is not known; choose one of tiny, small, base_plus, large"),
         ({"in_channels": 0}, "in_channels must be at least 1, got 0"),
         ({"out_channels": 0}, "out_channels must be at least 1, got 0"),
-        ({"adapter_channels": -1}, "adapter_channels must be at least 1, got -1"),
+        ({"adapter_channels": -1}, "adapter_channels must be at least 0, got -1"),
+        ({"lora_rank": -1}, "lora_rank must be at least 0, got -1"),
+        ({"lora_rank": 97}, "between 1 and 96, got 97"),
+        ({"lora_rank": 4, "lora_alpha": 0.0}, "above 0, got 0.0"),
+        ({"lora_alpha": 8.0}, "lora_alpha 8.0 has no effect without LoRA"),
         ({"decoder_channels": 0}, "decoder_channels must be at least 1, got 0"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
         ({"dropout": -0.1}, r"dropout must lie in \[0, 1\), got -0.1"),

@@ -159,8 +159,8 @@ NETWORK_FILES = {
 
 
 def inner_name(name: str) -> str | None:
-    """Name inside an encoder of a network's tensor, None where it is adapter or decoder."""
-    if not name.startswith("encoder.") or ".prompt_learn." in name:
+    """Name inside an encoder of a network's tensor, None where it is adapter, LoRA or decoder."""
+    if not name.startswith("encoder.") or ".prompt_learn." in name or ".lora_" in name:
         return None
     return name.removeprefix("encoder.").replace(".block.", ".")
 
@@ -526,6 +526,102 @@ def test_light_checkpoint_of_size_large_is_under_25_mb(folder):
     assert path.stat().st_size < 25e6
     other = filled_with_5(meta(SAM2UNet, size="large").to_empty(device="cpu"))
     assert load_weights(other, path).layout == "light checkpoint"
+
+
+# Other choices of what is trained.
+
+CHOICES = {
+    "LoRA": {"adapter_channels": 0, "lora_rank": 4},
+    "adapters and LoRA": {"lora_rank": 4},
+    "linear probe": {"adapter_channels": 0},
+    "full fine-tuning": {"adapter_channels": 0, "freeze_encoder": False},
+}
+
+
+def of_choice(choice: str) -> nn.Module:
+    """A tiny network of that choice whose every parameter and buffer is 5."""
+    return filled_with_5(meta(SAM2UNet, size="tiny", **CHOICES[choice]).to_empty(device="cpu"))
+
+
+@pytest.mark.parametrize("choice", list(CHOICES))
+def test_encoder_file_into_a_network_of_each_choice(encoder_tensors, folder, choice):
+    net = of_choice(choice)
+    report = load_weights(net, write(as_meta(encoder_tensors), folder / "sam2.pt"))
+    for name, value in net.state_dict().items():
+        inner = inner_name(name)
+        assert torch.equal(value, torch.full_like(value, 5) if inner is None else encoder_tensors[inner]), name
+    assert len(report.loaded) == len(encoder_tensors)
+
+
+@pytest.mark.parametrize("choice", list(CHOICES))
+def test_network_file_of_each_choice(encoder, folder, choice):
+    net = of_choice(choice)
+    tensors = random_like(net, seed=6)
+    path = write(tensors, folder / "model.pt")
+    assert load_weights(net, path).part == "network"
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, tensors[name]), name
+    # The encoder has what all choices share.
+    assert load_weights(encoder, path).part == "encoder"
+    own = encoder.state_dict()
+    for name, value in tensors.items():
+        if inner_name(name):
+            assert torch.equal(own.pop(inner_name(name)), value), name
+    assert own == {}
+
+
+@pytest.mark.parametrize("choice", list(CHOICES))
+def test_light_checkpoint_of_each_choice(folder, choice):
+    net, other = of_choice(choice), of_choice(choice)
+    tensors = random_like(net, seed=6)
+    net.load_state_dict(tensors)
+    light = light_state_dict(net)
+    all_trained = choice == "full fine-tuning"
+    assert ([k for k in light["state_dict"] if inner_name(k)] != []) == all_trained
+    assert any(".lora_a" in k for k in light["state_dict"]) == ("LoRA" in choice)
+    assert any(".prompt_learn." in k for k in light["state_dict"]) == ("adapters" in choice)
+    other.load_state_dict({k: v for k, v in tensors.items() if inner_name(k)}, strict=False)
+    assert load_weights(other, write(light, folder / "light.pt")).part == "network"
+    for name, value in other.state_dict().items():
+        assert torch.equal(value, tensors[name]), name
+
+
+def test_hash_is_that_of_the_same_encoder_whatever_is_trained(network):
+    # The value for the default choice is what earlier versions wrote into light checkpoints.
+    assert frozen_sha256(network) == "b312fe490873d48e7e4aedffb7b02cb07242e9822d869c26130cb149747bfefc"
+    for choice in ("LoRA", "adapters and LoRA", "linear probe"):
+        assert frozen_sha256(of_choice(choice)) == frozen_sha256(network)
+
+
+@pytest.mark.parametrize("light", [False, True], ids=["full", "light"])
+@pytest.mark.parametrize(
+    ("options", "made_with"),
+    [
+        ({"adapter_channels": 0}, (0, 0)),
+        ({"adapter_channels": 16}, (16, 0)),
+        ({"lora_rank": 4}, (32, 4)),
+        ({"adapter_channels": 0, "lora_rank": 8}, (0, 8)),
+    ],
+    ids=str,
+)
+def test_network_of_another_choice_is_refused_with_what_to_set(network, folder, options, made_with, light):
+    net = filled_with_5(meta(SAM2UNet, size="tiny", **options).to_empty(device="cpu"))
+    path = write(light_state_dict(net) if light else net.state_dict(), folder / "model.pt")
+    channels, rank = made_with
+    message = (
+        rf"nothing was loaded\. It was trained with adapter_channels {channels} and lora_rank {rank}, "
+        rf"the network has 32 and 0\. .*`--adapter_channels {channels} --lora_rank {rank}`"
+    )
+    with pytest.raises(WeightsError, match=message):
+        load_weights(network, path)
+    assert all_are_5(network.state_dict())
+    load_weights(net, path)
+
+
+def test_adapters_are_refused_by_a_network_with_lora(folder, network):
+    path = write(network.state_dict(), folder / "model.pt")
+    with pytest.raises(WeightsError, match="trained with adapter_channels 32 and lora_rank 0, the network has 0 and 4"):
+        load_weights(of_choice("LoRA"), path)
 
 
 # The real weights.
