@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import json
 import platform
-import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +26,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, NormalizeIntensity, Orientation, RepeatChannel, Resize, ScaleIntensityRange
 from torch import Tensor
 
+from benchmarks.timing import in_turns, lowest_to_highest
 from monai_sam2unet.transforms import CT_WINDOWS, IMAGENET_MEAN, IMAGENET_STD, CTWindow, HieraInput, VolumeToSlices
 
 BATCH = 8
@@ -66,19 +66,10 @@ def stock(image: MetaTensor, size: int) -> Iterator[Tensor]:
         yield torch.stack([piece.as_tensor() for piece in slices])
 
 
-def seconds(chain: Callable[[], Iterator[Tensor]], device: torch.device) -> float:
-    """Time until the last batch is there."""
-    start = time.perf_counter()
-    for _ in chain():
+def run_through(chain: Callable[[MetaTensor, int], Iterator[Tensor]], image: MetaTensor, size: int) -> None:
+    """Make every batch."""
+    for _ in chain(image, size):
         pass
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Median, lowest and highest."""
-    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
 
 
 def main(
@@ -92,12 +83,8 @@ def main(
     target = torch.device(device)
     image = volume(slices, target)
     chains = {"monai_sam2unet": ours, "MONAI's transforms": stock}
-    for chain in chains.values():
-        next(chain(image, size))
-    times: dict[str, list[float]] = {name: [] for name in chains}
-    for _ in range(rounds):
-        for name, chain in chains.items():
-            times[name].append(seconds(lambda chain=chain: chain(image, size), target))  # type: ignore[misc]
+    calls = {name: partial(run_through, chain, image, size) for name, chain in chains.items()}
+    times = in_turns(calls, rounds, target)
     first, second = times.values()
     name = f"CPU, {torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name(target)
     apart = max(float((a - b).abs().mean()) for a, b in zip(ours(image, size), stock(image, size), strict=True))
@@ -109,8 +96,8 @@ def main(
             "torch": torch.__version__,
             "monai": monai.__version__,
         },
-        "slices_per_second": {name: spread([slices / t for t in values]) for name, values in times.items()},
-        "times_as_fast": spread([b / a for a, b in zip(first, second, strict=True)]),
+        "slices_per_second": {name: lowest_to_highest([slices / t for t in values]) for name, values in times.items()},
+        "times_as_fast": lowest_to_highest([b / a for a, b in zip(first, second, strict=True)]),
         "mean_difference_of_the_inputs": apart,
     }
     print(json.dumps(result, indent=1))

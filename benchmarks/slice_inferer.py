@@ -15,7 +15,6 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +24,7 @@ import torch
 import typer
 from monai.inferers import SliceInferer
 
+from benchmarks.timing import in_turns, lowest_to_highest
 from monai_sam2unet.inferers import SliceWiseInferer
 from monai_sam2unet.networks import SAM2UNet
 
@@ -68,32 +68,13 @@ def identity(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def seconds(call: Callable[[], Any], device: torch.device) -> float:
-    """Time of one call, until the device has done its work."""
-    start = time.perf_counter()
-    call()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
-def summary(values: list[float]) -> dict[str, float]:
-    """Median and range."""
-    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
-
-
-def in_turns(calls: dict[str, Callable[[], Any]], rounds: int, device: torch.device, slices: int) -> dict[str, Any]:
+def compared(calls: dict[str, Callable[[], Any]], rounds: int, device: torch.device, slices: int) -> dict[str, Any]:
     """Time the calls in turns; the first is compared with the second."""
-    for call in calls.values():
-        seconds(call, device)
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            times[name].append(seconds(call, device))
+    times = in_turns(calls, rounds, device)
     ours, theirs = times.values()
-    result: dict[str, Any] = {f"{name}_ms": summary([1000 * t for t in ts]) for name, ts in times.items()}
+    result: dict[str, Any] = {f"{name}_ms": lowest_to_highest([1000 * t for t in ts]) for name, ts in times.items()}
     result |= {f"{name}_slices_per_second": slices / statistics.median(ts) for name, ts in times.items()}
-    result["time_ratio"] = summary([a / b for a, b in zip(ours, theirs, strict=True)])
+    result["time_ratio"] = lowest_to_highest([a / b for a, b in zip(ours, theirs, strict=True)])
     return result
 
 
@@ -109,7 +90,7 @@ def own_cost(device: torch.device, rounds: int) -> dict[str, Any]:
     results = {}
     for name, (dim, shape) in LAYOUTS.items():
         volume = torch.rand(1, 1, *shape, device=device)
-        results[name] = in_turns(pair(dim, (512, 512), volume, identity), rounds, device, 64)
+        results[name] = compared(pair(dim, (512, 512), volume, identity), rounds, device, 64)
     return results
 
 
@@ -123,7 +104,7 @@ def with_network(device: torch.device, rounds: int, size: str, pixels: int, slic
         if place != device.type:  # the input and the result on the CPU, the network on the GPU
             theirs = SliceInferer(2, (pixels, pixels), BATCH, sw_device=device, device="cpu")
             calls["SliceInferer"] = lambda inferer=theirs: inferer(volume, network)  # type: ignore[misc]
-        results[f"fp32, volume on {place}"] = in_turns(calls, rounds, device, slices)
+        results[f"fp32, volume on {place}"] = compared(calls, rounds, device, slices)
         if device.type == "cuda":
             theirs_fp32 = calls["SliceInferer"]
             given = volume.to(place)
@@ -134,7 +115,7 @@ def with_network(device: torch.device, rounds: int, size: str, pixels: int, slic
                     return call()
 
             calls = {"SliceWiseInferer": lambda i=ours, g=given: i(g, network), "SliceInferer": under_autocast}  # type: ignore[misc]
-            results[f"bf16, volume on {place}"] = in_turns(calls, rounds, device, slices)
+            results[f"bf16, volume on {place}"] = compared(calls, rounds, device, slices)
     return {"network": f"SAM2UNet {size}", "slices": slices, "pixels": pixels, "batch": BATCH, **results}
 
 

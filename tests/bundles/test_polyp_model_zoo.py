@@ -112,7 +112,11 @@ def test_exported_script_is_the_network(bundle: Path, tmp_path: Path) -> None:
         "--ckpt_file", str(tmp_path / "model.pt"), "--meta_file", "configs/metadata.json",
         "--config_file", "configs/inference.yaml", "--encoder_size", "tiny",
     )  # fmt: skip
-    script = torch.jit.load(tmp_path / "model.ts")
+    files = {"metadata.json": "", "inference.json": ""}
+    script = torch.jit.load(tmp_path / "model.ts", _extra_files=files)
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    assert metadata.items() <= json.loads(files["metadata.json"]).items()
+    assert json.loads(files["inference.json"])["network_def"]["_target_"] == "monai_sam2unet.networks.SAM2UNet"
     for shape in ((1, 3, 64, 96), (2, 3, 90, 70)):
         image = torch.randn(shape)
         with torch.no_grad():

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an export takes from a bundle: its network, its preprocessing, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from monai.bundle import ConfigParser
+
+from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.networks import SAM2UNet
+
+__all__ = ["BundleParts", "read_bundle"]
+
+
+class BundleParts(NamedTuple):
+    """Parts of a bundle.
+
+    Attributes:
+        network: as the bundle's inference config has it, without the trained weights.
+        preprocessing: makes of ``{"image": FILE}`` the same with the network's input (C, H, W) under ``image``.
+        facts: ``bundle``, ``bundle_version``, ``spatial_size`` (in training, as 352x352) and ``class_names``.
+    """
+
+    network: SAM2UNet
+    preprocessing: Callable[[dict[str, Any]], dict[str, Any]]
+    facts: dict[str, str]
+
+
+def read_bundle(folder: str | Path, settings: Mapping[str, Any]) -> BundleParts:
+    """Read a bundle's inference config and metadata.
+
+    Args:
+        folder: of the bundle; ``configs/inference.yaml`` and ``configs/metadata.json`` are below it.
+        settings: for keys of the config, as on MONAI's command line: ``{"encoder_size": "tiny"}``.
+
+    Raises:
+        ConfigError: When the folder is no bundle, the config lacks a key, or its network is no SAM2UNet.
+    """
+    config, metadata = Path(folder) / "configs" / "inference.yaml", Path(folder) / "configs" / "metadata.json"
+    absent = [str(file) for file in (config, metadata) if not file.is_file()]
+    if absent:
+        raise ConfigError(f"{folder} is no bundle: there is no {' and no '.join(absent)}.")
+    parser = ConfigParser()
+    parser.read_config(config)
+    parser.read_meta(metadata)
+    for key, value in settings.items():
+        if key not in parser:
+            raise ConfigError(f"{config} has no key {key!r}. Its keys are: {', '.join(sorted(parser.get()))}.")
+        parser[key] = value
+    network = parser.get_parsed_content("network_def")
+    if not isinstance(network, SAM2UNet):
+        raise ConfigError(f"The network_def of {config} is a {type(network).__name__}; only a SAM2UNet is exported.")
+    meta = parser["_meta_"]
+    classes = meta["network_data_format"]["outputs"]["pred"]["channel_def"]
+    facts = {
+        "bundle": meta["name"],
+        "bundle_version": meta["version"],
+        "spatial_size": "x".join(map(str, parser["spatial_size"])),
+        "class_names": ", ".join(classes.values()),
+    }
+    return BundleParts(network, parser.get_parsed_content("preprocessing"), facts)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An OpenVINO model as a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monai_sam2unet.errors import ConfigError, WeightsError
+from monai_sam2unet.export.exported_network import ExportedNetwork, check_threads, existing_file
+from monai_sam2unet.export.optional_package import import_optional
+
+__all__ = ["OpenVINONetwork"]
+
+
+class OpenVINONetwork(ExportedNetwork):
+    """An OpenVINO model, run by OpenVINO.
+
+    Args:
+        path: ``.xml`` from :func:`~monai_sam2unet.export.export_openvino`, its ``.bin`` beside it.
+        device: ``"CPU"``, or another that OpenVINO has on the machine, such as ``"GPU"``.
+        precision: of the arithmetic, in OpenVINO's words: ``"f32"``; ``"bf16"``, about twice as fast on CPUs that have
+            it (Intel's from 2020 on with AVX-512 BF16 or AMX, AMD's from Zen 4 on); ``"f16"`` on GPUs. None leaves the
+            choice to OpenVINO, which takes the fastest that the device has. What is int8 in the model stays so.
+        num_threads: threads on the CPU; None leaves the choice to OpenVINO.
+        cache_dir: folder in which OpenVINO keeps what it compiles for this device, so that the next start is fast.
+
+    Raises:
+        ConfigError: When openvino is not installed or has no such device, ``precision`` is not known, or
+            ``num_threads`` is below 1.
+        WeightsError: When the file is not there or cannot be read.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        device: str = "CPU",
+        precision: str | None = "f32",
+        num_threads: int | None = None,
+        cache_dir: str | Path | None = None,
+    ) -> None:
+        openvino = import_optional("openvino", "openvino")
+        path = existing_file(path, ".xml")
+        check_threads(num_threads)
+        if precision not in (None, "f32", "bf16", "f16"):
+            raise ConfigError(f"precision must be f32, bf16, f16 or None, got {precision!r}.")
+        core = openvino.Core()
+        available = core.available_devices
+        if device.split(".")[0].split(":")[0] not in {name.split(".")[0] for name in [*available, "AUTO"]}:
+            raise ConfigError(f"OpenVINO has no device {device!r} on this machine. It has: {', '.join(available)}.")
+        config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if precision is not None:
+            config["INFERENCE_PRECISION_HINT"] = precision
+            if precision == "bf16" and device == "CPU":
+                # OpenVINO's fused pieces of code ("snippets") lose digits in bf16 where sizes are fixed: a trained
+                # network's logits were off by a third of the largest instead of a thirtieth. Without, as fast.
+                config["SNIPPETS_MODE"] = "DISABLE"
+        if num_threads is not None:
+            config["INFERENCE_NUM_THREADS"] = num_threads
+        if cache_dir is not None:
+            config["CACHE_DIR"] = str(cache_dir)
+        try:
+            model = core.read_model(path)
+            compiled = core.compile_model(model, device, config)
+        except RuntimeError as error:
+            raise WeightsError(f"{path} cannot be run by OpenVINO: {error}") from error
+        shape = model.inputs[0].partial_shape
+        super().__init__(path, [None if size.is_dynamic else size.get_length() for size in shape])
+        self.compiled = compiled
+
+    def _run(self, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        logits: np.ndarray[Any, Any] = self.compiled(image)[0]
+        return logits

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exported files take a network's place in MONAI's inferers, and say what they cannot do."""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+import pytest
+import torch
+from monai.inferers import SlidingWindowInferer
+
+from monai_sam2unet.errors import ConfigError, DataError, WeightsError
+from monai_sam2unet.export import OnnxNetwork, OpenVINONetwork, ProgramNetwork, open_exported
+from monai_sam2unet.inferers import AutocastInferer
+
+from .conftest import random_images, relative_difference
+
+KINDS = ["onnx_file", "openvino_file", "program_file", "script_file"]
+
+
+@pytest.fixture(scope="module")
+def opened(request):
+    """Opens each kind of file once."""
+    return functools.cache(lambda kind: open_exported(request.getfixturevalue(kind)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_they_stand_in_for_the_network(opened, network, kind) -> None:
+    exported = opened(kind).to("cpu").train().eval()
+    images = random_images((2, 70, 100))
+    assert relative_difference(AutocastInferer("fp32")(images, exported), network, images) < 1e-5
+    inferer = SlidingWindowInferer(roi_size=(64, 64), sw_batch_size=3, overlap=0.25)
+    with torch.no_grad():
+        wanted = inferer(images, network)
+        assert torch.allclose(inferer(images, exported), wanted, atol=1e-5 * wanted.abs().max().item())
+
+
+@pytest.mark.parametrize("kind", KINDS[:3])
+def test_shapes_that_do_not_fit_are_told(opened, kind) -> None:
+    exported = opened(kind)
+    assert exported.input_shape == (None, 3, None, None)
+    for shape in ((1, 1, 64, 64), (3, 64, 64)):
+        with pytest.raises(DataError, match=r"shape \(any, 3, any, any\), got"):
+            exported(torch.zeros(shape))
+
+
+def test_other_types_of_numbers_are_taken(network, onnx_file) -> None:
+    images = random_images((1, 64, 64)).double()
+    logits = OnnxNetwork(onnx_file, num_threads=1)(images.transpose(2, 3))
+    assert relative_difference(logits, network, images.transpose(2, 3).float()) < 1e-5
+
+
+def test_bf16_is_close_at_free_and_at_fixed_sizes(network, openvino_file, fixed_openvino_file) -> None:
+    images = random_images((2, 96, 64))
+    for path in (openvino_file, fixed_openvino_file):
+        bf16 = OpenVINONetwork(path, precision="bf16", num_threads=1)
+        assert relative_difference(bf16(images), network, images) < 0.05
+    with pytest.raises(DataError, match=r"shape \(2, 3, 96, 64\), got \(1, 3, 96, 64\)"):
+        bf16(images[:1])
+
+
+def test_a_cache_is_kept(openvino_file, tmp_path) -> None:
+    OpenVINONetwork(openvino_file, num_threads=1, cache_dir=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "told"),
+    [
+        ("onnx_file", {"providers": ["NoProvider"]}, "has no NoProvider. It has: .*CPUExecutionProvider"),
+        ("onnx_file", {"num_threads": 0}, "at least 1"),
+        ("onnx_file", {"precision": "bf16"}, "not opened with these options"),
+        ("openvino_file", {"device": "TPU"}, "no device 'TPU' on this machine. It has: .*CPU"),
+        ("openvino_file", {"precision": "fp32"}, "f32, bf16, f16 or None, got 'fp32'"),
+        ("openvino_file", {"num_threads": 0}, "at least 1"),
+    ],
+)
+def test_options_that_are_refused(request, kind, options, told) -> None:
+    with pytest.raises(ConfigError, match=told):
+        open_exported(request.getfixturevalue(kind), **options)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2", ".ts"])
+def test_files_that_are_not_there_or_something_else(tmp_path, suffix) -> None:
+    for package in {".onnx": ["onnxruntime"], ".xml": ["openvino"]}.get(suffix, []):
+        pytest.importorskip(package)
+    with pytest.raises(WeightsError, match="no exported file"):
+        open_exported(tmp_path / f"none{suffix}")
+    (tmp_path / f"bad{suffix}").write_bytes(b"something else")
+    with pytest.raises(WeightsError, match="cannot be r"):
+        open_exported(tmp_path / f"bad{suffix}")
+
+
+def test_other_suffixes() -> None:
+    with pytest.raises(ConfigError, match=r"\.onnx, \.xml, \.pt2, \.ts"):
+        open_exported("models/model.pt")
+    with pytest.raises(ConfigError, match=r"ending in \.pt2"):
+        ProgramNetwork("models/model.ts")
+
+
+@pytest.mark.parametrize(("package", "suffix"), [("onnxruntime", ".onnx"), ("openvino", ".xml")])
+def test_missing_packages_are_named(monkeypatch, tmp_path, package, suffix) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    extra = {"onnxruntime": "onnx"}.get(package, package)
+    with pytest.raises(ConfigError, match=rf"needs the package {package}.*pip install monai-sam2unet\[{extra}\]"):
+        open_exported(tmp_path / f"model{suffix}")
