@@ -33,7 +33,8 @@ def in_turns(
 ) -> dict[str, list[float]]:
     """Time the calls in turns.
 
-    Each round starts with another call, and every second round goes backwards, so that none always follows the same.
+    Every second round is the one before backwards, and each such pair starts with another call, so that none always
+    follows the same.
 
     Args:
         calls: name -> what is timed.
@@ -57,7 +58,7 @@ def in_turns(
     times: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
     for turn in range(rounds):
-        start = turn % len(names) if names else 0
+        start = turn // 2 % max(len(names), 1)
         order = names[start:] + names[:start]
         for name in order[::-1] if turn % 2 else order:
             time.sleep(pause_s)

@@ -14,6 +14,7 @@ from benchmarks.network.agreement import photographs
 from benchmarks.network.forms import Built, Form, Unavailable, Workbench
 from benchmarks.network.own_forms import optimised
 from monai_sam2unet.export import OnnxNetwork, OpenVINONetwork, export_onnx, export_openvino
+from monai_sam2unet.export.openvino_core import read_model
 from monai_sam2unet.export.optional_package import import_optional
 
 __all__ = ["EXPORTED_FORMS"]
@@ -67,7 +68,7 @@ def _openvino_int8(bench: Workbench, batch: int) -> Built:
     library: Any = import_optional("openvino", "openvino")
     path = bench.file(f"int8_{batch}.xml")
     if not path.exists():
-        model = library.Core().read_model(_int8_file(bench))
+        model = read_model(_int8_file(bench))
         model.reshape([batch, 3, bench.setting.pixels, bench.setting.pixels])
         library.save_model(model, path, compress_to_fp16=False)
     return Built(OpenVINONetwork(path, precision="bf16", num_threads=torch.get_num_threads()))

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import torch
 from monai.engines import SupervisedEvaluator
 
+from monai_sam2unet.inferers import AutocastInferer
 from monai_sam2unet.networks import optimize_for_inference
 
 __all__ = ["optimize_network"]
-
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def optimize_network(evaluator: SupervisedEvaluator, enabled: bool = True, precision: str = "fp32") -> None:
@@ -19,10 +17,12 @@ def optimize_network(evaluator: SupervisedEvaluator, enabled: bool = True, preci
     Args:
         evaluator: engine whose ``network`` is a :class:`~monai_sam2unet.networks.SAM2UNet`.
         enabled: False leaves the engine as it is.
-        precision: ``"bf16"`` or ``"fp16"`` stores the weights in that type too; any other name leaves them.
+        precision: of :class:`~monai_sam2unet.inferers.AutocastInferer`; the weights are stored in that type, too.
 
     Raises:
-        ConfigError: When the network is not a SAM2UNet, or was rebuilt before.
+        ConfigError: When the network is not a SAM2UNet, or was rebuilt before, or ``precision`` is not known.
     """
     if enabled:
-        evaluator.network = optimize_for_inference(evaluator.network, dtype=DTYPES.get(precision))
+        network = evaluator.network
+        dtype = AutocastInferer(precision).dtype(next(network.parameters()).device)
+        evaluator.network = optimize_for_inference(network, dtype=dtype)

@@ -72,8 +72,8 @@ def trained_parameters(
     num_blocks = 1 + max(d for name, _ in parameters if (d := _depth(name)) is not None)
     rates = [learning_rate, *(learning_rate * layer_decay ** (num_blocks - d) for d in trained)]
     matches = [partial(_is_trained_at, place) for place in (None, *trained)]
-    groups: list[dict[str, Any]] = generate_param_groups(network, matches, "filter", rates, include_others=False)
-    return groups
+    groups = generate_param_groups(network, matches, "filter", rates, include_others=False)
+    return [{**group, "params": list(group["params"])} for group in groups]  # MONAI's can be read once only
 
 
 def cosine_schedule(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -70,8 +71,8 @@ def check_export(
         network: as it was given to the export; it stays as it is.
         sizes: (batch, height, width) of random images. Where the file is fixed to a size that one is taken instead.
         images: further images (B, C, H, W), normalised as in training.
-        tolerance: largest difference allowed, as a share of the network's largest logit; None allows any. The default
-            is for float32.
+        tolerance: largest difference allowed, as a share of the network's largest logit; None allows any that is a
+            number. The default is for float32.
         on_size: called after each size, for a progress bar.
 
     Returns:
@@ -79,8 +80,8 @@ def check_export(
 
     Raises:
         ConfigError: When the file is of no known kind or the package that runs it is not installed.
-        WeightsError: When the file is not there, cannot be read, or a difference is not a number or above
-            ``tolerance``.
+        WeightsError: When the file is not there or cannot be read, its logits are of another shape, or a difference is
+            not a number or above ``tolerance``.
         DataError: When the file does not take the images.
     """
     opened = exported if isinstance(exported, nn.Module) else open_exported(exported)
@@ -89,6 +90,10 @@ def check_export(
     channels = network.encoder.patch_embed.proj.in_channels
     for image in [*_random_images(opened, channels, sizes), *images]:
         wanted, found = exact(image.double()), opened(image).double()
+        if found.shape != wanted.shape:
+            raise WeightsError(
+                f"The exported file gives logits {tuple(found.shape)} where the network gives {tuple(wanted.shape)}."
+            )
         rows.append(
             SizeCheck(
                 tuple(image.shape),
@@ -98,12 +103,13 @@ def check_export(
             )
         )
         on_size()
-    if tolerance is not None:
-        # Written so that NaN is too far.
-        far = [f"{row.shape}: {row.relative:.1e}" for row in rows if not row.relative <= tolerance]
-        if far:
-            raise WeightsError(
-                "The exported file does not compute what the network computes. Largest difference as a share of the "
-                f"largest logit, of which {tolerance:.0e} is allowed:\n{listing(far)}"
-            )
+    allowed = math.inf if tolerance is None else tolerance
+    # Written so that NaN is too far.
+    far = [row for row in rows if not (row.relative <= allowed and math.isfinite(row.relative))]
+    if far:
+        raise WeightsError(
+            "The exported file does not compute what the network computes. Largest difference as a share of the "
+            f"largest logit, of which {allowed:.0e} is allowed:\n"
+            + listing([f"{row.shape}: {row.relative:.1e}" for row in far])
+        )
     return rows

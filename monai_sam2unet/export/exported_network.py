@@ -64,7 +64,7 @@ class ExportedNetwork(nn.Module):
 
     def _check(self, shape: Sequence[int]) -> None:
         fits = len(shape) == 4 and all(
-            fixed in (None, size) for fixed, size in zip(self.input_shape, shape, strict=True)
+            size > 0 and fixed in (None, size) for fixed, size in zip(self.input_shape, shape, strict=True)
         )
         if not fits:
             taken = ", ".join("any" if size is None else str(size) for size in self.input_shape)
@@ -84,7 +84,7 @@ class ExportedNetwork(nn.Module):
             Logits (B, out_channels, H, W), float32, on the images' device.
 
         Raises:
-            DataError: When the file does not take this shape.
+            DataError: When the file does not take this shape, or there is nothing in it.
         """
         self._check(x.shape)
         image = np.ascontiguousarray(x.detach().to("cpu", torch.float32).numpy())

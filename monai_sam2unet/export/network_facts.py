@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from monai_sam2unet import __version__
+from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.networks import SAM2UNet, frozen_sha256
 
 __all__ = ["network_facts"]
@@ -16,11 +17,14 @@ def network_facts(network: SAM2UNet, more: Mapping[str, str] | None = None) -> d
 
     Args:
         network: as it was given to the export.
-        more: further entries, such as ``{"class_names": "polyp"}``; they go before ours.
+        more: further entries, such as ``{"class_names": "polyp"}``.
 
     Returns:
         ``monai_sam2unet_version``, ``encoder_size``, ``in_channels``, ``out_channels``, ``weights_sha256`` (of all
         parameters and buffers by name, shape and float32 value) and ``more``.
+
+    Raises:
+        ConfigError: When ``more`` holds one of ours.
 
     Example:
         >>> from monai_sam2unet.networks import SAM2UNet
@@ -28,11 +32,14 @@ def network_facts(network: SAM2UNet, more: Mapping[str, str] | None = None) -> d
         >>> [facts[name] for name in ("encoder_size", "out_channels", "class_names")]
         ['tiny', '2', 'background, polyp']
     """
-    return {
+    facts = {
         "monai_sam2unet_version": __version__,
         "encoder_size": network.encoder.size,
         "in_channels": str(network.encoder.patch_embed.proj.in_channels),
         "out_channels": str(network.head.out_channels),
         "weights_sha256": frozen_sha256(network, network.state_dict()),
-        **(more or {}),
     }
+    more = more or {}
+    if clash := facts.keys() & more:
+        raise ConfigError(f"metadata must not hold {', '.join(sorted(clash))}: the export says that itself.")
+    return {**facts, **more}

@@ -26,7 +26,8 @@ class OnnxNetwork(ExportedNetwork):
         num_threads: threads on the CPU; None leaves the choice to onnxruntime.
 
     Raises:
-        ConfigError: When onnxruntime is not installed or has no such provider, or ``num_threads`` is below 1.
+        ConfigError: When onnxruntime is not installed, has no such provider or cannot start it, ``providers`` is no
+            list of names, or ``num_threads`` is below 1.
         WeightsError: When the file is not there or cannot be read.
     """
 
@@ -36,6 +37,8 @@ class OnnxNetwork(ExportedNetwork):
         runtime = import_optional("onnxruntime", "onnx")
         path = existing_file(path, ".onnx")
         check_threads(num_threads)
+        if isinstance(providers, str) or providers == []:
+            raise ConfigError(f"providers must be a list of onnxruntime's names, got {providers!r}.")
         available = runtime.get_available_providers()
         wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
         providers = [name for name in wanted if name in available] if providers is None else list(providers)
@@ -52,6 +55,11 @@ class OnnxNetwork(ExportedNetwork):
             session = runtime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # each cause has a class of its own in onnxruntime, below no other
             raise WeightsError(f"{path} cannot be read by onnxruntime: {error}") from error
+        if session.get_providers()[:1] != providers[:1]:
+            raise ConfigError(
+                f"onnxruntime could not start {providers[0]} and would run on {session.get_providers()[0]}. Its "
+                "message above says what is missing; or choose that by `providers`."
+            )
         shape = session.get_inputs()[0].shape
         super().__init__(path, [size if isinstance(size, int) else None for size in shape])
         self.session = session

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def open_exported(path: str | Path, **options: Any) -> nn.Module:
     if opener is None:
         raise ConfigError(f"{path} is no exported file; its suffix must be one of {', '.join(OPENERS)}.")
     try:
-        return opener(path, **options)
+        inspect.signature(opener).bind(path, **options)
     except TypeError as error:
         raise ConfigError(f"{path} is not opened with these options: {error}") from error
+    return opener(path, **options)

@@ -7,9 +7,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from monai_sam2unet.errors import ConfigError, WeightsError
+from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.export.exported_network import existing_file
 from monai_sam2unet.export.onnx_export import export_onnx
+from monai_sam2unet.export.openvino_core import read_model
 from monai_sam2unet.export.optional_package import import_optional
 from monai_sam2unet.export.output_file import check_output_file, whole_file
 from monai_sam2unet.networks import SAM2UNet
@@ -71,10 +72,7 @@ def export_openvino(
                 batch_size=batch_size,
                 metadata=metadata,
             )
-        try:
-            model = openvino.Core().read_model(file)
-        except RuntimeError as error:
-            raise WeightsError(f"{file} cannot be read by OpenVINO: {error}") from error
+        model = read_model(file)
         with whole_file(path) as unfinished:
             openvino.save_model(model, unfinished, compress_to_fp16=precision == "fp16")
     return path

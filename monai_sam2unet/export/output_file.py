@@ -45,6 +45,6 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         yield Path(folder) / path.name
-        # The file itself comes last: who finds it finds all that belongs to it.
+        # The file itself comes last: where there was none before, who finds it finds all that belongs to it.
         for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
             file.replace(path.parent / file.name)

@@ -15,8 +15,9 @@ import numpy as np
 import rich
 from torch import Tensor
 
-from monai_sam2unet.errors import ConfigError, DataError, WeightsError
+from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.export.exported_network import existing_file
+from monai_sam2unet.export.openvino_core import read_model
 from monai_sam2unet.export.optional_package import import_optional
 from monai_sam2unet.export.output_file import check_output_file, whole_file
 
@@ -194,11 +195,7 @@ def quantize_openvino(
     if subset_size < MIN_IMAGES:
         raise ConfigError(f"subset_size must be at least {MIN_IMAGES}, got {subset_size}.")
     if isinstance(model, (str, Path)):
-        file = existing_file(model, ".xml")
-        try:
-            model = openvino.Core().read_model(file)
-        except RuntimeError as error:
-            raise WeightsError(f"{file} cannot be read by OpenVINO: {error}") from error
+        model = read_model(existing_file(model, ".xml"))
     kept = _kept_in_float(model, float_stages)
     shape = model.inputs[0].partial_shape
     batches = list(islice(_batches(images, shape), subset_size))

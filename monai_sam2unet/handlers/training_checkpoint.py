@@ -136,7 +136,8 @@ class TrainingCheckpoint:
         except Exception as error:  # what a spoilt file raises in torch is of many kinds
             raise CheckpointError(
                 f"{self.last_path} cannot be resumed from: {' '.join(str(error).splitlines()[:2])}\n"
-                "It must come from a training with the same network (`--encoder_size`) and `--light_checkpoints`."
+                "It must come from a training of the same network (`--encoder_size`, `--adapter_channels`, "
+                "`--lora_rank`) with the same `--freeze_encoder`, `--layer_decay` and `--light_checkpoints`."
             ) from error
         self._apply_settings(settings, epoch)
         engine.state.epoch = epoch

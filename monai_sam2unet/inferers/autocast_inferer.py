@@ -47,7 +47,8 @@ class AutocastInferer(Inferer):
             raise ConfigError(f"precision must be one of {', '.join(allowed)}, got {precision!r}.")
         self.precision = precision
 
-    def _dtype(self, device: torch.device) -> torch.dtype | None:
+    def dtype(self, device: torch.device) -> torch.dtype | None:
+        """The type that the precision means on a device; None for float32."""
         if self.precision == "auto":
             return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else None
         return PRECISIONS.get(self.precision)
@@ -67,7 +68,7 @@ class AutocastInferer(Inferer):
         Raises:
             ConfigError: When the precision is fp16 and gradients are computed.
         """
-        dtype = self._dtype(inputs.device)
+        dtype = self.dtype(inputs.device)
         if dtype == torch.float16 and torch.is_grad_enabled():
             raise ConfigError("precision fp16 is for inference: small gradients would vanish. Train in bf16 or fp32.")
         with torch.autocast(inputs.device.type, dtype=dtype, enabled=dtype is not None):

@@ -86,12 +86,13 @@ def optimize_for_inference(network: Network, *, dtype: torch.dtype | None = None
     Args:
         network: a :class:`~monai_sam2unet.networks.SAM2UNet`; it stays as it is.
         dtype: type in which the weights are stored and the work is done: ``torch.bfloat16`` on CPUs and GPUs that have
-            it, ``torch.float16`` on GPUs; None keeps the network's. The logits come out in it.
+            it, ``torch.float16`` on GPUs; None keeps the network's. The logits are float32 all the same.
         portable: keep to torch's public operators, so that the result can be scripted, exported and moved to another
             device. The memory layout then is left to whoever runs it.
 
     Returns:
-        A network of the same class in evaluation mode; it takes the same images. It has no use in training.
+        A network of the same class in evaluation mode; it takes the same images. It is not for training; packed for
+        a CPU it gives no gradient at all, and stays on the CPU in the type that it has.
 
     Raises:
         ConfigError: When ``network`` is no SAM2UNet, was rebuilt before, or ``dtype`` is not floating point.
@@ -113,6 +114,7 @@ def optimize_for_inference(network: Network, *, dtype: torch.dtype | None = None
             f"optimize_for_inference takes a SAM2UNet that was not yet rebuilt, got {type(network).__name__}. "
             "Take a network out of DistributedDataParallel (`.module`) or torch.compile (`._orig_mod`) first."
         )
+    # Layers in training mode are not folded.
     fast: Any = copy.deepcopy(network).eval()
     fast.deep_supervision = False
     fast.side1, fast.side2 = nn.Identity(), nn.Identity()
@@ -131,4 +133,4 @@ def optimize_for_inference(network: Network, *, dtype: torch.dtype | None = None
         fast.to(memory_format=torch.channels_last)
         if all(can_pack(module.weight) for module in fast.modules() if isinstance(module, nn.Linear)):
             _pack(fast)
-    return fast
+    return fast.eval()

@@ -9,6 +9,7 @@ from monai.engines import SupervisedEvaluator
 from monai.inferers import SimpleInferer
 
 from monai_sam2unet.bundle import optimize_network
+from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.networks import SAM2UNet
 
 
@@ -38,6 +39,11 @@ def test_stores_the_weights_in_the_precision(evaluator):
     optimize_network(evaluator, precision="bf16")
     assert evaluator.network.head.weight.dtype == torch.bfloat16
     assert (logits(evaluator) - expected).abs().max() < 0.03 * expected.abs().max()
+
+
+def test_a_precision_that_is_not_known(evaluator):
+    with pytest.raises(ConfigError, match="precision must be one of auto, fp32, bf16, fp16, got 'half'"):
+        optimize_network(evaluator, precision="half")
 
 
 def test_can_be_left_out(evaluator):

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from monai_sam2unet.errors import WeightsError
-from monai_sam2unet.export import check_export
+from monai_sam2unet.errors import ConfigError, WeightsError
+from monai_sam2unet.export import check_export, network_facts
 from monai_sam2unet.export.export_check import CHECKED_SIZES
 
 from .conftest import random_images
@@ -71,5 +71,17 @@ def test_fixed_sizes_are_taken_once_and_nan_is_refused(network) -> None:
         share = (network(random_images((1, 64, 64))) <= 0).float().mean()
     assert share > 0
     assert all(row.changed > 0 for row in rows)
-    with pytest.raises(WeightsError, match="nan"):
-        check_export(Fixed(float("nan")), network, [(1, 64, 64)])
+    for tolerance in (1e-5, None):
+        with pytest.raises(WeightsError, match="nan"):
+            check_export(Fixed(float("nan")), network, [(1, 64, 64)], tolerance=tolerance)
+
+
+def test_other_shapes_are_refused(network) -> None:
+    one_class = torch.nn.Conv2d(3, 1, 1)
+    with pytest.raises(WeightsError, match=r"logits \(1, 1, 64, 64\) where the network gives \(1, 2, 64, 64\)"):
+        check_export(one_class, network, [(1, 64, 64)], tolerance=None)
+
+
+def test_metadata_cannot_say_what_the_export_says(network) -> None:
+    with pytest.raises(ConfigError, match="must not hold encoder_size"):
+        network_facts(network, {"encoder_size": "large"})

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import functools
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -51,6 +53,45 @@ def test_other_types_of_numbers_are_taken(network, onnx_file) -> None:
     assert relative_difference(logits, network, images.transpose(2, 3).float()) < 1e-5
 
 
+@pytest.mark.parametrize("kind", KINDS[:3])
+def test_images_without_pixels_are_refused(opened, kind) -> None:
+    for shape in ((0, 3, 64, 64), (1, 3, 0, 64)):
+        with pytest.raises(DataError, match=r"shape \(any, 3, any, any\), got"):
+            opened(kind)(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_share_a_network(opened, kind) -> None:
+    exported = opened(kind)
+    images = [random_images((1, 64, size)) * scale for size, scale in ((64, 1), (96, 2), (64, 3), (96, 4))]
+    copies = [image.clone() for image in images]
+    with torch.no_grad():
+        wanted = [exported(image) for image in images]
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(exported, images * 5))
+    for logits, alone in zip(found, wanted * 5, strict=True):
+        assert torch.allclose(logits, alone, atol=1e-5 * alone.abs().max().item())
+    assert all(torch.equal(image, copy) for image, copy in zip(images, copies, strict=True))
+
+
+SIGNALS = """
+import faulthandler, gc, os, signal, sys
+from monai_sam2unet.export import OpenVINONetwork
+faulthandler.enable()
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+networks = [OpenVINONetwork(sys.argv[1], num_threads=1) for _ in range(2)]
+while networks:
+    networks.pop(0)
+    gc.collect()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_signals_are_handled_after_networks_are_gone(openvino_file) -> None:
+    done = subprocess.run([sys.executable, "-c", SIGNALS, str(openvino_file)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr[-2000:]
+
+
 def test_bf16_is_close_at_free_and_at_fixed_sizes(network, openvino_file, fixed_openvino_file) -> None:
     images = random_images((2, 96, 64))
     for path in (openvino_file, fixed_openvino_file):
@@ -58,6 +99,13 @@ def test_bf16_is_close_at_free_and_at_fixed_sizes(network, openvino_file, fixed_
         assert relative_difference(bf16(images), network, images) < 0.05
     with pytest.raises(DataError, match=r"shape \(2, 3, 96, 64\), got \(1, 3, 96, 64\)"):
         bf16(images[:1])
+
+
+def test_bf16_runs_without_the_fused_pieces_that_lose_digits(fixed_openvino_file) -> None:
+    """They were seen on a trained network only, so it is looked at what OpenVINO runs, not at the logits."""
+    for precision, are_fused in (("f32", True), ("bf16", False)):
+        run = OpenVINONetwork(fixed_openvino_file, precision=precision, num_threads=1).compiled.get_runtime_model()
+        assert ("Subgraph" in {op.get_rt_info()["layerType"] for op in run.get_ops()}) == are_fused
 
 
 def test_a_cache_is_kept(openvino_file, tmp_path) -> None:
@@ -72,6 +120,8 @@ def test_a_cache_is_kept(openvino_file, tmp_path) -> None:
         ("onnx_file", {"num_threads": 0}, "at least 1"),
         ("onnx_file", {"precision": "bf16"}, "not opened with these options"),
         ("openvino_file", {"device": "TPU"}, "no device 'TPU' on this machine. It has: .*CPU"),
+        ("onnx_file", {"providers": "CPUExecutionProvider"}, "a list of onnxruntime's names, got 'CPU"),
+        ("openvino_file", {"precision": "f16"}, "CPU here computes in b?f[0-9]+ in place of f16"),
         ("openvino_file", {"precision": "fp32"}, "f32, bf16, f16 or None, got 'fp32'"),
         ("openvino_file", {"num_threads": 0}, "at least 1"),
     ],

@@ -8,6 +8,7 @@ import torch
 
 from monai_sam2unet.errors import ConfigError, WeightsError
 from monai_sam2unet.export import export_openvino, network_facts
+from monai_sam2unet.export.openvino_core import openvino_core, read_model
 
 from .conftest import SIZES, random_images, relative_difference
 
@@ -17,7 +18,7 @@ pytest.importorskip("onnxscript")
 
 def compiled(path):
     config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    return openvino.Core().compile_model(openvino.Core().read_model(path), "CPU", config)
+    return openvino_core().compile_model(read_model(path), "CPU", config)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_real_images(network, model, photographs) -> None:
 
 
 def test_the_model_says_what_it_holds(network, openvino_file) -> None:
-    model = openvino.Core().read_model(openvino_file)
+    model = read_model(openvino_file)
     found = {key: model.get_rt_info(["framework", key]).value for key in network_facts(network)}
     assert found == network_facts(network)
     assert model.get_rt_info(["framework", "class_names"]).value == "background, polyp"
@@ -57,7 +58,7 @@ def test_half_precision_halves_the_file(network, fixed_openvino_file, openvino_f
 
 
 def test_a_fixed_model_starts_without_an_interpolation(fixed_openvino_file) -> None:
-    model = openvino.Core().read_model(fixed_openvino_file)
+    model = read_model(fixed_openvino_file)
     modes = [op.get_attributes()["mode"] for op in model.get_ops() if op.get_type_name() == "Interpolate"]
     assert modes
     assert "cubic" not in modes

@@ -7,7 +7,6 @@ import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from monai_sam2unet.errors import ConfigError, DataError, WeightsError
 from monai_sam2unet.export import OpenVINONetwork
+from monai_sam2unet.export.openvino_core import read_model
 from monai_sam2unet.export.quantization import _kept_in_float, quantize_openvino
 from monai_sam2unet.networks import SAM2UNet
 
@@ -30,10 +30,6 @@ def crops(photographs: Tensor) -> Iterator[Tensor]:
     for top in (0, 64, 96, 160):
         for left in (0, 192):
             yield photographs[:, :, top : top + 128, left : left + 128]
-
-
-def opened(file: Path) -> Any:
-    return openvino.Core().read_model(file)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +60,7 @@ def test_most_products_run_in_int8(int8_file: Path) -> None:
 
 
 def test_kept_products_grow_with_the_stages(openvino_file: Path) -> None:
-    model = opened(openvino_file)
+    model = read_model(openvino_file)
     kept = [set(_kept_in_float(model, stages)) for stages in range(5)]
     assert all(few < more for few, more in itertools.pairwise(kept))
     with_weights = [
@@ -79,7 +75,7 @@ def test_kept_products_grow_with_the_stages(openvino_file: Path) -> None:
 
 
 def test_attention_patch_embedding_and_head_are_kept(openvino_file: Path) -> None:
-    model = opened(openvino_file)
+    model = read_model(openvino_file)
     kept = set(_kept_in_float(model, 0))
     convolutions = [n.get_friendly_name() for n in model.get_ordered_ops() if n.get_type_name() == "Convolution"]
     assert kept & set(convolutions) == {convolutions[0], convolutions[-1]}

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.networks.packed_linear import PackedLinear, can_pack
 
 
@@ -49,6 +50,37 @@ def test_copies(linear, copied):
     assert torch.equal(other(x), packed(x))
     assert other.bias.data_ptr() != packed.bias.data_ptr()
     assert str(other) == str(packed) == "PackedLinear(in_features=96, out_features=40, activation=gelu)"
+
+
+def test_state_dict_holds_the_weight(linear):
+    layer, x = linear
+    packed = PackedLinear(layer)
+    torch.manual_seed(1)
+    other = PackedLinear(nn.Linear(96, 40).to(x.dtype))
+    other.load_state_dict(packed.state_dict())
+    assert torch.equal(other(x), packed(x))
+    assert torch.equal(packed.state_dict()["_extra_state"], layer.weight)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        other.load_state_dict({"bias": layer.bias})
+
+
+def test_gradients_are_refused(linear):
+    layer, x = linear
+    packed = PackedLinear(layer)
+    with pytest.raises(ConfigError, match="no gradients"):
+        packed(x.requires_grad_())
+    with torch.no_grad():
+        packed(x)
+
+
+def test_other_types_and_devices_are_refused(linear):
+    layer, x = linear
+    packed = PackedLinear(layer)
+    assert packed.to("cpu", x.dtype) is packed
+    assert torch.equal(packed(x), PackedLinear(layer)(x))
+    for move in (packed.half, packed.double, lambda: packed.to("meta")):
+        with pytest.raises(ConfigError, match="cannot be brought to"):
+            move()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
