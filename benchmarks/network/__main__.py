@@ -121,7 +121,7 @@ def main(
     pixels: Annotated[int, typer.Option(help="Height and width; a multiple of 32.", min=32)] = 352,
     batch: Annotated[list[int] | None, typer.Option(help="Batch size; may be given again. [default: 1, 8]")] = None,
     rounds: Annotated[int, typer.Option(help="Turns of each timing.", min=1)] = 4,
-    forms: Annotated[str | None, typer.Option(help="Keys of the rows, with commas. [default: all]")] = None,
+    forms: Annotated[str | None, typer.Option(help=f"Rows, with commas: {', '.join(FORMS)}.")] = None,
     weights: Annotated[str | None, typer.Option(help="Encoder weights, as sam2.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Weights of a trained network.", exists=True)] = None,
     official: Annotated[Path | None, typer.Option(help="Clone of the released code.", exists=True)] = None,
@@ -129,7 +129,9 @@ def main(
     agreement_images: Annotated[int, typer.Option(help="How many of them at most.", min=1)] = 32,
     calibration: Annotated[Path | None, typer.Option(help="Folder of other photographs, for int8.")] = None,
     training: Annotated[bool, typer.Option(help="Whether steps of training are measured.")] = True,
-    train_batch: Annotated[int | None, typer.Option(help="[default: 12 on cuda, 2 on cpu]", min=2)] = None,
+    train_batch: Annotated[
+        int | None, typer.Option(help="Images of a step of training. [default: 12 on cuda, 2 on cpu]", min=2)
+    ] = None,
     compiled: Annotated[bool | None, typer.Option(help="Whether to compile too. [default: on cuda]")] = None,
     memory: Annotated[bool, typer.Option(help="Whether memory is measured, in a process for each row.")] = True,
     threads: Annotated[int | None, typer.Option(help="CPU threads. [default: as torch has it]", min=1)] = None,

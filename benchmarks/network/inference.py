@@ -22,6 +22,8 @@ __all__ = ["gflop", "measure_inference", "new_row"]
 
 WARM_UPS = 2  # and one before, which compiles what is compiled at the first call
 PAUSE_S = 0.02
+# What rounding to these types can do to logits, generously: a form that is further off computes something else.
+FURTHEST = {"fp32": 0.01, "bf16": 0.25, "int8": 0.5}
 
 
 def new_row(form: Form) -> dict[str, Any]:
@@ -52,14 +54,21 @@ def _counts(network: nn.Module, bench: Workbench) -> dict[str, float]:
 
 
 def _prepare(form: Form, row: dict[str, Any], bench: Workbench, batch: int, pictures: list[Picture]) -> Built:
-    """Build a form and let it run once; compare it where that was not done for a smaller batch."""
+    """Build a form and let it run once; see that it computes what it should.
+
+    Raises:
+        Unavailable: When its logits are not the plain network's.
+    """
     built = form.build(bench, batch)
     images = bench.images(batch)
     # Not while building: what is made in inference mode cannot be trained or exported.
     with torch.inference_mode():
         logits = built.run(images)
-        if form.same_function and "max_relative_difference" not in row:
-            row["max_relative_difference"] = relative_difference(logits, bench.plain(images))
+        if form.same_function:
+            apart = relative_difference(logits, bench.plain(images))
+            if not apart <= FURTHEST[form.precision]:  # NaN, too
+                raise Unavailable(f"wrong: its logits differ by {apart:.1e} of the largest one")
+            row["max_relative_difference"] = max(apart, row.get("max_relative_difference", 0.0))
     if form.same_function and pictures and "agreement" not in row:
         row["agreement"] = agreement(built.run, pictures, batch, bench.device)
     if built.network is not None and "gflop" not in row:

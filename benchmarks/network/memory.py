@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory that one form takes, measured in a process of its own; the same measure for every runtime.
+"""Memory that one form takes, measured in a process of its own.
 
 On a CPU it is the process's largest resident memory during a call, once warm, beyond what the process held before the
-form was loaded or made: weights, working memory, and what a runtime keeps. On CUDA it is the largest amount that torch
-had allocated during the first calls, with the weights.
+form was loaded or made: weights, working memory, and what a runtime keeps, but not the runtimes' libraries. On CUDA it
+is the largest amount that torch had allocated during the first calls, with the weights; what other runtimes take there
+is not seen.
 
     python -m benchmarks.network.memory   # reads {"setting": ..., "form": ..., "batch": ...} and prints {"mib": ...}
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
+import importlib
 import json
 import os
 import subprocess
@@ -29,6 +32,8 @@ __all__ = ["measure_memory"]
 STATUS = Path("/proc/self/status")
 # Linux forgets a process's peak when 5 is written here.
 CLEAR = Path("/proc/self/clear_refs")
+RUNTIMES = ("onnxruntime", "openvino")
+NOT_BY_TORCH = ("onnxruntime", "tensorrt")
 
 
 def _resident_mib(name: str) -> float:
@@ -60,6 +65,8 @@ def measure_memory(form: Form, setting: Setting, batch: int, threads: int) -> fl
     """
     if setting.device == "cpu" and not CLEAR.exists():
         raise Unavailable("resident memory is read from Linux's /proc")
+    if setting.device == "cuda" and form.key in NOT_BY_TORCH:
+        raise Unavailable("not measured")
     request = json.dumps({"setting": setting.as_dict(), "form": form.key, "batch": batch, "threads": threads})
     with tempfile.TemporaryFile("w+") as errors:
         done = subprocess.run(
@@ -82,6 +89,9 @@ def main() -> None:
     """Measure what standard input names."""
     request = json.load(sys.stdin)
     torch.set_num_threads(request["threads"])
+    for name in RUNTIMES:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     bench = Workbench(Setting(**request["setting"]))
     on_cpu = bench.device.type == "cpu"
     images = bench.images(request["batch"])

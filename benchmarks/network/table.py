@@ -54,13 +54,15 @@ def _inference(part: Row, batches: Sequence[str]) -> str:
     rows = part["rows"]
     memory = any("memory" in row for row in rows)
     dice = any("agreement" in row for row in rows)
-    head += [f"MiB at batch {part.get('memory_batch')}"] * memory + ["Dice with plain fp32, mean (lowest)"] * dice
+    head += [f"MiB at batch {part.get('memory_batch')}"] * memory + ["logits off by"]
+    head += ["Dice with plain fp32, mean (lowest)"] * dice
     lines = []
     for row in rows:
         counts = [_number(row[name]) if name in row else "" for name in ("parameters_m", "gflop")]
         line = [row["label"], *counts, *(cell for batch in batches for cell in _cells(row, batch))]
         if memory:
             line.append(_memory(row))
+        line.append(f"{row['max_relative_difference']:.0e}" if "max_relative_difference" in row else "")
         if dice:
             found = row.get("agreement")
             line.append(f"{found['dice_mean']:.4f} ({found['dice_min']:.4f})" if found else "")

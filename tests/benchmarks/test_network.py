@@ -76,6 +76,22 @@ def test_a_form_is_compared_with_the_first_round_by_round(bench: Workbench, monk
     assert rows[1]["max_relative_difference"] == 0
 
 
+@pytest.mark.parametrize("value", [0.0, float("nan")])
+def test_a_form_that_is_wrong_at_one_batch_size_is_not_timed_there(bench: Workbench, value: float) -> None:
+    def wrong_of_two(bench: Workbench, batch: int) -> Built:
+        return Built(lambda x: bench.plain(x) if len(x) == 1 else torch.full((2, 1, 64, 64), value))
+
+    rows = {"wrong": new_row(Form("wrong", "wrong", "ours", "bf16", wrong_of_two))}
+    form = Form("wrong", "wrong", "ours", "bf16", wrong_of_two)
+    for batch in (1, 2):
+        measure_inference(
+            *(bench, rows, [form], batch, 1), pictures=[], rates={"fp32": 1.0}, turn_s=0.0, say=lambda text: None
+        )
+    assert rows["wrong"]["batches"]["1"]["ms"]["median"] > 0
+    assert rows["wrong"]["batches"]["2"]["reason"].startswith("wrong: its logits differ by ")
+    assert rows["wrong"]["max_relative_difference"] == 0
+
+
 def test_what_cannot_run_is_a_row_with_the_reason_and_the_others_run(bench: Workbench) -> None:
     def unavailable(bench: Workbench, batch: int) -> Built:
         raise Unavailable("not on a Tuesday")
