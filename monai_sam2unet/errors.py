@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["CheckpointError", "ConfigError", "DataError", "UserError", "WeightsError", "listing"]
+__all__ = ["CheckpointError", "ConfigError", "DataError", "UserError", "WeightsError", "causes", "listing"]
 
 
 class UserError(Exception):
@@ -26,6 +26,15 @@ class WeightsError(UserError, ValueError):
 
 class CheckpointError(UserError, OSError):
     """A checkpoint could not be written or read."""
+
+
+def causes(error: BaseException | None) -> list[BaseException]:
+    """An error with those that it was raised from, the last one first."""
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
 
 
 def listing(lines: Sequence[str], limit: int = 10) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from monai_sam2unet.errors import CheckpointError, ConfigError, DataError, UserError, WeightsError, listing
+from monai_sam2unet.errors import CheckpointError, ConfigError, DataError, UserError, WeightsError, causes, listing
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,15 @@ def test_listing(count, options, expected):
 def test_listing_shows_ten_lines():
     assert listing([str(n) for n in range(10)]) == "\n".join(f"  {n}" for n in range(10))
     assert listing([str(n) for n in range(25)]).splitlines()[9:] == ["  9", "  ... and 15 more"]
+
+
+def test_causes_of_an_error_begin_with_the_last():
+    first, second, third = KeyError("a"), ConfigError("b"), RuntimeError("c")
+    second.__context__ = first
+    third.__cause__ = second
+    first.__context__ = third  # a loop, as errors that are raised again can make
+    assert causes(third) == [third, second, first]
+    assert causes(None) == []
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.network.forms import Run
-from monai_sam2unet.errors import DataError
+from monai_sam2unet.data.image_sets import list_images
 from monai_sam2unet.transforms import Preset
+from monai_sam2unet.transforms.tensors import plain
 
 __all__ = ["Picture", "agreement", "photographs", "relative_difference", "with_logits"]
 
 Picture = tuple[Tensor, Tensor]
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
 
 def photographs(folder: Path, count: int, pixels: int) -> list[Tensor]:
@@ -32,13 +32,11 @@ def photographs(folder: Path, count: int, pixels: int) -> list[Tensor]:
     Raises:
         DataError: When the folder is not there or holds no picture.
     """
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES) if folder.is_dir() else []
-    if not files:
-        raise DataError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))}); give a folder of photographs.")
+    files = list_images(folder)
     taken = min(count, len(files))
     read = Preset("endoscopy", spatial_size=pixels).inference()
     chosen = [files[i * len(files) // taken] for i in range(taken)]
-    return [torch.as_tensor(read({"image": str(file)})["image"])[None].contiguous() for file in chosen]
+    return [plain(read({"image": str(file)})["image"])[None].contiguous() for file in chosen]
 
 
 def relative_difference(logits: Tensor, expected: Tensor) -> float:

@@ -31,7 +31,9 @@ def load_checkpoint(network: nn.Module, ckpt_path: str | Path) -> WeightsReport:
         WeightsError: When it cannot be read or does not fit the network.
     """
     if not Path(ckpt_path).is_file():
-        raise CheckpointError(f"There is no checkpoint {ckpt_path}. Train first, or name another file: `--ckpt_path`.")
+        raise CheckpointError(
+            f"There is no checkpoint {ckpt_path}. Train first, or name another file (`--ckpt_path` of a bundle)."
+        )
     report = load_weights(network, ckpt_path)
     if report.part != "network":
         raise CheckpointError(f"{ckpt_path} holds an encoder only ({report.layout}); what is needed is a training's.")

@@ -19,25 +19,17 @@ from monai.bundle import ConfigParser
 from monai.bundle import run as bundle_run
 from monai.bundle.utils import ID_SEP_KEY
 
-from monai_sam2unet.errors import ConfigError, UserError
+from monai_sam2unet.errors import ConfigError, UserError, causes
 
 TRACEBACK_VARIABLE = "SAM2UNET_TRACEBACK"
 
 __all__ = ["check_arguments", "explain_user_errors"]
 
 
-def _causes(error: BaseException | None) -> list[BaseException]:
-    chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        error = error.__cause__ or error.__context__
-    return chain
-
-
 def _explanation(error: BaseException) -> str | None:
     """What to print in place of a traceback, for an error that the user can mend."""
-    causes = _causes(error)
-    for cause in causes:
+    chain = causes(error)
+    for cause in chain:
         if isinstance(cause, UserError):
             return str(cause)
         if isinstance(cause, torch.OutOfMemoryError):
@@ -47,11 +39,11 @@ def _explanation(error: BaseException) -> str | None:
             )
         if isinstance(cause, KeyboardInterrupt):
             return "stopped. A training goes on after its last finished epoch with `--resume True`."
-    refused = [re.match(r"Failed to instantiate component '([\w.]+)'", str(cause)) for cause in causes]
-    if any(refused) and isinstance(causes[-1], (TypeError, ValueError)):
+    refused = [re.match(r"Failed to instantiate component '([\w.]+)'", str(cause)) for cause in chain]
+    if any(refused) and isinstance(chain[-1], (TypeError, ValueError)):
         name = next(match[1] for match in refused if match)
         return (
-            f"{name.rpartition('.')[2]} does not take these settings: {causes[-1]}\n"
+            f"{name.rpartition('.')[2]} does not take these settings: {chain[-1]}\n"
             f"Correct them in the config or on the command line ({TRACEBACK_VARIABLE}=1 shows where it happened)."
         )
     return None

@@ -6,7 +6,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,11 +53,13 @@ SUFFIXES = {Format.onnx: ".onnx", Format.openvino: ".xml", Format.torchscript: "
 
 
 def _chosen_format(out: Path, wanted: Format | None) -> Format:
-    fitting = [kind for kind, suffix in SUFFIXES.items() if out.suffix == suffix and wanted in (None, kind)]
-    if not fitting:
+    found = next((kind for kind, suffix in SUFFIXES.items() if out.suffix == suffix), None)
+    if found is None:
         told = ", ".join(f"{suffix} ({kind.value})" for kind, suffix in SUFFIXES.items())
         raise ConfigError(f"The file's name tells its format, by its end: {told}. Got {out}.")
-    return fitting[0]
+    if wanted not in (None, found):
+        raise ConfigError(f"--format {wanted.value} goes with a name that ends in {SUFFIXES[wanted]}, got {out}.")
+    return found
 
 
 def _check_options(kind: Format, precision: Precision, fixed: bool, calibration: bool, bundle: bool) -> None:
@@ -85,15 +86,23 @@ def _read_network(bundle: Path | None, settings: Mapping[str, Any]) -> tuple[SAM
     return SAM2UNet(size=arguments.pop("encoder_size", "large"), **arguments), None
 
 
-def _calibration_images(folder: Path | None, parts: BundleParts | None) -> Iterator[Tensor]:
+def _calibration_files(folder: Path | None) -> list[Path]:
     from monai_sam2unet.data.image_sets import list_images
+    from monai_sam2unet.export.quantization import MIN_IMAGES
 
-    if folder is None or parts is None:
-        return
+    if folder is None:
+        return []
     files = list_images(folder)
+    if len(files) < MIN_IMAGES:
+        raise ConfigError(f"--calibration: {folder} holds {len(files)} images; int8 needs {MIN_IMAGES} at least.")
     # From all over the folder: neighbours are often frames of one video.
-    for file in files[:: -(-len(files) // CALIBRATION_IMAGES)]:
-        yield parts.preprocessing({"image": str(file)})["image"][None]
+    return files[:: -(-len(files) // CALIBRATION_IMAGES)]
+
+
+def _prepared(files: list[Path], parts: BundleParts | None) -> Iterator[Tensor]:
+    if parts is not None:
+        for file in files:
+            yield parts.preprocessing({"image": str(file)})["image"][None]
 
 
 def _write(
@@ -116,13 +125,13 @@ def _write(
         export_openvino(network, path, precision=precision.value, **options)
 
 
-def _check_table(rows: list[SizeCheck]) -> Table:
+def _check_table(rows: list[SizeCheck], num_random: int) -> Table:
     table = Table(title="The file's logits against the network's in float64", title_justify="left")
     for number, heading in enumerate(("images", "largest logit", "difference", "relative", "pixels of another sign")):
-        table.add_column(heading, justify="left" if number == 0 else "right")
-    for row in rows:
+        table.add_column(heading, justify="left" if number == 0 else "right", no_wrap=number == 0)
+    for number, row in enumerate(rows):
         table.add_row(
-            "x".join(map(str, row.shape)),
+            "x".join(map(str, row.shape)) + (" of noise" if number < num_random else " for calibration"),
             f"{row.largest:.2f}",
             f"{row.difference:.1e}",
             f"{row.relative:.1e}",
@@ -145,10 +154,18 @@ def export(
     ] = None,
     in_channels: Annotated[int | None, typer.Option(min=1, help="Channels of the image; else 3.")] = None,
     out_channels: Annotated[int | None, typer.Option(min=1, help="Channels of the result; else 1.")] = None,
-    adapter_channels: Annotated[int | None, typer.Option(min=0, help="As in training; else 32.")] = None,
-    lora_rank: Annotated[int | None, typer.Option(min=0, help="As in training; else 0.")] = None,
+    adapter_channels: Annotated[
+        int | None, typer.Option("--adapter-channels", "--adapter_channels", min=0, help="As in training; else 32.")
+    ] = None,
+    lora_rank: Annotated[
+        int | None, typer.Option("--lora-rank", "--lora_rank", min=0, help="As in training; else 0.")
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="For a light checkpoint: the weights that the training started from.")
+    ] = None,
+    training_size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(help="Height and width in training, else the bundle's: noted in the file, and taken for int8."),
     ] = None,
     spatial_size: Annotated[
         tuple[int, int] | None, typer.Option(help="Height and width that the file is fixed to; else it takes any.")
@@ -160,7 +177,8 @@ def export(
         Precision, typer.Option(help="Of the weights in the file; fp16 and int8 go with OpenVINO.")
     ] = Precision.fp32,
     calibration: Annotated[
-        Path | None, typer.Option(help="For int8: folder of a hundred or more training images.")
+        Path | None,
+        typer.Option(help="For int8: folder of a hundred or more training images.", exists=True, file_okay=False),
     ] = None,
     check: Annotated[bool, typer.Option(help="Whether the file is compared with the network first.")] = True,
 ) -> None:
@@ -170,15 +188,23 @@ def export(
     without this package. A file takes any number of images of any size, unless it is fixed to some. An fp32 file whose
     logits are further than 1e-5 of the largest one from the network's is not kept.
     """
-    # `--help` should not wait for torch.
-    from monai_sam2unet.bundle import load_checkpoint
-    from monai_sam2unet.export import check_export, open_exported
-    from monai_sam2unet.export.output_file import check_output_file, whole_file
-
     kind = _chosen_format(out, format)
     fixed = spatial_size is not None or batch_size is not None
     _check_options(kind, precision, fixed, calibration is not None, bundle is not None)
+    if training_size is not None and bundle is None:
+        raise ConfigError("--training-size goes with --bundle, whose default it takes the place of.")
+
+    # Neither `--help` nor these mistakes should wait for torch.
+    from monai_sam2unet.bundle import load_checkpoint
+    from monai_sam2unet.export import check_export, open_exported
+    from monai_sam2unet.export.optional_package import import_optional
+    from monai_sam2unet.export.output_file import check_output_file, whole_file
+
+    if check and kind is Format.onnx:
+        import_optional("onnxruntime", "onnx")
+    files = _calibration_files(calibration)
     out = check_output_file(out, SUFFIXES[kind])
+    trained_at = training_size or spatial_size
     settings = {
         "encoder_size": None if size is None else size.value,
         "network_def::in_channels": in_channels,
@@ -186,9 +212,10 @@ def export(
         "adapter_channels": adapter_channels,
         "lora_rank": lora_rank,
         "weights": weights,
-        "spatial_size": None if spatial_size is None else list(spatial_size),
+        "spatial_size": None if trained_at is None else list(trained_at),
     }
     rows: list[SizeCheck] = []
+    real: list[Tensor] = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress, whole_file(out) as unfinished:
         task = progress.add_task("reading the checkpoint", total=None)
@@ -200,15 +227,14 @@ def export(
             network,
             unfinished,
             precision,
-            _calibration_images(calibration, parts),
+            _prepared(files, parts),
             spatial_size=spatial_size,
             batch_size=batch_size,
             metadata=None if parts is None else parts.facts,
         )
         if check:
             progress.update(task, description="comparing it with the network")
-            chosen = islice(_calibration_images(calibration, parts), CHECKED_IMAGES)
-            real = [image.expand(batch_size or 1, -1, -1, -1) for image in chosen]
+            real = [image.expand(batch_size or 1, -1, -1, -1) for image in _prepared(files[:CHECKED_IMAGES], parts)]
             tolerance = TOLERANCES[precision.value]
             rows = check_export(open_exported(unfinished), network, images=real, tolerance=tolerance)
         written = sum(file.stat().st_size for file in unfinished.parent.iterdir())
@@ -216,7 +242,9 @@ def export(
     console = Console(markup=False, emoji=False, highlight=False)
     told = f"{out}: {written / 1e6:.1f} MB"
     if rows:
-        console.print(_check_table(rows))
+        console.print(_check_table(rows, len(rows) - len(real)))
         furthest = max(row.relative for row in rows)
         told += f", at most {furthest:.1e} of the largest logit from the network in {len(rows)} comparisons"
+    if precision is not Precision.fp32:
+        told += f".\n{precision.value} changes masks a little: score it on your own test set before you use it"
     console.print(told, soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from monai.bundle import ConfigParser
 
-from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.errors import ConfigError, UserError, causes
 from monai_sam2unet.networks import SAM2UNet
 
 __all__ = ["BundleParts", "read_bundle"]
@@ -29,6 +29,15 @@ class BundleParts(NamedTuple):
     facts: dict[str, str]
 
 
+def _built(parser: ConfigParser, key: str, config: Path) -> Any:
+    try:
+        return parser.get_parsed_content(key)
+    except RuntimeError as error:  # what MONAI makes of anything that goes wrong
+        chain = causes(error)
+        mistake = next((cause for cause in chain if isinstance(cause, UserError)), None)
+        raise mistake or ConfigError(f"{key} of {config} cannot be made with these settings: {chain[-1]}") from error
+
+
 def read_bundle(folder: str | Path, settings: Mapping[str, Any]) -> BundleParts:
     """Read a bundle's inference config and metadata.
 
@@ -37,7 +46,9 @@ def read_bundle(folder: str | Path, settings: Mapping[str, Any]) -> BundleParts:
         settings: for keys of the config, as on MONAI's command line: ``{"encoder_size": "tiny"}``.
 
     Raises:
-        ConfigError: When the folder is no bundle, the config lacks a key, or its network is no SAM2UNet.
+        ConfigError: When the folder is no bundle, the config lacks a key, its network is no SAM2UNet, or a part cannot
+            be made with these settings.
+        WeightsError: When the network's ``weights`` cannot be found or loaded.
     """
     config, metadata = Path(folder) / "configs" / "inference.yaml", Path(folder) / "configs" / "metadata.json"
     absent = [str(file) for file in (config, metadata) if not file.is_file()]
@@ -50,7 +61,7 @@ def read_bundle(folder: str | Path, settings: Mapping[str, Any]) -> BundleParts:
         if key not in parser:
             raise ConfigError(f"{config} has no key {key!r}. Its keys are: {', '.join(sorted(parser.get()))}.")
         parser[key] = value
-    network = parser.get_parsed_content("network_def")
+    network = _built(parser, "network_def", config)
     if not isinstance(network, SAM2UNet):
         raise ConfigError(f"The network_def of {config} is a {type(network).__name__}; only a SAM2UNet is exported.")
     meta = parser["_meta_"]
@@ -61,4 +72,4 @@ def read_bundle(folder: str | Path, settings: Mapping[str, Any]) -> BundleParts:
         "spatial_size": "x".join(map(str, parser["spatial_size"])),
         "class_names": ", ".join(classes.values()),
     }
-    return BundleParts(network, parser.get_parsed_content("preprocessing"), facts)
+    return BundleParts(network, _built(parser, "preprocessing", config), facts)

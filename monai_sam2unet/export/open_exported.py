@@ -26,7 +26,9 @@ def _open_torchscript(path: str | Path) -> nn.Module:
         script: nn.Module = torch.jit.load(str(path), map_location="cpu")
     except RuntimeError as error:
         raise WeightsError(f"{path} cannot be read as TorchScript: {error}") from error
-    return script
+    for parameter in script.parameters():  # those of MONAI's ckpt_export are as trained
+        parameter.requires_grad = False
+    return script.eval()
 
 
 OPENERS: dict[str, Callable[..., nn.Module]] = {
@@ -58,8 +60,10 @@ def open_exported(path: str | Path, **options: Any) -> nn.Module:
     opener = OPENERS.get(Path(path).suffix)
     if opener is None:
         raise ConfigError(f"{path} is no exported file; its suffix must be one of {', '.join(OPENERS)}.")
-    try:
-        inspect.signature(opener).bind(path, **options)
-    except TypeError as error:
-        raise ConfigError(f"{path} is not opened with these options: {error}") from error
+    known = [name for name in inspect.signature(opener).parameters if name != "path"]
+    unknown = sorted(options.keys() - known)
+    if unknown:
+        raise ConfigError(
+            f"{path} has no option {', '.join(unknown)}. Options of such files: {', '.join(known) or 'none'}."
+        )
     return opener(path, **options)

@@ -73,6 +73,7 @@ def export_openvino(
                 metadata=metadata,
             )
         model = read_model(file)
+        model.set_rt_info(precision, ["framework", "precision"])
         with whole_file(path) as unfinished:
             openvino.save_model(model, unfinished, compress_to_fp16=precision == "fp16")
     return path

@@ -47,6 +47,8 @@ class OpenVINONetwork(ExportedNetwork):
     ) -> None:
         core = openvino_core()
         path = existing_file(path, ".xml")
+        if not path.with_suffix(".bin").is_file():
+            raise WeightsError(f"{path} has its weights in {path.with_suffix('.bin').name}, which must lie beside it.")
         check_threads(num_threads)
         if precision not in (None, "f32", "bf16", "f16"):
             raise ConfigError(f"precision must be f32, bf16, f16 or None, got {precision!r}.")

@@ -142,29 +142,14 @@ def quantize_openvino(
     Convolutions and linear layers become int8: their weights per output channel, their inputs by one range each, which
     is that of the given images. These stay floating point:
 
-    - the patch embedding and the encoder's first stages, whose rounding errors grow through all that follows. Of a
-      trained Tiny at 352x352 the patch embedding alone made as much error in int8 as ten of the later blocks;
+    - the patch embedding and the encoder's first stages, whose rounding errors grow through all that follows;
     - the products of queries, keys and values, normalisation and softmax: int8 made them slower;
     - the logits and their enlargement.
 
     Run it with ``OpenVINONetwork(path, precision="bf16")`` on CPUs that have bf16, else with ``"f32"``.
 
-    A Tiny trained on polyps, at 352x352, against itself in float32: how alike the masks of 45 test images are (Dice,
-    mean and least), and its speed on one thread of a CPU with VNNI and bf16, torch in float32 being 1:
-
-    ==================  =============  =====  =====  =====
-    model               precision      mean   least  speed
-    ==================  =============  =====  =====  =====
-    not quantised       ``"f32"``      1.000  1.000    1.2
-    not quantised       ``"bf16"``     0.992  0.938    2.3
-    ``float_stages=4``  ``"f32"``      0.998  0.991    1.4
-    ``float_stages=2``  ``"f32"``      0.990  0.958    2.1
-    ``float_stages=2``  ``"bf16"``     0.988  0.961    3.0
-    ``float_stages=0``  ``"bf16"``     0.982  0.931    3.2
-    ==================  =============  =====  =====  =====
-
-    The Dice of the masks with the experts' moved by less than 0.005 in each. Masks of which one pixel in a thousand
-    must not change need float32.
+    The more stages stay floating point, the nearer the masks are to the network's, and the less is gained; what is
+    gained at the default is in docs/results.md. Masks of which one pixel in a thousand must not change need float32.
 
     Args:
         model: ``.xml`` of :func:`~monai_sam2unet.export.export_openvino`, or such a model opened by OpenVINO, with
@@ -217,6 +202,7 @@ def quantize_openvino(
                 activations_range_estimator_params=nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX,
             ),
         )
+    quantized.set_rt_info("int8", ["framework", "precision"])
     with whole_file(path) as unfinished:
         openvino.save_model(quantized, unfinished, compress_to_fp16=False)
     return path

@@ -109,9 +109,11 @@ def optimize_for_inference(network: Network, *, dtype: torch.dtype | None = None
     """
     if dtype is not None and not dtype.is_floating_point:
         raise ConfigError(f"dtype must be a floating-point type such as torch.bfloat16, got {dtype}.")
+    if isinstance(getattr(network, "rfb1", None), FoldedRFB):
+        raise ConfigError("This network was rebuilt for inference already; give the one that it was made of.")
     if not isinstance(getattr(network, "rfb1", None), RFB):
         raise ConfigError(
-            f"optimize_for_inference takes a SAM2UNet that was not yet rebuilt, got {type(network).__name__}. "
+            f"optimize_for_inference takes a SAM2UNet, got {type(network).__name__}. "
             "Take a network out of DistributedDataParallel (`.module`) or torch.compile (`._orig_mod`) first."
         )
     # Layers in training mode are not folded.

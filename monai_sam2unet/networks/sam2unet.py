@@ -50,9 +50,9 @@ class SAM2UNet(nn.Module):
             encoder at random values: for comparison, or to load a checkpoint afterwards.
 
     Raises:
-        ConfigError: When ``size`` is not known; a number of channels is below 1, those of the adapters below 0;
-            ``lora_rank`` is below 0 or above the channels of the first stage; ``lora_alpha`` is not above 0, or given
-            without ``lora_rank``; or ``dropout`` is outside [0, 1).
+        ConfigError: When ``size`` is not known; a number of channels is no whole number of at least 1, those of the
+            adapters of at least 0; ``lora_rank`` is no whole number from 0 to the channels of the first stage;
+            ``lora_alpha`` is not above 0, or given without ``lora_rank``; or ``dropout`` is outside [0, 1).
         monai_sam2unet.networks.WeightsError: When ``weights`` cannot be found, read or does not fit.
 
     Example:
@@ -91,8 +91,8 @@ class SAM2UNet(nn.Module):
             ("lora_rank", lora_rank, 0),
             ("decoder_channels", decoder_channels, 1),
         ):
-            if value < least:
-                raise ConfigError(f"{name} must be at least {least}, got {value}.")
+            if not isinstance(value, int) or value < least:
+                raise ConfigError(f"{name} must be a whole number of at least {least}, got {value}.")
         if lora_alpha is not None and lora_rank == 0:
             raise ConfigError(f"lora_alpha {lora_alpha} has no effect without LoRA; give lora_rank, or leave it out.")
         if not 0 <= dropout < 1:

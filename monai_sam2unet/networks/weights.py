@@ -21,6 +21,9 @@ from monai_sam2unet.networks.light_checkpoint import frozen_sha256, is_light
 __all__ = ["WeightsError", "WeightsReport", "load_weights"]
 
 
+EXPORTED = (".onnx", ".xml", ".pt2", ".ts")
+
+
 @dataclass(frozen=True)
 class WeightsReport:
     """What :func:`load_weights` found and did.
@@ -48,14 +51,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a ``.safetensors`` file, or a torch file with ``weights_only=True``.
 
     Raises:
-        WeightsError: When the file cannot be read, or does not hold a dict.
+        WeightsError: When the file is an exported network, cannot be read, or does not hold a dict.
     """
+    if path.suffix in EXPORTED:
+        raise WeightsError(
+            f"{path} is an exported file, with the network in it, not weights. Give what training wrote, such as "
+            "models/model.pt; or run a bundle on the exported file by the overlay configs/recipes/exported.yaml."
+        )
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the readers raise anything (KeyError, struct.error, ...) on bytes that are no weights
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if reason.startswith("Weights only load failed"):
+            reason = "it is no file of torch.save, or holds code, which is not run"  # torch would have it run
         raise WeightsError(
             f"{path} cannot be read as weights: {reason}\n"
             "It may be incomplete, or hold something else than tensors. Fetch it again, or give another file."
@@ -184,7 +194,8 @@ def load_weights(module: nn.Module, source: str | Path) -> WeightsReport:
 
     Raises:
         TypeError: When ``module`` is neither an encoder nor has one.
-        WeightsError: When nothing is found under ``source``; it cannot be read; its layout is not known; a tensor is
+        WeightsError: When nothing is found under ``source``; it cannot be read, or holds a network that was exported
+            or rebuilt for inference; its layout is not known; a tensor is
             missing, unexpected, of another shape or not finite (the text lists them); a network's checkpoint was
             trained with other ``adapter_channels`` or ``lora_rank`` (the text names those to set); or a light
             checkpoint was trained on other frozen weights. The module is then unchanged.
@@ -194,6 +205,10 @@ def load_weights(module: nn.Module, source: str | Path) -> WeightsReport:
         raise TypeError(f"Weights are loaded into a Hiera or a network with one as `encoder`, not {type(module)}.")
     path = find_weights(source, encoder.size)
     content = read_checkpoint(path)
+    if any(str(key).endswith("rfb1.heads.weight") for key in content):
+        raise WeightsError(
+            f"{path} holds a network rebuilt by optimize_for_inference, which is not loaded. Give what training wrote."
+        )
     if is_light(content):
         return _load_light(module, content, path)
     weights = recognise(content, path)

@@ -179,7 +179,7 @@ def test_agreement_of_masks() -> None:
 
 
 def test_photographs_are_spread_over_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no images"):
         photographs(tmp_path, 2, 32)
     for number in range(6):
         pixels = np.full((40, 50, 3), 40 * number, np.uint8)

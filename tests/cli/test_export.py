@@ -58,7 +58,7 @@ def test_torchscript_of_a_bundle(network, checkpoint, bundle, tmp_path):
     result, text = invoke(checkpoint, path, "--bundle", bundle, "--size", "tiny")
     assert result.exit_code == 0, result.output
     for shape in ("1x3x352x352", "2x3x64x96", "1x3x320x416", "3x3x224x160", "1x3x250x333"):
-        assert re.search(rf"{shape} \d+\.\d\d \d\.\de-\d\d \d\.\de-0[678] 0\.000 %", text), text
+        assert re.search(rf"{shape} of noise \d+\.\d\d \d\.\de-\d\d \d\.\de-0[678] 0\.000 %", text), text
     size = f"{path.stat().st_size / 1e6:.1f} MB"
     assert re.search(
         rf"model\.ts: {size}, at most \d\.\de-0\d of the largest logit from the network in 5 comparisons$", text
@@ -107,7 +107,7 @@ def test_a_light_checkpoint_and_other_channels(tmp_path):
 
 
 def test_int8_is_calibrated_on_the_folder_as_the_bundle_prepares_it(checkpoint, bundle, tmp_path, monkeypatch):
-    images = write_polyp_phantoms(tmp_path / "data", num_train=3, num_test=1) / "TrainDataset" / "images"
+    images = write_polyp_phantoms(tmp_path / "data", num_train=16, num_test=1) / "TrainDataset" / "images"
     given = {}
 
     def export_openvino(network, path, **options):
@@ -120,17 +120,43 @@ def test_int8_is_calibrated_on_the_folder_as_the_bundle_prepares_it(checkpoint, 
         Path(path).write_text(f"int8 of {Path(model).read_text()}")
 
     monkeypatch.setattr(monai_sam2unet.export, "export_openvino", export_openvino)
-    module = types.SimpleNamespace(quantize_openvino=quantize_openvino)
+    module = types.SimpleNamespace(quantize_openvino=quantize_openvino, MIN_IMAGES=16)
     monkeypatch.setitem(sys.modules, "monai_sam2unet.export.quantization", module)
     options = ("--bundle", bundle, "--size", "tiny", "--spatial-size", 64, 96, "--precision", "int8")
     result, _ = invoke(checkpoint, tmp_path / "model.xml", *options, "--calibration", images, "--no-check")
     assert result.exit_code == 0, result.exception
     assert (tmp_path / "model.xml").read_text() == "int8 of fp32"
-    assert [shape for shape, _ in given["images"]] == [(1, 3, 64, 96)] * 3
+    assert [shape for shape, _ in given["images"]] == [(1, 3, 64, 96)] * 16
     assert all(-2.2 < mean < 2.7 and mean != 0 for _, mean in given["images"])
     assert (given["spatial_size"], given["batch_size"]) == ((64, 96), None)
     assert given["metadata"]["spatial_size"] == "64x96"
     assert CALIBRATION_IMAGES >= 100
+
+
+def test_the_size_of_the_training_is_noted_and_the_file_takes_any(checkpoint, bundle, tmp_path):
+    options = ("--bundle", bundle, "--size", "tiny", "--training-size", 64, 96, "--no-check")
+    result, _ = invoke(checkpoint, tmp_path / "model.ts", *options)
+    assert result.exit_code == 0, result.exception
+    script, found, _ = load_net_with_metadata(str(tmp_path / "model.ts"))
+    assert found["spatial_size"] == "64x96"
+    assert script(torch.zeros(1, 3, 32, 32)).shape == (1, 1, 32, 32)
+
+
+def test_mistakes_in_what_the_bundle_is_given_are_told_alone(checkpoint, bundle, tmp_path):
+    words = (checkpoint, tmp_path / "model.ts", "--bundle", bundle, "--size", "tiny")
+    result, _ = invoke(*words, "--weights", tmp_path / "none.pt")
+    assert isinstance(result.exception, WeightsError)
+    assert str(result.exception).startswith("There is no weights file")
+
+
+def test_few_images_are_no_calibration(checkpoint, bundle, tmp_path):
+    images = write_polyp_phantoms(tmp_path / "data", num_train=3, num_test=1) / "TrainDataset" / "images"
+    options = ("--bundle", bundle, "--size", "tiny", "--precision", "int8")
+    result, _ = invoke(checkpoint, tmp_path / "model.xml", *options, "--calibration", images)
+    assert isinstance(result.exception, ConfigError)
+    assert "holds 3 images; int8 needs 16 at least" in str(result.exception)
+    result, _ = invoke(checkpoint, tmp_path / "model.xml", *options, "--calibration", tmp_path / "none")
+    assert result.exit_code == 2
 
 
 def test_a_file_that_differs_is_not_kept(checkpoint, tmp_path, monkeypatch):
@@ -147,12 +173,13 @@ def test_a_file_that_differs_is_not_kept(checkpoint, tmp_path, monkeypatch):
     ("words", "told"),
     [
         (["model.pth"], r"\.onnx \(onnx\), \.xml \(openvino\), \.ts \(torchscript\), \.pt2 \(program\)"),
-        (["model.xml", "--format", "onnx"], "tells its format"),
+        (["model.xml", "--format", "onnx"], r"--format onnx goes with a name that ends in \.onnx, got model\.xml"),
         (["model.ts", "--spatial-size", "64", "64"], "no --spatial-size"),
         (["model.onnx", "--precision", "fp16"], "goes with OpenVINO"),
         (["model.xml", "--precision", "int8"], "go together"),
-        (["model.xml", "--calibration", "images"], "go together"),
-        (["model.xml", "--precision", "int8", "--calibration", "images"], "needs --bundle"),
+        (["model.xml", "--calibration", ".."], "go together"),
+        (["model.xml", "--precision", "int8", "--calibration", ".."], "needs --bundle"),
+        (["model.ts", "--training-size", "64", "64"], "goes with --bundle"),
         (["model.ts", "--bundle", "."], "is no bundle"),
     ],
 )

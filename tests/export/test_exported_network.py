@@ -108,6 +108,12 @@ def test_bf16_runs_without_the_fused_pieces_that_lose_digits(fixed_openvino_file
         assert ("Subgraph" in {op.get_rt_info()["layerType"] for op in run.get_ops()}) == are_fused
 
 
+def test_the_weights_lie_beside_the_model(openvino_file, tmp_path) -> None:
+    (tmp_path / "model.xml").write_bytes(openvino_file.read_bytes())
+    with pytest.raises(WeightsError, match=r"its weights in model\.bin, which must lie beside it"):
+        open_exported(tmp_path / "model.xml")
+
+
 def test_a_cache_is_kept(openvino_file, tmp_path) -> None:
     OpenVINONetwork(openvino_file, num_threads=1, cache_dir=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir())
@@ -118,7 +124,8 @@ def test_a_cache_is_kept(openvino_file, tmp_path) -> None:
     [
         ("onnx_file", {"providers": ["NoProvider"]}, "has no NoProvider. It has: .*CPUExecutionProvider"),
         ("onnx_file", {"num_threads": 0}, "at least 1"),
-        ("onnx_file", {"precision": "bf16"}, "not opened with these options"),
+        ("onnx_file", {"precision": "bf16"}, r"no option precision\. Options of such files: providers, num_threads\."),
+        ("script_file", {"precision": "bf16"}, r"Options of such files: none\."),
         ("openvino_file", {"device": "TPU"}, "no device 'TPU' on this machine. It has: .*CPU"),
         ("onnx_file", {"providers": "CPUExecutionProvider"}, "a list of onnxruntime's names, got 'CPU"),
         ("openvino_file", {"precision": "f16"}, "CPU here computes in b?f[0-9]+ in place of f16"),
@@ -138,6 +145,7 @@ def test_files_that_are_not_there_or_something_else(tmp_path, suffix) -> None:
     with pytest.raises(WeightsError, match="no exported file"):
         open_exported(tmp_path / f"none{suffix}")
     (tmp_path / f"bad{suffix}").write_bytes(b"something else")
+    (tmp_path / "bad.bin").touch()
     with pytest.raises(WeightsError, match="cannot be r"):
         open_exported(tmp_path / f"bad{suffix}")
 

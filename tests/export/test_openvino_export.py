@@ -45,6 +45,7 @@ def test_the_model_says_what_it_holds(network, openvino_file) -> None:
     found = {key: model.get_rt_info(["framework", key]).value for key in network_facts(network)}
     assert found == network_facts(network)
     assert model.get_rt_info(["framework", "class_names"]).value == "background, polyp"
+    assert model.get_rt_info(["framework", "precision"]).value == "fp32"
     assert model.input("image").partial_shape == openvino.PartialShape([-1, 3, -1, -1])
 
 

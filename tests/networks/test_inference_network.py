@@ -131,7 +131,7 @@ def test_portable_form_scripts(net):
 
 
 def test_is_not_rebuilt_twice(net):
-    with pytest.raises(ConfigError, match="not yet rebuilt, got SAM2UNet"):
+    with pytest.raises(ConfigError, match="rebuilt for inference already"):
         optimize_for_inference(net.optimize_for_inference())
 
 

@@ -353,6 +353,20 @@ def test_objects_in_a_pickle_are_refused_unseen(network, folder, make):
     assert (folder / "touched").exists()
 
 
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2", ".ts"])
+def test_exported_files_are_no_weights(network, folder, suffix):
+    (folder / f"model{suffix}").write_bytes(b"")
+    with pytest.raises(WeightsError, match="is an exported file, with the network in it, not weights"):
+        load_weights(network, folder / f"model{suffix}")
+
+
+def test_a_network_rebuilt_for_inference_is_not_loaded(folder):
+    net = SAM2UNet(size="tiny")
+    torch.save(net.optimize_for_inference(portable=True).state_dict(), folder / "model.pt")
+    with pytest.raises(WeightsError, match="rebuilt by optimize_for_inference"):
+        load_weights(net, folder / "model.pt")
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize("share", [0.0, 0.0001, 0.5, 0.999])
 def test_truncated_file_is_refused(network, encoder_tensors, folder, suffix, share):
