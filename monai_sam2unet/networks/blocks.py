@@ -13,26 +13,27 @@ __all__ = ["RFB", "Adapter", "ConvBN", "DoubleConv", "Up"]
 class Adapter(nn.Module):
     """A bottleneck of two linear layers, added to the input of a frozen transformer block.
 
-    Its last layer starts at zero, so that the block at first sees what it was trained on.
-
     Args:
         block: the block to adapt; takes and returns tokens (B, H, W, C).
         dim: channels of the block's input.
         adapter_channels: channels of the bottleneck; 0 adds nothing to the block, and only keeps the names of its
             parameters the same as with an adapter.
+        zero_init: whether the last layer starts at zero, so that the block at first sees what it was trained on. False
+            leaves it at torch's random values, as the released code does.
     """
 
     adapts: Final[bool]
 
-    def __init__(self, block: nn.Module, dim: int, adapter_channels: int) -> None:
+    def __init__(self, block: nn.Module, dim: int, adapter_channels: int, zero_init: bool = True) -> None:
         super().__init__()
         self.block = block
         self.adapts = adapter_channels > 0
         if not self.adapts:
             return
         last = nn.Linear(adapter_channels, dim)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        if zero_init:
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
         self.prompt_learn = nn.Sequential(nn.Linear(dim, adapter_channels), nn.GELU(), last, nn.GELU())
 
     def forward(self, x: Tensor) -> Tensor:

@@ -36,6 +36,8 @@ class SAM2UNet(nn.Module):
         size: size of the encoder: ``"tiny"``, ``"small"``, ``"base_plus"`` or ``"large"`` (the paper's).
         adapter_channels: width of the adapters' bottleneck; 32 in the paper, 0 for none. A frozen encoder without
             adapters and LoRA serves the decoder as it is ("linear probe").
+        zero_init_adapters: whether the adapters' last layers start at zero, so that the encoder at first computes what
+            it was trained to. False leaves them at torch's random values, as the released code does.
         lora_rank: rank of a change that each block's queries, keys and values learn (LoRA, Hu et al.,
             arXiv 2106.09685), beside the adapters or instead of them; 0 for none.
         lora_alpha: strength of that change, above 0; None takes ``lora_rank``, a scale of 1.
@@ -75,6 +77,7 @@ class SAM2UNet(nn.Module):
         size: str = "large",
         *,
         adapter_channels: int = 32,
+        zero_init_adapters: bool = True,
         lora_rank: int = 0,
         lora_alpha: float | None = None,
         decoder_channels: int = 64,
@@ -109,19 +112,21 @@ class SAM2UNet(nn.Module):
         # Filters averaged over the colours cannot tell one channel from another: they must be learnt.
         if in_channels not in (1, 3):
             self.encoder.patch_embed.requires_grad_(True)
-        self._insert_adapters(adapter_channels, lora_rank, lora_alpha)
+        self._insert_adapters(adapter_channels, zero_init_adapters, lora_rank, lora_alpha)
         # Distributed training waits for a gradient of every parameter that asks for one.
         self.side1.requires_grad_(deep_supervision)
         self.side2.requires_grad_(deep_supervision)
         if weights not in (None, "random"):
             logger.info(str(load_weights(self, weights)))
 
-    def _insert_adapters(self, adapter_channels: int, lora_rank: int, lora_alpha: float | None) -> None:
+    def _insert_adapters(
+        self, adapter_channels: int, zero_init: bool, lora_rank: int, lora_alpha: float | None
+    ) -> None:
         for i, block in enumerate(self.encoder.blocks):
             if isinstance(block, MultiScaleBlock):
                 if lora_rank > 0:
                     block.attn.qkv = LoRALinear(block.attn.qkv, lora_rank, lora_alpha)
-                self.encoder.blocks[i] = Adapter(block, block.attn.qkv.in_features, adapter_channels)
+                self.encoder.blocks[i] = Adapter(block, block.attn.qkv.in_features, adapter_channels, zero_init)
 
     def _decode(self, x: Tensor) -> list[Tensor]:
         """Decoder maps of a padded image, finest first, at strides 4, 8 and 16."""

@@ -281,6 +281,17 @@ def test_unfrozen_encoder_learns():
     assert [name for name, value in net.encoder.named_parameters() if torch.equal(value, before[name])] == []
 
 
+def test_adapters_as_the_released_code_has_them_start_at_random_values():
+    torch.manual_seed(0)
+    net = SAM2UNet(size="tiny", zero_init_adapters=False)
+    for block in net.encoder.blocks:
+        for layer in (block.prompt_learn[0], block.prompt_learn[2]):
+            # torch's own: uniform up to one over the root of the inputs
+            bound = layer.in_features**-0.5
+            assert 0.9 * bound < layer.weight.abs().max() <= bound
+            assert 0 < layer.bias.abs().max() <= bound
+
+
 def test_adapters_change_nothing_at_the_start():
     net, plain = SAM2UNet(size="tiny").eval(), Hiera("tiny").eval()
     state = {k.replace(".block.", "."): v for k, v in net.encoder.state_dict().items() if ".prompt_learn." not in k}
