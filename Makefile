@@ -1,14 +1,16 @@
 # make demo: set up, train on phantoms, show a picture.   make test: set up, run the tests.
 PYTHON ?= python3
 VENV := .venv
+WORK ?= runs/polyp
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint results-polyp clean
 help:
 	@echo "make demo   train, evaluate and predict on phantoms made on the spot; a few minutes"
 	@echo "make test   run the test suite"
 	@echo "make lint   run ruff and mypy"
+	@echo "make results-polyp DIR=FOLDER   train and measure every recipe on polyps; hours, goes on where it was stopped"
 	@echo "make clean  remove the virtual environment and the demo's files"
 
 $(VENV)/.core: setup.cfg constraints.txt
@@ -32,6 +34,10 @@ test: $(VENV)/.test
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+results-polyp: $(VENV)/.core
+	$(BIN)/python -m benchmarks.polyp_results --dataset-dir $(DIR) --work-dir $(WORK) --output docs/results/polyp_tiny \
+	  $(if $(MINUTES),--minutes $(MINUTES))
 
 clean:
 	rm -rf $(VENV) demo
