@@ -36,5 +36,6 @@ RECIPES = {
     "rotation and colour": Recipe({"rotate_prob": 0.3, "color_jitter_prob": 0.5}),
     "adapters of 64 channels": Recipe(network={"adapter_channels": 64}),
     "LoRA of rank 8": Recipe(network={"lora_rank": 8}),
+    "average of the weights": Recipe({"ema_decay": 0.99}),
     "twice the epochs": Recipe(epochs=2.0),
 }

@@ -26,6 +26,7 @@ from monai_sam2unet.handlers.prediction_writer import PredictionWriter
 from monai_sam2unet.handlers.progress_bar import ProgressBar
 from monai_sam2unet.handlers.tensorboard_log import TensorBoardLog
 from monai_sam2unet.handlers.training_checkpoint import TrainingCheckpoint, save_atomically
+from monai_sam2unet.handlers.weight_average import WeightAverage
 
 __all__ = [
     "BalancedErrorRate",
@@ -46,6 +47,7 @@ __all__ = [
     "SMeasure",
     "TensorBoardLog",
     "TrainingCheckpoint",
+    "WeightAverage",
     "WeightedFMeasure",
     "draw_overlay",
     "save_atomically",

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from monai_sam2unet.errors import CheckpointError, ConfigError
+from monai_sam2unet.handlers.weight_average import WeightAverage
 from monai_sam2unet.networks import frozen_sha256, light_state_dict
 
 __all__ = ["TrainingCheckpoint", "save_atomically"]
@@ -52,7 +53,8 @@ class TrainingCheckpoint:
 
     ``model.pt`` holds the network's weights of the epoch with the best validation metric: a plain full state dict, or a
     light checkpoint (see :mod:`monai_sam2unet.networks.light_checkpoint`). ``last.pt`` holds all that is needed to go
-    on: network, optimiser, epoch, best metric. The learning rate of a resumed training is that of its own schedule.
+    on: network, average of its weights, optimiser, epoch, best metric. The learning rate of a resumed training is that
+    of its own schedule.
 
     Args:
         ckpt_dir: folder to write to; it exists.
@@ -64,6 +66,7 @@ class TrainingCheckpoint:
             holds the last one's weights.
         light: whether frozen parameters are left out of both files.
         resume: whether to go on from ``last.pt``.
+        average: average of the network's weights, if there is one: ``model.pt`` then holds it.
 
     Raises (when the engine runs):
         CheckpointError: When a file cannot be written, or there is nothing to resume from that fits.
@@ -80,6 +83,7 @@ class TrainingCheckpoint:
         metric: str = "val_mean_dice",
         light: bool = False,
         resume: bool = False,
+        average: WeightAverage | None = None,
     ) -> None:
         self.best_path = Path(ckpt_dir) / "model.pt"
         self.last_path = Path(ckpt_dir) / "last.pt"
@@ -90,6 +94,7 @@ class TrainingCheckpoint:
         self.metric = metric
         self.light = light
         self.resume = resume
+        self.average = average or WeightAverage(network)
         self.best_metric = -math.inf
         self.best_epoch = 0
         self._frozen_sha256: str | None = None
@@ -100,10 +105,20 @@ class TrainingCheckpoint:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
-    def _weights(self) -> dict[str, Any]:
+    @property
+    def _has_average(self) -> bool:
+        return self.average.network is not self.network
+
+    def _weights(self, network: nn.Module) -> dict[str, Any]:
         if not self.light:
-            return self.network.state_dict()
-        return light_state_dict(self.network, self._frozen_hash())
+            return network.state_dict()
+        return light_state_dict(network, self._frozen_hash())
+
+    def _take_weights(self, network: nn.Module, weights: dict[str, Any]) -> None:
+        if self.light:
+            self._check_frozen(weights["frozen_sha256"])
+            weights = {**network.state_dict(), **weights["state_dict"]}
+        network.load_state_dict(weights)
 
     def _frozen_hash(self) -> str:
         """Hash of the frozen parameters; they do not change, and Large takes a while."""
@@ -122,11 +137,10 @@ class TrainingCheckpoint:
             raise CheckpointError(f"There is no {self.last_path} to resume from. Leave out `--resume` to start anew.")
         try:
             state = torch.load(self.last_path, map_location="cpu", weights_only=True)
-            weights = state["network"]
-            if self.light:
-                self._check_frozen(weights["frozen_sha256"])
-                weights = {**self.network.state_dict(), **weights["state_dict"]}
-            self.network.load_state_dict(weights)
+            self._take_weights(self.network, state["network"])
+            if self._has_average:
+                self._take_weights(self.average.network, state["average"])
+                self.average.steps = state["averaged_steps"]
             settings = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
             self.optimizer.load_state_dict(state["optimizer"])
             self.best_metric, self.best_epoch = state["best_metric"], state["best_epoch"]
@@ -137,7 +151,8 @@ class TrainingCheckpoint:
             raise CheckpointError(
                 f"{self.last_path} cannot be resumed from: {' '.join(str(error).splitlines()[:2])}\n"
                 "It must come from a training of the same network (`--encoder_size`, `--adapter_channels`, "
-                "`--lora_rank`) with the same `--freeze_encoder`, `--layer_decay` and `--light_checkpoints`."
+                "`--lora_rank`) with the same `--freeze_encoder`, `--layer_decay`, `--ema_decay` and "
+                "`--light_checkpoints`."
             ) from error
         self._apply_settings(settings, epoch)
         engine.state.epoch = epoch
@@ -181,20 +196,21 @@ class TrainingCheckpoint:
     def _finish(self, engine: Engine) -> None:
         if self.best_epoch == 0 and idist.get_rank() == 0:
             logger.warning(f"No epoch was validated: {self.best_path} holds the weights of the last one.")
-            save_atomically(self._weights(), self.best_path)
+            save_atomically(self._weights(self.average.network), self.best_path)
 
     def _save(self, engine: Engine) -> None:
         improved = self._improved(engine.state.epoch)
         if idist.get_rank() != 0:
             return
-        weights = self._weights()
         if improved:
-            save_atomically(weights, self.best_path)
+            save_atomically(self._weights(self.average.network), self.best_path)
         state = {
-            "network": weights,
+            "network": self._weights(self.network),
             "optimizer": self.optimizer.state_dict(),
             "epoch": engine.state.epoch,
             "best_metric": self.best_metric,
             "best_epoch": self.best_epoch,
         }
+        if self._has_average:
+            state |= {"average": self._weights(self.average.network), "averaged_steps": self.average.steps}
         save_atomically(state, self.last_path)

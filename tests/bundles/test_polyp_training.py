@@ -121,6 +121,15 @@ def test_recipes_set_keys_of_the_config(repository: Path, bundle: Path, recipe: 
     assert set(overlay) <= set(config)
 
 
+def test_an_average_of_the_weights_is_validated_and_kept(run, phantoms: Path, tmp_path: Path) -> None:
+    settings = {"dataset_dir": phantoms, "ckpt_dir": tmp_path, "log_dir": tmp_path / "runs", "max_epochs": 1}
+    run("training", "train", ema_decay=0.9, **settings, **RANDOM)
+    last = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert last["averaged_steps"] == 3
+    assert_equal(weights(tmp_path / "model.pt"), last["average"])
+    assert not torch.equal(last["average"]["head.weight"], last["network"]["head.weight"])
+
+
 def test_augmented_recipe_trains(run, repository: Path, phantoms: Path, tmp_path: Path) -> None:
     recipe = repository / "configs" / "recipes" / "augmented.yaml"
     files = f"['configs/train.yaml','{recipe}']"

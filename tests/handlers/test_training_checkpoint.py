@@ -19,7 +19,7 @@ from torch import nn
 
 from monai_sam2unet.bundle import cosine_schedule
 from monai_sam2unet.errors import CheckpointError, ConfigError
-from monai_sam2unet.handlers import TrainingCheckpoint, save_atomically
+from monai_sam2unet.handlers import TrainingCheckpoint, WeightAverage, save_atomically
 from monai_sam2unet.networks.light_checkpoint import LIGHT_FORMAT
 
 CPU = torch.device("cpu")
@@ -284,3 +284,39 @@ def test_a_resumed_training_follows_its_own_schedule(tmp_path, learning_rate):
     resumed.run()
     expected = {e: 1e-7 + (learning_rate - 1e-7) * (1 + math.cos(math.pi * (e - 1) / 6)) / 2 for e in range(3, 7)}
     assert rates == pytest.approx(expected)
+
+
+# ---- with an average of the weights
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_the_average_is_kept_as_the_best_and_resumed(tmp_path, light):
+    metrics = [0.1, 0.2, 0.3, 0.4]
+
+    def averaged(folder, **options):
+        network = Network()
+        average = WeightAverage(network, 0.8)
+        training = Training(folder, metrics, network=network, average=average, light=light, **options)
+        average.attach(training.trainer)
+        return training
+
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    whole = averaged(tmp_path / "whole").run()
+    averaged(tmp_path / "parts", epochs=2).run()
+    parts = averaged(tmp_path / "parts", resume=True).run()
+    for file in ("model.pt", "last.pt"):
+        assert_same(load(tmp_path / "parts" / file), load(tmp_path / "whole" / file))
+    best = load(tmp_path / "whole" / "model.pt")
+    best = best["state_dict"] if light else best
+    assert torch.equal(best["head.weight"], whole.checkpoint.average.network.head.weight)
+    assert not torch.equal(best["head.weight"], whole.network.head.weight)
+    assert parts.checkpoint.average.steps == 8
+
+
+def test_an_average_needs_one_to_resume_from(tmp_path):
+    Training(tmp_path, [0.1]).run()
+    network = Network()
+    training = Training(tmp_path, [0.1, 0.2], network=network, average=WeightAverage(network, 0.8), resume=True)
+    with pytest.raises(CheckpointError, match="--ema_decay"):
+        training.run()
