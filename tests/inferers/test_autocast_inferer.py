@@ -104,3 +104,26 @@ def test_several_outputs_are_plain(images):
 def test_unknown_precision():
     with pytest.raises(ValueError, match="auto, fp32, bf16, fp16, got 'tf32'"):
         AutocastInferer("tf32")
+
+
+def test_flips_and_scales_are_averaged():
+    """A network that is no function of the pixels alone: its result depends on where they lie."""
+    slope = torch.linspace(0, 1, 64).expand(1, 1, 64, 64)
+    image = torch.rand(1, 1, 64, 64)
+
+    def network(x):
+        return x * torch.nn.functional.interpolate(slope, x.shape[2:], mode="bilinear")
+
+    found = AutocastInferer("fp32", flips=["columns", "rows"])(image, network)
+    expected = (2 * image * slope + image * slope.flip(-1)) / 3
+    torch.testing.assert_close(found, expected)
+    sizes = []
+    AutocastInferer("fp32", scales=[0.5, 1])(image, lambda x: sizes.append(x.shape[2:]) or x)
+    assert sizes == [(32, 32), (64, 64)]
+
+
+def test_flips_need_a_single_result():
+    with pytest.raises(ConfigError, match="one tensor"):
+        AutocastInferer("fp32", flips=["rows"])(torch.zeros(1, 1, 32, 32), lambda x: [x, x])
+    with pytest.raises(ConfigError, match="flips must be a list"):
+        AutocastInferer("fp32", flips=["sideways"])
