@@ -66,7 +66,8 @@ class TrainingCheckpoint:
             holds the last one's weights.
         light: whether frozen parameters are left out of both files.
         resume: whether to go on from ``last.pt``.
-        average: average of the network's weights, if there is one: ``model.pt`` then holds it.
+        average: average of the network's weights, if there is one: ``model.pt`` then holds it. It is attached with
+            this handler.
 
     Raises (when the engine runs):
         CheckpointError: When a file cannot be written, or there is nothing to resume from that fits.
@@ -101,6 +102,7 @@ class TrainingCheckpoint:
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
+        self.average.attach(engine)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
         engine.add_event_handler(Events.COMPLETED, self._finish)

@@ -296,9 +296,7 @@ def test_the_average_is_kept_as_the_best_and_resumed(tmp_path, light):
     def averaged(folder, **options):
         network = Network()
         average = WeightAverage(network, 0.8)
-        training = Training(folder, metrics, network=network, average=average, light=light, **options)
-        average.attach(training.trainer)
-        return training
+        return Training(folder, metrics, network=network, average=average, light=light, **options)
 
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
