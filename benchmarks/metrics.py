@@ -17,9 +17,7 @@ import multiprocessing
 import os
 import platform
 import resource
-import statistics
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -34,6 +32,7 @@ import typer
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.timing import lowest_to_highest, seconds
 from monai_sam2unet.metrics import (
     BalancedErrorRateMetric,
     DiceOverThresholdsMetric,
@@ -153,30 +152,16 @@ def score_with_theirs(make: Callable[[], list[Any]], maps: Levels, truths: Level
     return [metric.get_results() for metric in metrics]
 
 
-def seconds(score: Callable[[], Any], device: torch.device) -> float:
-    """Time until all scores are there."""
-    start = time.perf_counter()
-    score()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Median, lowest and highest."""
-    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
-
-
 def in_turns(ours: Callable[[], Any], theirs: Callable[[], Any], count: int, rounds: int, device: torch.device) -> Any:
     """Maps per second of both, and the ratio of each turn."""
     ours()
     times = [(seconds(ours, device), seconds(theirs, device)) for _ in range(rounds)]
     return {
         "maps_per_second": {
-            "monai_sam2unet": spread([count / a for a, _ in times]),
-            "PySODMetrics": spread([count / b for _, b in times]),
+            "monai_sam2unet": lowest_to_highest([count / a for a, _ in times]),
+            "PySODMetrics": lowest_to_highest([count / b for _, b in times]),
         },
-        "times_as_fast": spread([b / a for a, b in times]),
+        "times_as_fast": lowest_to_highest([b / a for a, b in times]),
     }
 
 

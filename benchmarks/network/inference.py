@@ -53,19 +53,21 @@ def _counts(network: nn.Module, bench: Workbench) -> dict[str, float]:
     }
 
 
-def _prepare(form: Form, row: dict[str, Any], bench: Workbench, batch: int, pictures: list[Picture]) -> Built:
-    """Build a form and let it run once; see that it computes what it should.
+def _prepare(
+    form: Form, row: dict[str, Any], bench: Workbench, images: Tensor, expected: Tensor, pictures: list[Picture]
+) -> Built:
+    """Build a form and let it run once; see that it computes what it should: the plain network's logits of the images.
 
     Raises:
         Unavailable: When its logits are not the plain network's.
     """
+    batch = len(images)
     built = form.build(bench, batch)
-    images = bench.images(batch)
     # Not while building: what is made in inference mode cannot be trained or exported.
     with torch.inference_mode():
         logits = built.run(images)
         if form.same_function:
-            apart = relative_difference(logits, bench.plain(images))
+            apart = relative_difference(logits, expected)
             if not apart <= FURTHEST[form.precision]:  # NaN, too
                 raise Unavailable(f"wrong: its logits differ by {apart:.1e} of the largest one")
             row["max_relative_difference"] = max(apart, row.get("max_relative_difference", 0.0))
@@ -106,15 +108,17 @@ def measure_inference(
     """
     built: dict[str, Built] = {}
     own_counts = _counts(bench.plain, bench)
+    images = bench.images(batch)
+    with torch.inference_mode():
+        expected = bench.plain(images)
     for form in forms:
         say(form.label)
         try:
-            built[form.key] = _prepare(form, rows[form.key], bench, batch, pictures)
+            built[form.key] = _prepare(form, rows[form.key], bench, images, expected, pictures)
         except (Unavailable, UserError) as reason:
             rows[form.key]["batches"][str(batch)] = {"reason": str(reason).splitlines()[0]}
         except Exception as error:  # whatever one form does, the others are still measured
             rows[form.key]["batches"][str(batch)] = {"reason": first_line(error)}
-    images = bench.images(batch)
     calls = {key: partial(form.run, images) for key, form in built.items()}
     say(f"{rounds} rounds")
     with torch.inference_mode():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks.network.forms import Built, Form, Setting, Unavailable, Workbench
 from monai_sam2unet.networks import HIERA_SPECS, SAM2UNet
 from monai_sam2unet.networks.blocks import Adapter
-from monai_sam2unet.networks.layouts import TRANSFORMERS_NAMES
+from monai_sam2unet.networks.layouts import TRANSFORMERS_NAMES, renamed
 
 __all__ = ["PEERS", "PEER_NETWORKS", "on_transformers_encoder"]
 
@@ -59,12 +59,6 @@ class TransformersEncoder(nn.Module):
         return [feature.permute(0, 3, 1, 2) for feature in self.model(x).intermediate_hidden_states]
 
 
-def _ours_name(name: str) -> str:
-    for theirs, ours in TRANSFORMERS_NAMES.items():
-        name = name.replace(theirs, ours)
-    return name
-
-
 def on_transformers_encoder(network: SAM2UNet) -> SAM2UNet:
     """Put transformers' encoder in place of ours, with the same adapters and weights.
 
@@ -73,7 +67,7 @@ def on_transformers_encoder(network: SAM2UNet) -> SAM2UNet:
     """
     own = network.encoder.state_dict()
     encoder = TransformersEncoder(network.encoder.size)
-    encoder.model.load_state_dict({name: own[_ours_name(name)] for name in encoder.model.state_dict()})
+    encoder.model.load_state_dict({name: own[renamed(name, TRANSFORMERS_NAMES)] for name in encoder.model.state_dict()})
     network.add_module("encoder", encoder.to(own["pos_embed"].device))
     return network
 

@@ -15,7 +15,6 @@ from monai_sam2unet.export.openvino_core import openvino_core, read_model
 
 __all__ = ["OpenVINONetwork"]
 
-
 HINT = "INFERENCE_PRECISION_HINT"
 
 

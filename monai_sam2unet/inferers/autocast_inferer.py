@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -67,11 +68,7 @@ class AutocastInferer(Inferer):
                 raise ConfigError("flips and scales are for networks that give one tensor; put it into eval mode.")
             return found
 
-        predictions = self.augmentation.predictions(inputs, single)
-        total = next(predictions).clone()
-        for prediction in predictions:
-            total += prediction
-        return total / len(self.augmentation)
+        return reduce(torch.add, self.augmentation.predictions(inputs, single)) / len(self.augmentation)
 
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run the network.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from monai_sam2unet.errors import WeightsError, listing
 
-__all__ = ["Weights", "is_added", "recognise"]
+__all__ = ["Weights", "is_added", "recognise", "renamed"]
 
 CONTAINERS = ("model", "net", "network", "network_def", "state_dict")
 WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before each name
@@ -73,7 +73,8 @@ def _unwrap(content: Mapping[str, Any]) -> dict[str, Tensor]:
     return tensors
 
 
-def _renamed(name: str, names: Mapping[str, str]) -> str:
+def renamed(name: str, names: Mapping[str, str]) -> str:
+    """A tensor's name in this package, from another layout's and the pieces in which the two differ."""
     for theirs, ours in names.items():
         name = name.replace(theirs, ours)
     return name
@@ -104,7 +105,7 @@ def recognise(content: Mapping[str, Any], path: Path) -> Weights:
     prefixes = [k.removesuffix(marker) for k in tensors if k.endswith(marker)]
     if prefixes:
         inside, rest = _part(tensors, prefixes[0])
-        return Weights("transformers", {_renamed(k, TRANSFORMERS_NAMES): v for k, v in inside.items()}, False, rest)
+        return Weights("transformers", {renamed(k, TRANSFORMERS_NAMES): v for k, v in inside.items()}, False, rest)
 
     if "encoder.patch_embed.proj.weight" in tensors:
         # The released code builds `up4` and never uses it.
@@ -115,8 +116,8 @@ def recognise(content: Mapping[str, Any], path: Path) -> Weights:
     if "patch_embed.proj.weight" in tensors:
         is_timm = "blocks.0.mlp.fc1.weight" in tensors
         unused = tuple(k for k in tensors if k.startswith("head."))
-        renamed = {_renamed(k, TIMM_NAMES): v for k, v in tensors.items() if k not in unused}
-        return Weights("timm" if is_timm else "Hiera", renamed, False, unused)
+        encoder = {renamed(k, TIMM_NAMES): v for k, v in tensors.items() if k not in unused}
+        return Weights("timm" if is_timm else "Hiera", encoder, False, unused)
 
     raise WeightsError(
         f"{path} holds no weights of a known layout (SAM 2, transformers, timm, SAM2-UNet, monai_sam2unet). It holds:\n"
