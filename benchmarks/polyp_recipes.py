@@ -1,41 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipes that `benchmarks.polyp_results` trains by: the released one, and what differs from it in one thing."""
+"""The recipes that `benchmarks.polyp_results` trains by: the released one, and what differs from it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["RECIPES", "Recipe"]
+__all__ = ["ABLATIONS", "PEERS", "RECIPES", "Recipe"]
 
 Settings = Mapping[str, object]
+EVERY_FLIP = {"flips": "['rows','columns','both']"}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained.
+    """How a network is trained and evaluated.
 
     Attributes:
         training: settings of the bundle's `train.yaml`, on top of `configs/recipes/paper.yaml`.
         network: settings of the network, which evaluation needs, too.
+        evaluation: settings of the bundle's `evaluate.yaml`.
+        overlay: a file of `configs/recipes/` put after `paper.yaml`.
+        peer: a file of `configs/peers/`, which puts another network in place of SAM2-UNet.
         epochs: length as a multiple of the run's.
+        trained_as: name of the recipe whose trained network is evaluated, instead of training one.
     """
 
     training: Settings = field(default_factory=dict)
     network: Settings = field(default_factory=dict)
+    evaluation: Settings = field(default_factory=dict)
+    overlay: str | None = None
+    peer: str | None = None
     epochs: float = 1.0
+    trained_as: str | None = None
 
 
-RECIPES = {
+#: Each differs from the baseline in one thing.
+ABLATIONS = {
     "baseline": Recipe(),
     "random encoder": Recipe({"weights": "random"}),
     "zero-initialised adapters": Recipe({"zero_init_adapters": True}),
     "warm-up and clipping": Recipe({"warmup_epochs": 1, "clip_norm": 1}),
     "weighted BCE": Recipe({"bce": "weighted"}),
+    "boundary term": Recipe({"hausdorff_weight": 0.1}),
     "multi-scale": Recipe({"multi_scale": "[0.75,1,1.25]"}),
     "rotation and colour": Recipe({"rotate_prob": 0.3, "color_jitter_prob": 0.5}),
+    "blur and JPEG": Recipe({"blur_prob": 0.2, "jpeg_prob": 0.2}),
     "adapters of 64 channels": Recipe(network={"adapter_channels": 64}),
     "LoRA of rank 8": Recipe(network={"lora_rank": 8}),
+    "last stage trained": Recipe({"unfrozen_stages": 1, "layer_decay": 0.1}),
     "average of the weights": Recipe({"ema_decay": 0.99}),
     "twice the epochs": Recipe(epochs=2.0),
+    "input of 512": Recipe(network={"spatial_size": "[512,512]"}),
+    "flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as="baseline"),
+    "scales at test time": Recipe(evaluation={"scales": "[0.75,1,1.25]"}, trained_as="baseline"),
+}
+#: What a user of MONAI would take instead, by the baseline's recipe.
+PEERS = {
+    "FlexibleUNet (efficientnet-b4)": Recipe(peer="flexible_unet.yaml"),
+    "SwinUNETR": Recipe(peer="swin_unetr.yaml"),
+    "SegResNet": Recipe(peer="segresnet.yaml"),
+}
+RECIPES = {
+    **ABLATIONS,
+    "improved": Recipe(overlay="improved.yaml"),
+    "improved, flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as="improved"),
+    **PEERS,
 }

@@ -20,8 +20,8 @@ __all__ = [
     "is_lower_better",
 ]
 
-#: What identifies and describes a case, before its scores.
-IDENTITY_COLUMNS = ("dataset", "image", "height", "width")
+#: What identifies and describes a case, before its scores; foreground: the share of the image that is, in truth.
+IDENTITY_COLUMNS = ("dataset", "image", "height", "width", "foreground")
 
 #: Scores of the clinical reading, with their headings.
 CLINICAL_COLUMNS = {
@@ -32,6 +32,7 @@ CLINICAL_COLUMNS = {
     "boundary_f": "boundary F",
     "balanced_error_rate": "balanced error rate",
     "false_alarm": "false alarm rate",
+    "calibration_error": "calibration error",
 }
 
 #: Scores of the papers' protocol, with their headings.
@@ -62,7 +63,7 @@ MEASURED_CURVES = ("e", "f", "dice", "iou")
 MAXIMA = frozenset(f"{name}_max" for name in MEASURED_CURVES)
 
 #: Scores that are best at 0.
-LOWER_IS_BETTER = frozenset({"mae", "hd95", "balanced_error_rate", "false_alarm"})
+LOWER_IS_BETTER = frozenset({"mae", "hd95", "balanced_error_rate", "false_alarm", "calibration_error"})
 
 #: Which readings are computed.
 PROTOCOLS = ("both", "clinical", "sod")

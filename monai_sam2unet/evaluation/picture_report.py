@@ -17,15 +17,16 @@ from monai_sam2unet.errors import DataError
 from monai_sam2unet.evaluation.case_pictures import CasePictures
 from monai_sam2unet.evaluation.case_scores import BOUNDARY_TOLERANCE
 from monai_sam2unet.evaluation.columns import HEADINGS, is_lower_better
+from monai_sam2unet.evaluation.object_size import SIZE_EDGES
 from monai_sam2unet.evaluation.printed_scores import cell_of, heading_of, readings
 from monai_sam2unet.evaluation.published import PublishedTable
-from monai_sam2unet.evaluation.report_figures import draw_curves, draw_distributions
+from monai_sam2unet.evaluation.report_figures import draw_curves, draw_distributions, draw_reliability
 from monai_sam2unet.evaluation.score_table import ScoreTable
 
 __all__ = ["write_picture_report"]
 
-#: Sets of which images are shown, and images of them all: what bounds the file's size.
-MAX_SETS, MAX_CASES = 16, 90
+#: Sets of which images are shown, images of them all, and the worst of all sets: what bounds the file's size.
+MAX_SETS, MAX_CASES, WORST = 16, 70, 20
 
 
 def _environment() -> Environment:
@@ -67,14 +68,32 @@ def _examples(
     examples = []
     for dataset in shown:
         own = frame[(frame["dataset"] == dataset) & frame[column].notna()].sort_values(column, kind="stable")
-        cases = []
-        for name, place in _places(len(own), each):
-            row = own.iloc[place]
-            drawn = pictures.draw(dataset, row["image"])
-            score = f"{row[column]:.4f}"
-            cases.append({"place": name, "image": row["image"], "score": score, "pictures": drawn})
+        cases = [_case(own.iloc[place], name, column, pictures) for name, place in _places(len(own), each)]
         examples.append({"dataset": dataset, "cases": cases})
     return examples, list(sets)[MAX_SETS:]
+
+
+def _case(row: pd.Series, place: str, column: str, pictures: CasePictures) -> dict[str, Any]:
+    drawn = pictures.draw(row["dataset"], row["image"])
+    return {"place": place, "image": row["image"], "score": f"{row[column]:.4f}", "pictures": drawn}
+
+
+def _worst(frame: pd.DataFrame, pictures: CasePictures, column: str) -> list[dict[str, Any]]:
+    own = frame[frame[column].notna()].sort_values(column, kind="stable")[:WORST]
+    return [_case(row, f"{n}, {row['dataset']}", column, pictures) for n, (_, row) in enumerate(own.iterrows(), 1)]
+
+
+def _by_size(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the table of Dice by size; empty without Dice."""
+    lower, upper = (f"{100 * edge:g} %" for edge in SIZE_EDGES)
+    told = {"small": f"less than {lower}", "medium": f"{lower} to {upper}", "large": f"at least {upper}"}
+    rows = []
+    for size, words in told.items():
+        own = [summary[name].get("dice_by_size", {}).get(size) for name in summary]
+        if any(own):
+            cells = [("-", "") if o is None else (f"{o['mean_dice']:.4f}", f"n={o['images']}") for o in own]
+            rows.append({"heading": f"{size} ({words})", "cells": cells})
+    return rows
 
 
 def _beside(published: PublishedTable, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -105,9 +124,9 @@ def write_picture_report(
     """Write the report: scores of both readings, curves, spread of the images, and the worst, median and best of them.
 
     The file needs no other file, no network and no script. Its size is bounded, however many images there are: at most
-    90 cases of the first 16 sets are shown, up to three each of worst, median and best (or all images of a small set),
-    in JPEG pictures of at most 256 pixels a side. That makes 1 to 3 MB for five sets, and less than 20 MB at the very
-    worst.
+    70 cases of the first 16 sets are shown, up to three each of worst, median and best (or all images of a small set),
+    and the worst twenty of all sets, in JPEG pictures of at most 256 pixels a side. That makes 1 to 4 MB for five sets,
+    and less than 20 MB at the very worst.
 
     Args:
         path: HTML file to write.
@@ -131,8 +150,12 @@ def write_picture_report(
     ranked = [column for column in ("dice", "s_measure") if column in frame]
     examples: list[dict[str, Any]] = []
     not_shown: list[str] = []
+    worst: list[dict[str, Any]] = []
     if pictures is not None:
         examples, not_shown = _examples(frame, pictures, sets, ranked[0])
+        if len(table) > sum(len(example["cases"]) for example in examples):
+            worst = _worst(frame, pictures, ranked[0])
+    reliability = table.reliability()
     shown = [
         {
             "title": heading,
@@ -157,10 +180,13 @@ def write_picture_report(
         published_note=None if published is None else published.note,
         not_measured=[] if published is None else published.not_measured(summary),
         curves=draw_curves(table.curves()) if table.papers_columns else None,
+        reliability=draw_reliability(reliability) if reliability else None,
+        by_size=_by_size(summary),
         distributions=draw_distributions(frame, {column: HEADINGS[column] for column in ranked}, sets),
         ranked_headings=[HEADINGS[column] for column in ranked],
         ranked_by=HEADINGS[ranked[0]],
         examples=examples,
+        worst=worst,
         not_shown=not_shown,
         settings=_flat({**(settings or {}), "scores": table.settings}),
         problems=list(problems),

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from itertools import cycle, islice, product
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle, product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-__all__ = ["draw_curves", "draw_distributions"]
+__all__ = ["draw_curves", "draw_distributions", "draw_reliability"]
 
 STYLES = ("-", "--", ":", "-.")
 MAX_POINTS = 1000  # of a set; more of them make a black bar
@@ -30,6 +31,16 @@ def _png(figure: Figure) -> bytes:
 def _plain(name: str) -> str:
     """A name as matplotlib is to write it: a dollar sign would start a formula."""
     return name.replace("$", r"\$")
+
+
+def _looks(names: Iterable[str]) -> list[dict[str, Any]]:
+    """How the line of each set is drawn, and what the legend calls it."""
+    looks = cycle(product(STYLES, colormaps["tab10"].colors))  # type: ignore[attr-defined]
+    # A leading underscore would keep a set out of the legend.
+    return [
+        {"linestyle": style, "color": colour, "linewidth": 1.4, "label": "\u200b" + _plain(name)}
+        for name, (style, colour) in zip(names, looks, strict=False)
+    ]
 
 
 def _finish(axes: Axes, title: str, x: str, y: str) -> None:
@@ -54,10 +65,7 @@ def draw_curves(curves: Curves) -> bytes:
     figure = Figure(figsize=(9, 7.2), layout="constrained")
     panels = figure.subplots(2, 2).ravel()
     thresholds = np.arange(256) / 255
-    looks = islice(cycle(product(STYLES, colormaps["tab10"].colors)), len(curves))  # type: ignore[attr-defined]
-    for (name, own), (style, colour) in zip(curves.items(), looks, strict=True):
-        # A leading underscore would keep a set out of the legend.
-        look = {"linestyle": style, "color": colour, "linewidth": 1.4, "label": "\u200b" + _plain(name)}
+    for own, look in zip(curves.values(), _looks(curves), strict=True):
         for axes, curve in zip(panels, ("dice", "f", "e"), strict=False):
             axes.plot(thresholds, own[curve], **look)
         panels[3].plot(own["recall"], own["precision"], **look)
@@ -66,6 +74,31 @@ def draw_curves(curves: Curves) -> bytes:
     _finish(panels[3], "Precision and recall", "recall", "precision")
     columns = min(4, len(curves))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns, fontsize=8)
+    return _png(figure)
+
+
+def draw_reliability(reliability: Mapping[str, pd.DataFrame]) -> bytes:
+    """Draw how often pixels of each probability are foreground, a line for each set.
+
+    Args:
+        reliability: of each set, as :func:`monai_sam2unet.evaluation.calibration.reliability_frame` gives it.
+
+    Returns:
+        A PNG file.
+    """
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    curve, share = figure.subplots(1, 2)
+    curve.plot([0, 1], [0, 1], color="gray", linewidth=0.8)
+    for own, look in zip(reliability.values(), _looks(reliability), strict=True):
+        curve.plot(own["probability"], own["frequency"], marker=".", **look)
+        share.plot((own["low"] + own["high"]) / 2, own["pixels"] / own["pixels"].sum(), marker=".", **look)
+    _finish(curve, "Reliability", "predicted probability", "share of foreground")
+    _finish(share, "Share of the pixels", "predicted probability", "share")
+    share.set_ylim(1e-5, 1.2)
+    share.set_yscale("log")
+    figure.legend(
+        *share.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(reliability)), fontsize=8
+    )
     return _png(figure)
 
 

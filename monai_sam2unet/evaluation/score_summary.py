@@ -22,7 +22,15 @@ __all__ = ["CONFIDENCE", "SUMMARY_RESAMPLES", "best_level", "mean_curve", "remov
 # Fewer draws than a comparison makes: a table of three sets has sixty intervals.
 CONFIDENCE, SUMMARY_RESAMPLES = 0.95, 2000
 
-RESULT_FILES = ("metrics.csv", "summary.json", "curves.csv", "report.html", "published.csv", "published.md")
+RESULT_FILES = (
+    "metrics.csv",
+    "summary.json",
+    "curves.csv",
+    "reliability.csv",
+    "report.html",
+    "published.csv",
+    "published.md",
+)
 
 
 def mean_curve(curves: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -79,7 +87,7 @@ def remove_results(folder: Path) -> None:
 
 
 def write_scores(table: Scored, folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write ``metrics.csv``, ``summary.json`` and, where there are curves, ``curves.csv``.
+    """Write ``metrics.csv``, ``summary.json`` and, where there are such, ``curves.csv`` and ``reliability.csv``.
 
     Args:
         table: the scores.
@@ -97,3 +105,7 @@ def write_scores(table: Scored, folder: Path, settings: Mapping[str, Any]) -> No
     ]
     if parts:
         pd.concat(parts).to_csv(folder / "curves.csv", index=False)
+    reliability = table.reliability()
+    if reliability:
+        parts = [frame.assign(dataset=dataset) for dataset, frame in reliability.items()]
+        pd.concat(parts).set_index("dataset").to_csv(folder / "reliability.csv")

@@ -16,12 +16,19 @@ from torch import Tensor
 
 from monai_sam2unet import __version__
 from monai_sam2unet.errors import ConfigError, DataError
+from monai_sam2unet.evaluation.calibration import (
+    NUM_BINS,
+    calibration_bins,
+    expected_calibration_error,
+    reliability_frame,
+)
 from monai_sam2unet.evaluation.case_scores import (
     BOUNDARY_TOLERANCE,
     checked_batch,
     class_scores,
     clinical_scores,
     papers_scores,
+    to_probabilities,
 )
 from monai_sam2unet.evaluation.columns import (
     CLINICAL_COLUMNS,
@@ -31,6 +38,7 @@ from monai_sam2unet.evaluation.columns import (
     PROTOCOLS,
     check_class_names,
 )
+from monai_sam2unet.evaluation.object_size import scores_by_size
 from monai_sam2unet.evaluation.printed_scores import print_scores
 from monai_sam2unet.evaluation.score_summary import (
     CONFIDENCE,
@@ -107,6 +115,7 @@ class ScoreTable:
         self.protocol = "clinical" if self.class_names else protocol
         self.rows: list[dict[str, Any]] = []
         self._curves: list[dict[str, NDArray[np.float32]]] = []
+        self._bins: list[NDArray[np.float64]] = []
         self._known: set[tuple[str, str]] = set()
         self._summary: tuple[int, dict[str, dict[str, Any]]] = (0, {})
 
@@ -117,6 +126,7 @@ class ScoreTable:
         """Forget all cases."""
         self.rows.clear()
         self._curves.clear()
+        self._bins.clear()
         self._known.clear()
         self._summary = (0, {})
 
@@ -130,6 +140,7 @@ class ScoreTable:
         kept = [number for number, row in enumerate(self.rows) if (row["dataset"], row["image"]) not in gone]
         self.rows[:] = [self.rows[number] for number in kept]
         self._curves = [self._curves[number] for number in kept]
+        self._bins = [self._bins[number] for number in kept if self._bins]
         self._known -= gone
         self._summary = (0, {})
 
@@ -196,19 +207,24 @@ class ScoreTable:
                 raise DataError(f"There are two cases {case[1]} of the set {case[0]}; each can be scored once.")
         scores: dict[str, NDArray[np.float64]] = {}
         curves: dict[str, NDArray[np.float64]] = {}
+        bins: NDArray[np.float64] = np.empty((0, 3, NUM_BINS))
         if self.class_names is not None:
             scores = class_scores(maps, mask, self.class_names, self.threshold)
         elif self.protocol != "sod":
             spacings = image_spacings(probabilities, truth, "mm") if self.surface and self.unit == "mm" else None
             scores = clinical_scores(maps, mask, self.threshold, self.tolerance if self.surface else None, spacings)
+            bins = calibration_bins(to_probabilities(maps), mask)
+            scores["calibration_error"] = expected_calibration_error(bins)
         if self.protocol != "clinical":
             papers, curves = papers_scores(maps, mask, self.empty_truth)
             scores |= papers
+        foreground = mask.any(1).float().mean((1, 2)).tolist()
         for number, (dataset, image) in enumerate(cases):
-            identity = (dataset, image, maps.shape[2], maps.shape[3])
+            identity = (dataset, image, maps.shape[2], maps.shape[3], foreground[number])
             row = dict(zip(IDENTITY_COLUMNS, identity, strict=True))
             self.rows.append({**row, **{name: float(found[number]) for name, found in scores.items()}})
             self._curves.append({name: curve[number].astype(np.float32) for name, curve in curves.items()})
+        self._bins.extend(bins)
         self._known.update(cases)
 
     def sets(self) -> list[str]:
@@ -224,6 +240,17 @@ class ScoreTable:
         for dataset in self.sets() if self.papers_columns else []:
             own = [curves for row, curves in zip(self.rows, self._curves, strict=True) if row["dataset"] == dataset]
             found[dataset] = {name: mean_curve(np.stack([c[name] for c in own]).astype(np.float64)) for name in own[0]}
+        return found
+
+    def reliability(self) -> dict[str, pd.DataFrame]:
+        """Reliability curve of each set, over all its pixels; see :mod:`monai_sam2unet.evaluation.calibration`.
+
+        Empty where the clinical reading of one class is not measured.
+        """
+        found: dict[str, pd.DataFrame] = {}
+        for dataset in self.sets() if self._bins else []:
+            own = [bins for row, bins in zip(self.rows, self._bins, strict=True) if row["dataset"] == dataset]
+            found[dataset] = reliability_frame(np.sum(own, axis=0))
         return found
 
     def frame(self) -> pd.DataFrame:
@@ -244,13 +271,17 @@ class ScoreTable:
         """For each set: ``images``, and of each score ``mean_``, ``std_`` and ``interval_`` (95 %, over its images).
 
         None where no image counts, or the interval is not defined. Where some images do not count, ``images_`` and the
-        score's name say how many do.
+        score's name say how many do. ``dice_by_size``: that of small, medium and large objects, see
+        :func:`monai_sam2unet.evaluation.object_size.scores_by_size`.
         """
         if self._summary[0] != len(self.rows):
             frame = self.frame()
             columns = [*self.clinical_columns, *self.papers_columns]
             own = {name: frame[frame["dataset"] == name] for name in self.sets()}
-            self._summary = (len(self.rows), {name: summarise(part, columns) for name, part in own.items()})
+            made = {name: summarise(part, columns) for name, part in own.items()}
+            if "dice" in columns:
+                made = {name: {**values, "dice_by_size": scores_by_size(own[name])} for name, values in made.items()}
+            self._summary = (len(self.rows), made)
         return self._summary[1]
 
     def write(self, output_dir: str | Path, settings: Mapping[str, Any] | None = None) -> None:

@@ -48,6 +48,10 @@ class Scored(Protocol):
         """Mean curves of each set."""
         ...
 
+    def reliability(self) -> dict[str, pd.DataFrame]:
+        """Reliability curve of each set."""
+        ...
+
     def summary(self) -> dict[str, dict[str, Any]]:
         """Means, standard deviations and intervals of each set."""
         ...

@@ -153,8 +153,8 @@ class TrainingCheckpoint:
             raise CheckpointError(
                 f"{self.last_path} cannot be resumed from: {' '.join(str(error).splitlines()[:2])}\n"
                 "It must come from a training of the same network (`--encoder_size`, `--adapter_channels`, "
-                "`--lora_rank`) with the same `--freeze_encoder`, `--layer_decay`, `--ema_decay` and "
-                "`--light_checkpoints`."
+                "`--lora_rank`) with the same `--freeze_encoder`, `--unfrozen_stages`, `--layer_decay`, `--ema_decay` "
+                "and `--light_checkpoints`."
             ) from error
         self._apply_settings(settings, epoch)
         engine.state.epoch = epoch

@@ -2,5 +2,6 @@
 """Losses on logits; tensors only."""
 
 from monai_sam2unet.losses.structure_loss import StructureLoss
+from monai_sam2unet.losses.weighted_sum_loss import WeightedSumLoss
 
-__all__ = ["StructureLoss"]
+__all__ = ["StructureLoss", "WeightedSumLoss"]

@@ -47,6 +47,7 @@ class SAM2UNet(nn.Module):
             take no part and require no gradient.
         freeze_encoder: whether the encoder's own parameters are kept as they are. Plain full fine-tuning is False with
             ``adapter_channels`` and ``lora_rank`` 0.
+        unfrozen_stages: how many of the frozen encoder's four stages, counted from the last, are trained after all.
         use_checkpoint: recompute each encoder block in the backward pass: less memory, more time.
         weights: pretrained weights, see :func:`monai_sam2unet.networks.load_weights`. None or ``"random"`` leaves the
             encoder at random values: for comparison, or to load a checkpoint afterwards.
@@ -54,7 +55,8 @@ class SAM2UNet(nn.Module):
     Raises:
         ConfigError: When ``size`` is not known; a number of channels is no whole number of at least 1, those of the
             adapters of at least 0; ``lora_rank`` is no whole number from 0 to the channels of the first stage;
-            ``lora_alpha`` is not above 0, or given without ``lora_rank``; or ``dropout`` is outside [0, 1).
+            ``lora_alpha`` is not above 0, or given without ``lora_rank``; ``dropout`` is outside [0, 1); or
+            ``unfrozen_stages`` is no whole number in 0..4, or given where the encoder is not frozen.
         monai_sam2unet.networks.WeightsError: When ``weights`` cannot be found, read or does not fit.
 
     Example:
@@ -84,6 +86,7 @@ class SAM2UNet(nn.Module):
         dropout: float = 0.0,
         deep_supervision: bool = False,
         freeze_encoder: bool = True,
+        unfrozen_stages: int = 0,
         use_checkpoint: bool = False,
         weights: str | None = None,
     ) -> None:
@@ -108,7 +111,7 @@ class SAM2UNet(nn.Module):
         self.side1, self.side2, self.head = (nn.Conv2d(decoder_channels, out_channels, 1) for _ in range(3))
         self.dropout = nn.Dropout2d(dropout)
 
-        self.encoder.requires_grad_(not freeze_encoder)
+        self._freeze(freeze_encoder, unfrozen_stages)
         # Filters averaged over the colours cannot tell one channel from another: they must be learnt.
         if in_channels not in (1, 3):
             self.encoder.patch_embed.requires_grad_(True)
@@ -118,6 +121,17 @@ class SAM2UNet(nn.Module):
         self.side2.requires_grad_(deep_supervision)
         if weights not in (None, "random"):
             logger.info(str(load_weights(self, weights)))
+
+    def _freeze(self, freeze_encoder: bool, unfrozen_stages: int) -> None:
+        if unfrozen_stages not in range(5) or (unfrozen_stages and not freeze_encoder):
+            raise ConfigError(
+                f"unfrozen_stages must be a whole number in 0..4, and 0 with freeze_encoder False, which trains them "
+                f"all; got {unfrozen_stages}."
+            )
+        self.encoder.requires_grad_(not freeze_encoder)
+        ends = [-1, *self.encoder.stage_ends]
+        for block in self.encoder.blocks[ends[4 - unfrozen_stages] + 1 :]:
+            block.requires_grad_(True)
 
     def _insert_adapters(
         self, adapter_channels: int, zero_init: bool, lora_rank: int, lora_alpha: float | None

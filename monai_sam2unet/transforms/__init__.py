@@ -10,6 +10,7 @@ from monai_sam2unet.transforms.hiera_input import HieraInput, HieraInputd
 from monai_sam2unet.transforms.intensity_percentile import PercentileScale, PercentileScaled
 from monai_sam2unet.transforms.intensity_voi import VOIWindow, VOIWindowd
 from monai_sam2unet.transforms.intensity_window import CT_WINDOWS, CTWindow, CTWindowd
+from monai_sam2unet.transforms.jpeg_compression import RandJPEGCompression, RandJPEGCompressiond
 from monai_sam2unet.transforms.load_any_image import LoadAnyImage, LoadAnyImaged
 from monai_sam2unet.transforms.match_orientation import MatchOrientation, MatchOrientationd
 from monai_sam2unet.transforms.modality import MODALITIES, Modality
@@ -52,6 +53,8 @@ __all__ = [
     "Preset",
     "RandColorJitter",
     "RandColorJitterd",
+    "RandJPEGCompression",
+    "RandJPEGCompressiond",
     "ScaleByBits",
     "ScaleByBitsd",
     "SliceItem",

@@ -49,6 +49,12 @@ def test_layer_decay_gives_each_block_its_rate(bundle: Path) -> None:
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.001 * 0.5**i for i in range(14)])
 
 
+def test_last_stage_is_trained_at_falling_rates(bundle: Path) -> None:
+    settings = {"unfrozen_stages": 1, "learning_rate": 0.01, "layer_decay": 0.1}
+    optimizer = parse(bundle, "train", **settings).get_parsed_content("optimizer")
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.01, 0.001, 0.0001])
+
+
 def test_by_default_there_is_one_group(bundle: Path) -> None:
     optimizer = parse(bundle, "train").get_parsed_content("optimizer")
     assert [group["lr"] for group in optimizer.param_groups] == [0.001]

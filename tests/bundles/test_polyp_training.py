@@ -19,7 +19,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from monai_sam2unet.networks import SAM2UNet
 
 # All that draws random numbers is on.
-RANDOM = {"rotate_prob": 0.5, "color_jitter_prob": 0.5, "multi_scale": "[0.5,1]", "network_def::dropout": 0.1}
+PROBABILITIES = ("rotate_prob", "color_jitter_prob", "blur_prob", "jpeg_prob")
+RANDOM = {**dict.fromkeys(PROBABILITIES, 0.5), "multi_scale": "[0.5,1]", "network_def::dropout": 0.1}
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

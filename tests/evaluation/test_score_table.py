@@ -16,6 +16,7 @@ from monai.data import MetaTensor
 from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.evaluation import ScoreTable
 from monai_sam2unet.evaluation.bootstrap import bootstrap_interval
+from monai_sam2unet.evaluation.calibration import calibration_bins, expected_calibration_error
 from monai_sam2unet.evaluation.case_scores import clinical_scores, papers_scores
 from monai_sam2unet.evaluation.columns import CLINICAL_COLUMNS, PAPERS_COLUMNS
 
@@ -45,14 +46,17 @@ def table():
 
 def test_a_row_an_image_in_both_readings(table):
     frame = table.frame()
-    expected = ["dataset", "image", "height", "width", *CLINICAL_COLUMNS, *PAPERS_COLUMNS]
+    expected = ["dataset", "image", "height", "width", "foreground", *CLINICAL_COLUMNS, *PAPERS_COLUMNS]
     assert list(frame) == expected
+    assert frame["foreground"].tolist() == pytest.approx([float(truth.float().mean()) for _, _, (_, truth) in CASES])
     assert frame[["dataset", "image"]].values.tolist() == [[d, i] for d, i, _ in CASES]
     assert frame[["height", "width"]].values.tolist() == [[24, 32], [30, 40], [24, 32], [24, 32]]
     for number, (_, _, (maps, truth)) in enumerate(CASES):
         scores = clinical_scores(maps[None], truth[None]) | papers_scores(maps[None], truth[None])[0]
         for column, value in scores.items():
             assert frame[column][number] == pytest.approx(value[0], nan_ok=True), column
+        error = expected_calibration_error(calibration_bins(maps[None], truth[None]))
+        assert frame["calibration_error"][number] == pytest.approx(error[0])
 
 
 def test_maxima_are_those_of_the_sets_mean_curve(table):
@@ -111,6 +115,10 @@ def test_files(table, tmp_path):
     assert curves.groupby("dataset").size().to_dict() == {"A": 256, "B": 256}
     assert list(curves) == ["dataset", "level", "e", "f", "dice", "iou", "precision", "recall"]
     np.testing.assert_allclose(curves.query("dataset == 'B'")["dice"], table.curves()["B"]["dice"])
+    reliability = pd.read_csv(tmp_path / "reliability.csv")
+    own = reliability.query("dataset == 'A'")
+    assert own["pixels"].sum() == sum(maps.numel() for dataset, _, (maps, _) in CASES if dataset == "A")
+    np.testing.assert_allclose(own["frequency"], table.reliability()["A"]["frequency"])
 
 
 @pytest.mark.parametrize(
@@ -118,14 +126,15 @@ def test_files(table, tmp_path):
     [
         ({"protocol": "sod"}, list(PAPERS_COLUMNS)),
         ({"protocol": "clinical"}, list(CLINICAL_COLUMNS)),
-        ({"protocol": "clinical", "surface": False}, ["dice", "iou", "balanced_error_rate", "false_alarm"]),
+        ({"protocol": "clinical", "surface": False}, ["dice", "iou", "balanced_error_rate", "false_alarm", "calibration_error"]),
     ],
 )
 def test_readings_can_be_left_out(options, columns, tmp_path):
     table = ScoreTable(**options)
     table.add(*CASES[0][:2], *CASES[0][2])
-    assert list(table.frame())[4:] == columns
+    assert list(table.frame())[5:] == columns
     table.write(tmp_path)
+    assert (tmp_path / "reliability.csv").exists() == (options["protocol"] == "clinical")
     assert (tmp_path / "curves.csv").exists() == (options["protocol"] == "sod")
 
 
@@ -150,7 +159,8 @@ def test_classes(tmp_path, capsys):
     table.add("A", "1", maps, truth)
     table.add("A", "2", truth.float(), truth)
     columns = ["dice", "iou", "dice_left [b]", "dice_right", "iou_left [b]", "iou_right"]
-    assert list(table.frame())[4:] == columns
+    assert list(table.frame())[5:] == columns
+    assert table.reliability() == {}
     assert table.frame()["dice_right"][1] == 1
     assert table.summary()["A"]["mean_dice"] == pytest.approx(
         (table.summary()["A"]["mean_dice_left [b]"] + table.summary()["A"]["mean_dice_right"]) / 2

@@ -75,7 +75,7 @@ def test_table_of_images(tmp_path, report):
     evaluator(tmp_path, CASES, report).run()
     with (tmp_path / "eval" / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["dataset", "image", "height", "width", *CLINICAL_COLUMNS, *PAPERS_COLUMNS]
+    assert list(rows[0]) == ["dataset", "image", "height", "width", "foreground", *CLINICAL_COLUMNS, *PAPERS_COLUMNS]
     for row, (name, dataset, _, truth, dice, iou) in zip(rows, CASES, strict=True):
         assert row["dataset"] == dataset
         assert Path(row["image"]) == tmp_path / f"{name}.png"
@@ -184,9 +184,10 @@ def test_what_an_earlier_run_wrote_is_removed(tmp_path):
     out.mkdir()
     (out / "notes.txt").write_text("mine")
     evaluator(tmp_path, CASES, EvaluationReport(out, published={"A": {"dice_mean": 0.9}})).run()
-    assert len(list(out.iterdir())) == 7
+    assert len(list(out.iterdir())) == 8
     evaluator(tmp_path, CASES, EvaluationReport(out, protocol="clinical", report=False)).run()
-    assert sorted(path.name for path in out.iterdir()) == ["metrics.csv", "notes.txt", "summary.json"]
+    files = ["metrics.csv", "notes.txt", "reliability.csv", "summary.json"]
+    assert sorted(path.name for path in out.iterdir()) == files
 
 
 def test_files_are_written_before_anything_is_printed(tmp_path, monkeypatch):

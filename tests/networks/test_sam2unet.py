@@ -281,6 +281,15 @@ def test_unfrozen_encoder_learns():
     assert [name for name, value in net.encoder.named_parameters() if torch.equal(value, before[name])] == []
 
 
+@pytest.mark.parametrize(("stages", "first"), [(0, 12), (1, 10), (2, 3), (3, 1), (4, 0)])
+def test_stages_are_unfrozen_from_the_last(stages, first):
+    with torch.device("meta"):
+        net = SAM2UNet(size="tiny", unfrozen_stages=stages)
+    own = {name for name, _ in net.encoder.named_parameters() if ".prompt_learn." not in name}
+    expected = {name for name in own if name.startswith("blocks.") and int(name.split(".")[1]) >= first}
+    assert {name.removeprefix("encoder.") for name in trained(net)} & own == expected
+
+
 def test_adapters_as_the_released_code_has_them_start_at_random_values():
     torch.manual_seed(0)
     net = SAM2UNet(size="tiny", zero_init_adapters=False)
@@ -424,6 +433,7 @@ def test_adapters_and_lora_export():
         ({"size": "tiny"}, 2_587_265, 29_436_867),
         ({"size": "tiny", "in_channels": 5}, 2_587_265 + 96 * (5 * 49 + 1), 29_436_867 + 96 * 2 * 49),
         ({"size": "tiny", "freeze_encoder": False}, 29_436_867 - 2 * 65, 29_436_867),
+        ({"size": "tiny", "unfrozen_stages": 1}, 2_587_265 + 13_585_920, 29_436_867),
     ],
     ids=str,
 )
@@ -481,6 +491,8 @@ def test_scripting_leaves_out_the_side_outputs(supervised):
         ({"decoder_channels": 0}, "decoder_channels must be a whole number of at least 1, got 0"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
         ({"dropout": -0.1}, r"dropout must lie in \[0, 1\), got -0.1"),
+        ({"unfrozen_stages": 5}, r"unfrozen_stages must be a whole number in 0..4.* got 5"),
+        ({"unfrozen_stages": 1, "freeze_encoder": False}, "0 with freeze_encoder False"),
         ({"weights": "no_such_file"}, "There is no weights file no_such_file"),
     ],
 )
