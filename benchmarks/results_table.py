@@ -1,57 +1,93 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prints a Markdown table of the results that `benchmarks.polyp_results` writes.
 
-python -m benchmarks.results_table docs/results/NAME/results.json
+python -m benchmarks.results_table docs/results/NAME
 """
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
+
+from benchmarks.polyp_recipes import RECIPES
+from monai_sam2unet.evaluation.statistics import paired_difference
 
 __all__ = ["markdown"]
 
-SCORES = {"mean_dice": "Dice at 0.5", "mean_dice_mean": "mDice"}
+#: The score that the paper reports: Dice, mean over 256 thresholds.
+SCORE = "dice_mean"
+CROPS = " without polyp"
+HEADINGS = ("recipe", "seeds", "mean of the sets", "points gained", "95 % interval", "p", "false alarms")
 
 
-def _cell(values: list[float]) -> str:
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.3f}{spread}" if values else ""
+def _cell(values: Sequence[float], digits: int = 3) -> str:
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.{digits}f}{spread}" if values else ""
 
 
-def markdown(results: Mapping[str, Any]) -> str:
-    """A row for each recipe: mean and standard deviation over its seeds, by test set and score.
+def _by_image(runs: Sequence[dict[str, Any]]) -> pd.Series:
+    """The score of each test image, mean over the seeds."""
+    frame = pd.concat([run["images"] for run in runs])
+    return frame[~frame["dataset"].str.endswith(CROPS)].groupby(["dataset", "image"])[SCORE].mean()
+
+
+def _against(own: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]]) -> list[str]:
+    """Gain over the same seeds of the baseline: in points of Dice, its interval, and p of Wilcoxon's test."""
+    seeds = {run["seed"] for run in own} & {run["seed"] for run in baseline}
+    if not seeds or own is baseline:
+        return ["", "", ""]
+    b, a = (_by_image([run for run in runs if run["seed"] in seeds]) for runs in (own, baseline))
+    found = paired_difference(a.to_numpy(), b.reindex(a.index).to_numpy())
+    # The goal is the mean over the sets; the test and its interval are of all images alike.
+    gain = (b - a).groupby("dataset").mean().mean()
+    interval = f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
+    return [f"{100 * gain:+.1f}", interval, "<0.001" if found.p_value < 0.001 else f"{found.p_value:.3f}"]
+
+
+def markdown(runs: Sequence[dict[str, Any]], baseline: str = "baseline") -> str:
+    """A row for each recipe: mean and standard deviation over its seeds, and what it gains over the baseline.
 
     Args:
-        results: content of `results.json`.
+        runs: of each run the content of its `summary.json`, and under `images` the frame of its `metrics.csv`.
+        baseline: name of the recipe that the others are held against.
 
-    Example:
-        >>> sets = {"Kvasir": {"images": 100, "mean_dice": 0.8}}
-        >>> print(markdown({"runs": {"baseline_seed0": {"recipe": "baseline", "seed": 0, "sets": sets}}}))
-        | recipe | seeds | Kvasir (100), Dice at 0.5 |
-        |---|---|---|
-        | baseline | 1 | 0.800 |
+    Returns:
+        The table: mDice of each set and their mean; the gain in points of mDice, its interval and p over the images;
+        and how many of the crops without polyp have a false alarm.
     """
-    runs = list(results["runs"].values())
-    sets = {name: values for run in runs for name, values in run["sets"].items()}
-    columns = [(name, score) for name, values in sets.items() for score in SCORES if score in values]
-    head = [f"{name} ({sets[name]['images']}), {SCORES[score]}" for name, score in columns]
-    lines = ["| " + " | ".join(["recipe", "seeds", *head]) + " |", "|---" * (len(head) + 2) + "|"]
-    for recipe in dict.fromkeys(run["recipe"] for run in runs):
-        own = [run["sets"] for run in runs if run["recipe"] == recipe]
-        cells = [_cell([run[name][score] for run in own if score in run.get(name, {})]) for name, score in columns]
+    sets = list(dict.fromkeys(name for run in runs for name in run["sets"] if not name.endswith(CROPS)))
+    counts = {name: run["sets"][name]["images"] for run in runs for name in sets if name in run["sets"]}
+    head = [*HEADINGS[:2], *(f"{name} ({counts[name]})" for name in sets), *HEADINGS[2:]]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    recipes = dict.fromkeys(run["recipe"] for run in runs)
+    by_recipe = {name: [run for run in runs if run["recipe"] == name] for name in recipes}
+    for recipe, own in by_recipe.items():
+        scores = [[run["sets"][name][f"mean_{SCORE}"] for name in sets] for run in own]
+        alarms = [run["images"].loc[run["images"]["dataset"].str.endswith(CROPS), "false_alarm"].mean() for run in own]
+        cells = [_cell(values) for values in zip(*scores, strict=True)]
+        cells += [_cell([statistics.fmean(values) for values in scores])]
+        cells += _against(own, by_recipe.get(baseline, []))
+        cells += [_cell([alarm for alarm in alarms if alarm == alarm], 2)]
         lines.append("| " + " | ".join([recipe, str(len(own)), *cells]) + " |")
     return "\n".join(lines)
 
 
-def main(path: Annotated[Path, typer.Argument(help="JSON file of results.")]) -> None:
+def main(folder: Annotated[Path, typer.Argument(help="Folder with a folder of results of each run.")]) -> None:
     """Print the table."""
-    typer.echo(markdown(json.loads(path.read_text(encoding="utf-8"))))
+    runs = []
+    for file in sorted(folder.glob("*/summary.json")):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        runs.append({**content, "images": pd.read_csv(file.with_name("metrics.csv"))})
+    if not runs:
+        raise typer.BadParameter(f"{folder} holds no results.")
+    order = list(RECIPES)
+    typer.echo(markdown(sorted(runs, key=lambda run: (order.index(run["recipe"]), run["seed"]))))
 
 
 if __name__ == "__main__":

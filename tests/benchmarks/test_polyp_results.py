@@ -7,17 +7,24 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 from typer import Typer
 from typer.testing import CliRunner
 
-from benchmarks import polyp_results
-from benchmarks.polyp_recipes import RECIPES
-from benchmarks.polyp_results import BUNDLE, main
+from benchmarks import polyp_runs
+from benchmarks.polyp_recipes import PEERS, RECIPES
+from benchmarks.polyp_results import main
+from benchmarks.polyp_runs import BUNDLE
+from benchmarks.results_table import main as print_table
+from benchmarks.results_table import markdown
 
-app = Typer()
+app, table_app = Typer(), Typer()
 app.command()(main)
+table_app.command()(print_table)
 
 
 class Bundle:
@@ -36,66 +43,120 @@ class Bundle:
         if self.stops_at == len(self.commands):
             raise subprocess.TimeoutExpired(command, 1)
         if "evaluating" in command:
-            folder = Path(values["--output_dir"])
-            folder.mkdir(exist_ok=True)
-            (folder / "summary.json").write_text(json.dumps({"sets": {"Kvasir": {"images": 1, "mean_dice": 0.5}}}))
-            (folder / "metrics.csv").write_text("dataset,image,dice\n")
+            self.evaluate(Path(values["--output_dir"]), values)
+
+    def evaluate(self, folder: Path, values: dict[str, str]) -> None:
+        folder.mkdir(exist_ok=True)
+        name = "Kvasir without polyp" if "crops" in folder.name else "Kvasir"
+        settings = {"checkpoint": values["--ckpt_path"], "dataset_dir": values["--dataset_dir"], "threshold": 0.5}
+        sets = {name: {"images": 2, "mean_dice_mean": 0.5}}
+        (folder / "summary.json").write_text(json.dumps({"settings": settings, "sets": sets}))
+        scores = {"dice_mean": [0.4, 0.6], "false_alarm": [0.0, 1.0]}
+        images = [f"{values['--dataset_dir']}/{n}.png" for n in "ab"]
+        pd.DataFrame({"dataset": name, "image": images, **scores}).to_csv(folder / "metrics.csv", index=False)
+        pd.DataFrame({"dataset": [name], "pixels": [5]}).to_csv(folder / "reliability.csv", index=False)
 
 
 @pytest.fixture
 def bundle(monkeypatch) -> Bundle:
     fake = Bundle()
-    monkeypatch.setattr(polyp_results.subprocess, "run", fake)
+    monkeypatch.setattr(polyp_runs.subprocess, "run", fake)
     return fake
 
 
 @pytest.fixture
-def call(tmp_path):
+def data(tmp_path) -> Path:
+    """One test image, which is free of polyps at the right."""
+    folder = tmp_path / "data" / "TestDataset" / "Kvasir"
+    mask = np.zeros((60, 90), np.uint8)
+    mask[10:50, 5:25] = 255
+    for name, pixels in (("images", np.full((60, 90, 3), 150, np.uint8)), ("masks", mask)):
+        (folder / name).mkdir(parents=True)
+        Image.fromarray(pixels).save(folder / name / "1.png")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def call(data, tmp_path):
     def invoke(*words: object):
-        places = ("--dataset-dir", tmp_path, "--output", tmp_path / "out", "--work-dir", tmp_path / "work")
+        places = ("--dataset-dir", data, "--output", tmp_path / "out", "--work-dir", tmp_path / "work")
         return CliRunner().invoke(app, [str(word) for word in (*places, *words)])
 
     return invoke
 
 
-def keys(config: str) -> set[str]:
-    return set(yaml.safe_load((BUNDLE / "configs" / config).read_text(encoding="utf-8")))
+def settings_of(file: Path) -> dict[str, object]:
+    content: dict[str, object] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return content
+
+
+def values_of(command: list[str]) -> dict[str, str]:
+    return dict(zip(command[5::2], command[6::2], strict=True))
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
-def test_every_recipe_sets_what_the_bundle_has(bundle, call, name) -> None:
+def test_every_recipe_sets_what_the_bundle_has(bundle, call, tmp_path, name) -> None:
     result = call("--recipes", name, "--seeds", 1)
     assert result.exit_code == 0, result.output
-    train, evaluate = (dict(zip(command[5::2], command[6::2], strict=True)) for command in bundle.commands)
-    assert {word[2:] for word in train} - {"config_file"} <= keys("train.yaml")
-    assert {word[2:] for word in evaluate} - {"config_file"} <= keys("evaluate.yaml")
+    recipe, (train, *evaluations) = RECIPES[name], [values_of(command) for command in bundle.commands]
+    trained = RECIPES[recipe.trained_as or name]
+    known = {config: settings_of(BUNDLE / "configs" / f"{config}.yaml").keys() for config in ("train", "evaluate")}
+    for values, config in zip((train, *evaluations), ("train", "evaluate", "evaluate"), strict=True):
+        assert {word[2:] for word in values} - {"config_file"} <= known[config]
+        for file in yaml.safe_load(values["--config_file"]):
+            assert settings_of(BUNDLE / file).keys() <= known["train"] | known["evaluate"], file
     assert "paper.yaml" in train["--config_file"]
-    for key, value in RECIPES[name].network.items():
-        assert train[f"--{key}"] == evaluate[f"--{key}"] == str(value)
-    assert float(train["--max_epochs"]) == 20 * RECIPES[name].epochs < float(train["--val_interval"])
+    assert all(train[f"--{key}"] == str(value) for key, value in trained.training.items())
+    for values in evaluations:
+        assert all(values[f"--{key}"] == train[f"--{key}"] == str(value) for key, value in trained.network.items())
+        assert all(values[f"--{key}"] == str(value) for key, value in recipe.evaluation.items())
+        assert values["--ckpt_path"] == f"{train['--ckpt_dir']}/model.pt"
+    assert float(train["--max_epochs"]) == 20 * trained.epochs < float(train["--val_interval"])
+
+
+def test_peers_are_networks_of_their_own() -> None:
+    for recipe in PEERS.values():
+        content = settings_of(BUNDLE / "../../configs/peers" / str(recipe.peer))
+        assert content["network_def"]["_target_"] in ("FlexibleUNet", "SwinUNETR", "SegResNet")  # type: ignore[index]
 
 
 def test_runs_are_done_once_and_gathered(bundle, call, tmp_path) -> None:
     assert call("--recipes", "baseline", "--seeds", "0,1").exit_code == 0
-    assert call("--recipes", "baseline,LoRA of rank 8", "--seeds", "0").exit_code == 0
-    assert len(bundle.commands) == 3 * 2
-    runs = json.loads((tmp_path / "out" / "results.json").read_text())["runs"]
-    assert [(run["recipe"], run["seed"]) for run in runs.values()] == [
-        ("baseline", 0),
-        ("baseline", 1),
-        ("LoRA of rank 8", 0),
-    ]
-    assert {file.name for file in (tmp_path / "out").glob("*.csv")} == {f"{key}.csv" for key in runs}
-    assert str(tmp_path) not in (tmp_path / "out" / "results.json").read_text()
+    assert call("--recipes", "baseline;LoRA of rank 8", "--seeds", "0").exit_code == 0
+    assert len(bundle.commands) == 3 * 3
+    out = tmp_path / "out"
+    assert {folder.name for folder in out.iterdir()} == {"baseline_seed0", "baseline_seed1", "lora_of_rank_8_seed0"}
+    content = json.loads((out / "lora_of_rank_8_seed0" / "summary.json").read_text())
+    assert (content["recipe"], content["seed"], list(content["sets"])) == (
+        "LoRA of rank 8", 0, ["Kvasir", "Kvasir without polyp"],
+    )  # fmt: skip
+    assert content["settings"] == {"threshold": 0.5}
+    images = pd.read_csv(out / "lora_of_rank_8_seed0" / "metrics.csv")
+    assert images["image"].tolist() == ["a.png", "b.png"] * 2
+    written = "".join(file.read_text() for file in out.glob("*/*"))
+    assert str(tmp_path) not in written
 
 
-def test_a_run_that_was_stopped_goes_on(bundle, call) -> None:
-    bundle.stops_at = 1
+def test_the_same_training_serves_several_evaluations(bundle, call, tmp_path) -> None:
+    assert call("--recipes", "flips at test time;baseline", "--seeds", 0).exit_code == 0
+    assert ["training" in command for command in bundle.commands] == [True, False, False, False, False]
+    assert {file.name for file in (tmp_path / "work").iterdir()} == {
+        "baseline_seed0", "crops", "flips_at_test_time_seed0",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("stops_at", [1, 3])
+def test_a_run_that_was_stopped_goes_on(bundle, call, stops_at) -> None:
+    bundle.stops_at = stops_at
     result = call("--recipes", "baseline", "--seeds", 0, "--minutes", 5)
     assert result.exit_code == 1
     assert "goes on from here" in result.output
     assert call("--recipes", "baseline", "--seeds", 0).exit_code == 0
-    assert bundle.commands[1] == [*bundle.commands[0], "--resume", "True"]
+    again = bundle.commands[stops_at:]
+    if stops_at == 1:
+        assert again == [[*bundle.commands[0], "--resume", "True"], *again[1:]]
+    assert ["evaluating" in command for command in again][-2:] == [True, True]
+    assert len(again) == (3 if stops_at == 1 else 2)
 
 
 def test_no_time_left(bundle, call) -> None:
@@ -113,3 +174,35 @@ def test_unknown_recipes_are_refused(call) -> None:
     result = call("--recipes", "magic")
     assert result.exit_code == 2
     assert "magic is not known" in result.output
+
+
+def test_table_is_printed_in_the_order_of_recipes(bundle, call, tmp_path) -> None:
+    assert call("--recipes", "multi-scale;baseline", "--seeds", "0,1").exit_code == 0
+    lines = CliRunner().invoke(table_app, [str(tmp_path / "out")]).output.splitlines()
+    assert lines[0].startswith("| recipe | seeds | Kvasir (2) | mean of the sets | points gained |")
+    assert lines[2] == "| baseline | 2 | 0.500 ± 0.000 | 0.500 ± 0.000 |  |  |  | 0.50 ± 0.00 |"
+    assert lines[3].startswith("| multi-scale | 2 | 0.500 ± 0.000 | 0.500 ± 0.000 | +0.0 |")
+
+
+def run(recipe, seed, scores, alarms=(0, 0)):
+    images = pd.DataFrame(
+        [{"dataset": name, "image": f"{n}.png", "dice_mean": value} for name, n, value in scores]
+        + [{"dataset": "A without polyp", "image": str(n), "false_alarm": value} for n, value in enumerate(alarms)]
+    )
+    means = images.groupby("dataset")["dice_mean"].mean()
+    sets = {
+        name: {"images": int((images["dataset"] == name).sum()), "mean_dice_mean": means[name]} for name in means.index
+    }
+    return {"recipe": recipe, "seed": seed, "sets": sets, "images": images}
+
+
+def test_gain_is_the_mean_over_sets_and_same_seeds() -> None:
+    better = [(name, n, 0.5 + 0.01 * n) for name in "AB" for n in range(6)]
+    scores = {"A": 0.02, "B": 0.04}
+    runs = [run("baseline", seed, better) for seed in (0, 1)]
+    runs += [run("ours", 0, [(name, n, value + scores[name]) for name, n, value in better], alarms=(1, 0))]
+    cells = markdown(runs).splitlines()[3].split(" | ")
+    assert cells[:2] == ["| ours", "1"]
+    assert cells[5] == "+3.0"
+    assert cells[7] == "<0.001"
+    assert cells[8] == "0.50 |"

@@ -126,7 +126,10 @@ def test_files(table, tmp_path):
     [
         ({"protocol": "sod"}, list(PAPERS_COLUMNS)),
         ({"protocol": "clinical"}, list(CLINICAL_COLUMNS)),
-        ({"protocol": "clinical", "surface": False}, ["dice", "iou", "balanced_error_rate", "false_alarm", "calibration_error"]),
+        (
+            {"protocol": "clinical", "surface": False},
+            ["dice", "iou", "balanced_error_rate", "false_alarm", "calibration_error"],
+        ),
     ],
 )
 def test_readings_can_be_left_out(options, columns, tmp_path):
