@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``sam2unet weights``: fetch Meta's published encoders."""
+"""``sam2unet weights``: fetch Meta's published encoders, and take what was trained on them out of a checkpoint."""
 
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from monai_sam2unet.errors import ConfigError
+
 __all__ = ["app"]
 
-app = typer.Typer(help="Fetch the published SAM 2 encoders that training starts from.", no_args_is_help=True)
+app = typer.Typer(help="Weights: the published SAM 2 encoders, and what was trained on them.", no_args_is_help=True)
 
 
 class Size(str, Enum):
@@ -46,6 +49,26 @@ def download(
     path = download_weights(hub_id(size.value, version.value))
     print(path)
     print(f"Use it as: --weights {version.value} --encoder_size {size.value}")
+
+
+@app.command()
+def extract(
+    checkpoint: Annotated[Path, typer.Argument(help="What training wrote, such as models/model.pt.")],
+    output: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    weights: Annotated[str, typer.Option(help="What the training started from: sam2, sam2.1 or a hub repository.")],
+) -> None:
+    """Write what was trained, without the frozen encoder, in 16 bits: a small file to give away.
+
+    The file names the encoder that it belongs to, which is fetched where the file is loaded. In a bundle it is given as
+    --ckpt_path, with the training's --encoder_size, --spatial_size and the like.
+    """
+    from monai_sam2unet.networks.trained_part import save_trained_part
+
+    if output.suffix != ".safetensors":
+        raise ConfigError(f"The output is a .safetensors file, got {output}.")
+    written = save_trained_part(checkpoint, output, weights)
+    print(f"{written.path}: {written.num_bytes / 1e6:.1f} MB, SHA-256 {written.sha256}")
+    print(", ".join(f"{name} {value}" for name, value in written.choices.items()))
 
 
 @app.callback()

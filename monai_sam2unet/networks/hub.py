@@ -17,6 +17,7 @@ WEIGHTS_VARIABLE = "SAM2UNET_WEIGHTS"
 
 VERSIONS = ("sam2", "sam2.1")
 SUFFIXES = (".pt", ".pth", ".safetensors")
+NAME = re.compile(r"[\w.-]+")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 META_ID = re.compile(r"facebook/(sam2(?:\.1)?)-hiera-([\w-]+)")
 
@@ -96,7 +97,8 @@ def find_weights(source: str | Path, size: str) -> Path:
 
     Args:
         source: a file's path; or ``"sam2"`` or ``"sam2.1"``, Meta's encoder of the given size, from
-            ``SAM2UNET_WEIGHTS``, ``~/.cache/monai_sam2unet`` or the hub; or a hub repository, ``owner/name``.
+            ``SAM2UNET_WEIGHTS``, ``~/.cache/monai_sam2unet`` or the hub; or the name, without suffix, of a file in that
+            folder; or a hub repository, ``owner/name``.
         size: the encoder's size.
 
     Returns:
@@ -121,6 +123,10 @@ def find_weights(source: str | Path, size: str) -> Path:
     path = Path(source).expanduser()
     if path.is_file():
         return path
+    for suffix in SUFFIXES:
+        candidate = weights_folder() / f"{name}{suffix}"
+        if NAME.fullmatch(name) and candidate.is_file():
+            return candidate
     if HUB_ID.fullmatch(name) and path.suffix not in SUFFIXES:
         return download_weights(name)
     raise WeightsError(

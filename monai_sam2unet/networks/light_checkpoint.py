@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints without the frozen encoder: only what was trained, and a hash of what it was trained on."""
+"""Checkpoints without the frozen encoder: only what was trained, and a hash of what it was trained on.
+
+As torch file (``torch.save`` of :func:`light_state_dict`), or as safetensors file, whose header holds the rest.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
-__all__ = ["LIGHT_FORMAT", "frozen_sha256", "is_light", "light_state_dict"]
+__all__ = ["LIGHT_FORMAT", "frozen_sha256", "is_light", "light_state_dict", "read_safetensors"]
 
 LIGHT_FORMAT = "monai_sam2unet.light.1"
 
@@ -61,3 +66,20 @@ def light_state_dict(network: nn.Module, sha256: str | None = None) -> dict[str,
 def is_light(content: Mapping[str, Any]) -> bool:
     """Whether the content of a checkpoint file is what :func:`light_state_dict` made."""
     return content.get("format") == LIGHT_FORMAT
+
+
+def read_safetensors(path: Path) -> dict[str, Any]:
+    """Read a safetensors file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its tensors by name; of a light checkpoint what :func:`light_state_dict` gives, and what else its header says.
+    """
+    with safe_open(path, "pt") as file:
+        header = dict(file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    if header.get("light_format") != LIGHT_FORMAT:
+        return tensors
+    return {**header, "format": LIGHT_FORMAT, "state_dict": tensors}

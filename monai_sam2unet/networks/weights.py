@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from monai_sam2unet.errors import WeightsError, listing
-from monai_sam2unet.networks.hiera import HIERA_SPECS, Hiera
+from monai_sam2unet.errors import WeightsError
+from monai_sam2unet.networks.hiera import Hiera
 from monai_sam2unet.networks.hub import find_weights
 from monai_sam2unet.networks.layouts import Weights, is_added, recognise
-from monai_sam2unet.networks.light_checkpoint import frozen_sha256, is_light
+from monai_sam2unet.networks.light_checkpoint import frozen_sha256, is_light, read_safetensors
+from monai_sam2unet.networks.weights_fit import check_choices, check_named_size, check_size, check_tensors
 
 __all__ = ["WeightsError", "WeightsReport", "load_weights"]
 
@@ -60,7 +60,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         )
     try:
         if path.suffix == ".safetensors":
-            return dict(load_file(path))
+            return read_safetensors(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the readers raise anything (KeyError, struct.error, ...) on bytes that are no weights
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -75,78 +75,34 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def _size_of(encoder: Mapping[str, Tensor]) -> str | None:
-    """The encoder size whose width and number of blocks the tensors have, if any."""
-    width = encoder["pos_embed"].shape[1] if "pos_embed" in encoder else None
-    blocks = {k.split(".")[1] for k in encoder if k.startswith("blocks.")}
-    for size, spec in HIERA_SPECS.items():
-        if (spec.embed_dim, sum(spec.stages)) == (width, len(blocks)):
-            return size
-    return None
-
-
 def _fit_in_channels(filters: Tensor, in_channels: int) -> Tensor:
     """Make filters (C, 3, 7, 7) take another number of channels, with the same response where all channels agree."""
     return filters.float().sum(1, keepdim=True).repeat(1, in_channels, 1, 1) / in_channels
 
 
-def _check_size(encoder: Mapping[str, Tensor], wanted: str, path: Path) -> None:
-    """Refuse an encoder of another size at once, instead of listing all its tensors."""
-    found = _size_of(encoder)
-    if found not in (None, wanted):
-        raise WeightsError(
-            f"{path} does not fit the network; nothing was loaded. It holds an encoder of size {found!r}, the "
-            f"network's is {wanted!r}. Set `--encoder_size` to it."
-        )
-
-
-def _choices(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Width of the adapters and rank of LoRA in a network's tensors, 0 where there is none."""
-    channels = [v.shape[0] for k, v in tensors.items() if k.endswith(".prompt_learn.0.weight")]
-    ranks = [v.shape[0] for k, v in tensors.items() if k.endswith(".lora_a")]
-    return max(channels, default=0), max(ranks, default=0)
-
-
-def _check_choices(found: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse a network that was trained with other adapters or other LoRA, likewise."""
-    (channels, rank), (own_channels, own_rank) = _choices(found), _choices(own)
-    if (channels, rank) != (own_channels, own_rank):
-        raise WeightsError(
-            f"{path} does not fit the network; nothing was loaded. It was trained with adapter_channels {channels} "
-            f"and lora_rank {rank}, the network has {own_channels} and {own_rank}. Give the network those of the file "
-            f"(of a bundle: `--adapter_channels {channels} --lora_rank {rank}`)."
-        )
-
-
-def _check(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path, hint: str = "") -> None:
-    """Refuse tensors that are not exactly those expected, by name and shape, or are not finite."""
-    lines = [f"missing: {k}" for k in expected if k not in found]
-    lines += [f"unexpected: {k}" for k in found if k not in expected]
-    lines += [
-        f"shape of {k}: {tuple(v.shape)} in the file, {tuple(expected[k].shape)} in the network"
-        for k, v in found.items()
-        if k in expected and v.shape != expected[k].shape
-    ]
-    lines += [f"not finite: {k}" for k, v in found.items() if v.is_floating_point() and not v.isfinite().all()]
-    if lines:
-        raise WeightsError(f"{path} does not fit the network; nothing was loaded.{hint}\n{listing(lines)}")
-
-
 def _load_light(network: nn.Module, content: Mapping[str, Any], path: Path) -> WeightsReport:
     found: dict[str, Tensor] = content.get("state_dict", {})
+    encoder = getattr(network, "encoder", None)
+    if not isinstance(encoder, Hiera):
+        raise WeightsError(f"{path} is a light checkpoint: what was trained beside an encoder, not an encoder.")
     own = network.state_dict()
     frozen = [k for k in own if k not in found and k.startswith("encoder.") and not is_added(k)]
+    check_named_size(str(content.get("encoder_size", encoder.size)), encoder.size, path)
+    check_choices(found, own, path)
     trained = {k: v for k, v in own.items() if k not in frozen}
-    if not isinstance(network, Hiera):
-        _check_choices(found, own, path)
-    _check(found, trained, path, " It is a light checkpoint: only what was trained.")
+    check_tensors(found, trained, path, " It is a light checkpoint: only what was trained.")
+    before: dict[str, Tensor] = {}
+    if frozen_sha256(network, frozen) != content.get("frozen_sha256") and "encoder_weights" in content:
+        before = {k: v.clone() for k, v in own.items() if k.startswith("encoder.")}
+        load_weights(encoder, content["encoder_weights"])
     if frozen_sha256(network, frozen) != content.get("frozen_sha256"):
+        network.load_state_dict({**network.state_dict(), **before})
         raise WeightsError(
             f"{path} is a light checkpoint, trained on other frozen encoder weights than this network holds now.\n"
             "First load the weights that the training started from (the network's argument `weights`, `--weights` "
             "of a bundle), of the same encoder size."
         )
-    network.load_state_dict({**own, **found})
+    network.load_state_dict({**network.state_dict(), **found})
     return WeightsReport(path, "light checkpoint", "network", tuple(found), ())
 
 
@@ -166,8 +122,8 @@ def _load_encoder(encoder: Hiera, weights: Weights, path: Path) -> WeightsReport
         found[filters] = _fit_in_channels(found[filters], wanted)
     if any(".block." in k for k in own):
         found = {_wrapped_name(k): v for k, v in found.items()}
-    _check_size(weights.tensors, encoder.size, path)
-    _check(found, {k: v for k, v in own.items() if k not in added}, path)
+    check_size(weights.tensors, encoder.size, path)
+    check_tensors(found, {k: v for k, v in own.items() if k not in added}, path)
     encoder.load_state_dict({**added, **found})
     return WeightsReport(path, weights.layout, "encoder", tuple(found), weights.ignored)
 
@@ -182,7 +138,8 @@ def load_weights(module: nn.Module, source: str | Path) -> WeightsReport:
 
     A file that holds only the encoder, given to a whole network, fills the encoder and leaves adapters, LoRA and
     decoder as they are. A file that holds a whole network, given to an encoder, fills it from the network's frozen
-    part.
+    part. A light checkpoint that names the encoder it was trained on, as ``sam2unet weights extract`` writes it, brings
+    that encoder along: where the network holds another one, it is found as ``source`` would be.
 
     Args:
         module: a :class:`~monai_sam2unet.networks.Hiera`, or a network with one under ``encoder``.
@@ -214,9 +171,9 @@ def load_weights(module: nn.Module, source: str | Path) -> WeightsReport:
     weights = recognise(content, path)
     if weights.whole_network and module is not encoder:
         own = module.state_dict()
-        _check_size(weights.encoder().tensors, encoder.size, path)
-        _check_choices(weights.tensors, own, path)
-        _check(weights.tensors, own, path)
+        check_size(weights.encoder().tensors, encoder.size, path)
+        check_choices(weights.tensors, own, path)
+        check_tensors(weights.tensors, own, path)
         module.load_state_dict(dict(weights.tensors))
         return WeightsReport(path, weights.layout, "network", tuple(weights.tensors), weights.ignored)
     return _load_encoder(encoder, weights.encoder(), path)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Takes what was trained out of a checkpoint, into a small file to give away."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from monai_sam2unet.errors import WeightsError
+from monai_sam2unet.networks.layouts import recognise
+from monai_sam2unet.networks.light_checkpoint import LIGHT_FORMAT, frozen_sha256, light_state_dict
+from monai_sam2unet.networks.sam2unet import SAM2UNet
+from monai_sam2unet.networks.weights import load_weights, read_checkpoint
+from monai_sam2unet.networks.weights_fit import network_choices
+
+__all__ = ["TrainedPart", "save_trained_part"]
+
+
+@dataclass(frozen=True)
+class TrainedPart:
+    """What :func:`save_trained_part` wrote.
+
+    Attributes:
+        path: the file.
+        sha256: of the file, 64 hexadecimal digits.
+        num_bytes: its size.
+        choices: arguments of :class:`~monai_sam2unet.networks.SAM2UNet` that the network was trained with.
+    """
+
+    path: Path
+    sha256: str
+    num_bytes: int
+    choices: dict[str, Any]
+
+
+def _stored(value: Tensor) -> Tensor:
+    # Running variances may lie below what 16 bits hold; they and all other vectors are small.
+    return value.half().contiguous() if value.is_floating_point() and value.dim() > 1 else value.contiguous()
+
+
+def save_trained_part(checkpoint: str | Path, output: str | Path, encoder_weights: str = "sam2.1") -> TrainedPart:
+    """Write adapters, LoRA and decoder of a trained network, without the frozen encoder, weights in 16 bits.
+
+    :func:`monai_sam2unet.networks.load_weights` loads the file, and the encoder that it names.
+
+    Args:
+        checkpoint: a training's full checkpoint, such as ``models/model.pt``.
+        output: ``.safetensors`` file to write.
+        encoder_weights: what the training started from: ``"sam2"``, ``"sam2.1"`` or a hub repository.
+
+    Returns:
+        The file and its hash.
+
+    Raises:
+        WeightsError: When the checkpoint holds no whole network, its encoder is not that of ``encoder_weights``, or
+            a value is too large for 16 bits.
+    """
+    found = recognise(read_checkpoint(Path(checkpoint)), Path(checkpoint))
+    if not found.whole_network:
+        raise WeightsError(f"{checkpoint} holds no whole SAM2-UNet ({found.layout}). Give what training wrote.")
+    choices = network_choices(found)
+    network = SAM2UNet(**choices, weights=encoder_weights)
+    frozen = frozen_sha256(network)
+    load_weights(network, checkpoint)
+    if frozen_sha256(network) != frozen:
+        raise WeightsError(
+            f"The encoder in {checkpoint} is not that of {encoder_weights}: give the weights that the training started "
+            "from. An encoder that was trained itself cannot be left out."
+        )
+    tensors = {name: _stored(value) for name, value in light_state_dict(network, frozen)["state_dict"].items()}
+    if not all(value.isfinite().all() for value in tensors.values()):
+        raise WeightsError(f"{checkpoint} holds values beyond 65504, the largest number of 16 bits.")
+    header = {"format": "pt", "light_format": LIGHT_FORMAT, "frozen_sha256": frozen, "encoder_weights": encoder_weights}
+    header |= {name: str(value) for name, value in choices.items()}
+    header["encoder_size"] = header.pop("size")
+    path = Path(output)
+    save_file(tensors, path, header)
+    content = path.read_bytes()
+    return TrainedPart(path, hashlib.sha256(content).hexdigest(), len(content), choices)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the small file that holds what was trained: written, found by name, and loaded with its encoder."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from monai_sam2unet.cli import app
+from monai_sam2unet.errors import WeightsError
+from monai_sam2unet.networks import Hiera, SAM2UNet, load_weights
+from monai_sam2unet.networks.trained_part import save_trained_part
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Holds an encoder under the name of Meta's, and what a training on it would have written."""
+    place: Path = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    torch.save(Hiera("tiny").state_dict(), place / "sam2_hiera_tiny.pt")
+    net = SAM2UNet(out_channels=2, size="tiny", adapter_channels=8, lora_rank=2, weights=place / "sam2_hiera_tiny.pt")
+    generator = torch.Generator().manual_seed(1)
+    for name, value in net.named_parameters():
+        if value.requires_grad or name.startswith("side"):
+            value.data.normal_(0, 0.05, generator=generator)
+    net.rfb1.branch0[0].bn.running_var.fill_(1e-9)
+    torch.save(net.state_dict(), place / "model.pt")
+    return place
+
+
+@pytest.fixture(autouse=True)
+def found_in_the_folder(folder, monkeypatch) -> None:
+    monkeypatch.setenv("SAM2UNET_WEIGHTS", str(folder))
+
+
+@pytest.fixture(scope="module")
+def trained_part(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAM2UNET_WEIGHTS", str(folder))
+        return save_trained_part(folder / "model.pt", folder / "polyps.safetensors", "sam2")
+
+
+CHOICES = {"out_channels": 2, "size": "tiny", "adapter_channels": 8, "lora_rank": 2}
+
+
+def test_what_is_written(trained_part):
+    content = trained_part.path.read_bytes()
+    assert trained_part.sha256 == hashlib.sha256(content).hexdigest()
+    assert trained_part.num_bytes == len(content) < 6e6
+    assert trained_part.choices == {**CHOICES, "in_channels": 3, "decoder_channels": 64}
+    with safe_open(trained_part.path, "pt") as file:
+        header, names = file.metadata(), set(file.keys())
+    assert (header["encoder_weights"], header["encoder_size"], header["lora_rank"]) == ("sam2", "tiny", "2")
+    assert not any(".block." in name and ".lora_" not in name for name in names)
+
+
+@pytest.mark.parametrize("source", ["polyps", "polyps.safetensors"])
+def test_it_loads_by_name_with_its_encoder(folder, trained_part, source, monkeypatch):
+    monkeypatch.chdir(folder)
+    net = SAM2UNet(**CHOICES, weights=source)
+    wanted = torch.load(folder / "model.pt", weights_only=True)
+    for name, value in net.state_dict().items():
+        is_stored_in_16_bits = value.dim() > 1 and not (".block." in name and ".lora_" not in name)
+        tolerance = {"rtol": 1e-3, "atol": 1e-7} if is_stored_in_16_bits else {"rtol": 0, "atol": 0}
+        torch.testing.assert_close(value, wanted[name], **tolerance)
+
+
+def test_logits_stay(folder, trained_part):
+    nets = [SAM2UNet(**CHOICES, weights=folder / name).eval() for name in ("model.pt", "polyps.safetensors")]
+    image = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        first, second = (net(image) for net in nets)
+    assert (first - second).abs().max() < 0.01 * first.abs().max()
+
+
+def test_an_encoder_that_is_not_the_named_one_is_refused(folder, trained_part, tmp_path, monkeypatch):
+    torch.manual_seed(5)
+    torch.save(Hiera("tiny").state_dict(), tmp_path / "sam2_hiera_tiny.pt")
+    monkeypatch.setenv("SAM2UNET_WEIGHTS", str(tmp_path))
+    net = SAM2UNet(**CHOICES)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(WeightsError, match="trained on other frozen encoder weights"):
+        load_weights(net, trained_part.path)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    with pytest.raises(WeightsError, match="is not that of sam2: give the weights that the training started"):
+        save_trained_part(folder / "model.pt", tmp_path / "out.safetensors", "sam2")
+
+
+def test_another_size_is_named(trained_part):
+    with torch.device("meta"):
+        net = SAM2UNet(**{**CHOICES, "size": "small"})
+    with pytest.raises(WeightsError, match=r"'tiny'.*'small'.*--encoder_size"):
+        load_weights(net, trained_part.path)
+
+
+def test_an_encoder_alone_and_too_large_values_are_refused(folder, tmp_path):
+    with pytest.raises(WeightsError, match="holds no whole SAM2-UNet"):
+        save_trained_part(folder / "sam2_hiera_tiny.pt", tmp_path / "out.safetensors", "sam2")
+    tensors = torch.load(folder / "model.pt", weights_only=True)
+    tensors["head.weight"][0, 0] = 1e6
+    torch.save(tensors, tmp_path / "model.pt")
+    with pytest.raises(WeightsError, match="beyond 65504"):
+        save_trained_part(tmp_path / "model.pt", tmp_path / "out.safetensors", "sam2")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_other_safetensors_are_read_as_before(folder, tmp_path):
+    save_file(
+        torch.load(folder / "sam2_hiera_tiny.pt", weights_only=True), tmp_path / "e.safetensors", {"format": "pt"}
+    )
+    assert load_weights(Hiera("tiny"), tmp_path / "e.safetensors").part == "encoder"
+
+
+def test_command(folder, tmp_path):
+    words = ["weights", "extract", str(folder / "model.pt"), str(tmp_path / "a.safetensors"), "--weights", "sam2"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    sha256 = hashlib.sha256((tmp_path / "a.safetensors").read_bytes()).hexdigest()
+    assert f"SHA-256 {sha256}" in done.output
+    assert "adapter_channels 8, lora_rank 2" in done.output
+    words[3] = str(tmp_path / "a.pt")
+    assert "The output is a .safetensors file" in str(CliRunner().invoke(app, words).exception)
