@@ -158,23 +158,23 @@ class PolypRun:
         self._evaluate()
 
     def write(self, output: Path, **about: object) -> None:
-        """Put what all evaluations found into one folder, which `sam2unet compare` takes.
+        """Put what the evaluations found into folders that `sam2unet compare` takes.
 
         Args:
-            output: gets `metrics.csv`, `reliability.csv` and `summary.json`.
+            output: gets `metrics.csv`, `reliability.csv` and `summary.json`; and `crops/`, with the same of the crops.
             about: put into `summary.json`, beside the command lines.
         """
-        output.mkdir(parents=True, exist_ok=True)
-        folders = [self.folder / name for name in EVALUATIONS]
-        for name in ("metrics.csv", "reliability.csv"):
-            table = pd.concat([pd.read_csv(folder / name) for folder in folders])
-            # Where the images lay is of no use elsewhere.
-            if "image" in table:
-                table["image"] = table["image"].map(lambda image: Path(image).name)
-            table.round(5).to_csv(output / name, index=False)
-        found = [json.loads((folder / "summary.json").read_text(encoding="utf-8")) for folder in folders]
-        settings = {key: value for key, value in found[0]["settings"].items() if key not in PLACES}
-        sets = {name: scores for content in found for name, scores in content["sets"].items()}
-        told = [" ".join(command) for command in (self.commands.train, *self.commands.evaluate)]
-        content = {**about, "commands": told, "settings": settings, "sets": sets}
-        (output / "summary.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        for name, command in zip(EVALUATIONS, self.commands.evaluate, strict=True):
+            found, folder = self.folder / name, output if name == "eval" else output / "crops"
+            folder.mkdir(parents=True, exist_ok=True)
+            for table in ("metrics.csv", "reliability.csv"):
+                frame = pd.read_csv(found / table)
+                # Where the images lay is of no use elsewhere.
+                if "image" in frame:
+                    frame["image"] = frame["image"].map(lambda image: Path(image).name)
+                frame.round(5).to_csv(folder / table, index=False)
+            content = json.loads((found / "summary.json").read_text(encoding="utf-8"))
+            settings = {key: value for key, value in content["settings"].items() if key not in PLACES}
+            told = [" ".join(words) for words in (self.commands.train, command)]
+            written = {**about, "commands": told, "settings": settings, "sets": content["sets"]}
+            (folder / "summary.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")

@@ -22,7 +22,6 @@ __all__ = ["markdown"]
 
 #: The score that the paper reports: Dice, mean over 256 thresholds.
 SCORE = "dice_mean"
-CROPS = " without polyp"
 HEADINGS = ("recipe", "seeds", "mean of the sets", "points gained", "95 % interval", "p", "false alarms")
 
 
@@ -33,8 +32,7 @@ def _cell(values: Sequence[float], digits: int = 3) -> str:
 
 def _by_image(runs: Sequence[dict[str, Any]]) -> pd.Series:
     """The score of each test image, mean over the seeds."""
-    frame = pd.concat([run["images"] for run in runs])
-    return frame[~frame["dataset"].str.endswith(CROPS)].groupby(["dataset", "image"])[SCORE].mean()
+    return pd.concat([run["images"] for run in runs]).groupby(["dataset", "image"])[SCORE].mean()
 
 
 def _against(own: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]]) -> list[str]:
@@ -54,14 +52,15 @@ def markdown(runs: Sequence[dict[str, Any]], baseline: str = "baseline") -> str:
     """A row for each recipe: mean and standard deviation over its seeds, and what it gains over the baseline.
 
     Args:
-        runs: of each run the content of its `summary.json`, and under `images` the frame of its `metrics.csv`.
+        runs: of each run the content of its `summary.json`, and under `images` and `crops` the frames of its
+            `metrics.csv` and `crops/metrics.csv`.
         baseline: name of the recipe that the others are held against.
 
     Returns:
         The table: mDice of each set and their mean; the gain in points of mDice, its interval and p over the images;
         and how many of the crops without polyp have a false alarm.
     """
-    sets = list(dict.fromkeys(name for run in runs for name in run["sets"] if not name.endswith(CROPS)))
+    sets = list(dict.fromkeys(name for run in runs for name in run["sets"]))
     counts = {name: run["sets"][name]["images"] for run in runs for name in sets if name in run["sets"]}
     head = [*HEADINGS[:2], *(f"{name} ({counts[name]})" for name in sets), *HEADINGS[2:]]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
@@ -69,11 +68,11 @@ def markdown(runs: Sequence[dict[str, Any]], baseline: str = "baseline") -> str:
     by_recipe = {name: [run for run in runs if run["recipe"] == name] for name in recipes}
     for recipe, own in by_recipe.items():
         scores = [[run["sets"][name][f"mean_{SCORE}"] for name in sets] for run in own]
-        alarms = [run["images"].loc[run["images"]["dataset"].str.endswith(CROPS), "false_alarm"].mean() for run in own]
+        alarms = [run["crops"]["false_alarm"].mean() for run in own]
         cells = [_cell(values) for values in zip(*scores, strict=True)]
         cells += [_cell([statistics.fmean(values) for values in scores])]
         cells += _against(own, by_recipe.get(baseline, []))
-        cells += [_cell([alarm for alarm in alarms if alarm == alarm], 2)]
+        cells += [_cell(alarms, 2)]
         lines.append("| " + " | ".join([recipe, str(len(own)), *cells]) + " |")
     return "\n".join(lines)
 
@@ -83,7 +82,8 @@ def main(folder: Annotated[Path, typer.Argument(help="Folder with a folder of re
     runs = []
     for file in sorted(folder.glob("*/summary.json")):
         content = json.loads(file.read_text(encoding="utf-8"))
-        runs.append({**content, "images": pd.read_csv(file.with_name("metrics.csv"))})
+        images, crops = (pd.read_csv(file.parent / name) for name in ("metrics.csv", "crops/metrics.csv"))
+        runs.append({**content, "images": images, "crops": crops})
     if not runs:
         raise typer.BadParameter(f"{folder} holds no results.")
     order = list(RECIPES)

@@ -128,12 +128,13 @@ def test_runs_are_done_once_and_gathered(bundle, call, tmp_path) -> None:
     assert {folder.name for folder in out.iterdir()} == {"baseline_seed0", "baseline_seed1", "lora_of_rank_8_seed0"}
     content = json.loads((out / "lora_of_rank_8_seed0" / "summary.json").read_text())
     assert (content["recipe"], content["seed"], list(content["sets"])) == (
-        "LoRA of rank 8", 0, ["Kvasir", "Kvasir without polyp"],
+        "LoRA of rank 8", 0, ["Kvasir"],
     )  # fmt: skip
     assert content["settings"] == {"threshold": 0.5}
-    images = pd.read_csv(out / "lora_of_rank_8_seed0" / "metrics.csv")
-    assert images["image"].tolist() == ["a.png", "b.png"] * 2
-    written = "".join(file.read_text() for file in out.glob("*/*"))
+    for name, dataset in (("metrics.csv", "Kvasir"), ("crops/metrics.csv", "Kvasir without polyp")):
+        images = pd.read_csv(out / "lora_of_rank_8_seed0" / name)
+        assert images[["dataset", "image"]].values.tolist() == [[dataset, "a.png"], [dataset, "b.png"]]
+    written = "".join(file.read_text() for file in out.rglob("*.*"))
     assert str(tmp_path) not in written
 
 
@@ -185,15 +186,18 @@ def test_table_is_printed_in_the_order_of_recipes(bundle, call, tmp_path) -> Non
 
 
 def run(recipe, seed, scores, alarms=(0, 0)):
-    images = pd.DataFrame(
-        [{"dataset": name, "image": f"{n}.png", "dice_mean": value} for name, n, value in scores]
-        + [{"dataset": "A without polyp", "image": str(n), "false_alarm": value} for n, value in enumerate(alarms)]
-    )
+    images = pd.DataFrame([{"dataset": name, "image": f"{n}.png", "dice_mean": value} for name, n, value in scores])
     means = images.groupby("dataset")["dice_mean"].mean()
     sets = {
         name: {"images": int((images["dataset"] == name).sum()), "mean_dice_mean": means[name]} for name in means.index
     }
-    return {"recipe": recipe, "seed": seed, "sets": sets, "images": images}
+    return {
+        "recipe": recipe,
+        "seed": seed,
+        "sets": sets,
+        "images": images,
+        "crops": pd.DataFrame({"false_alarm": alarms}),
+    }
 
 
 def test_gain_is_the_mean_over_sets_and_same_seeds() -> None:
