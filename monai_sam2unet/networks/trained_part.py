@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from monai_sam2unet.errors import WeightsError
+from monai_sam2unet.networks.encoder_probe import probe_encoder
 from monai_sam2unet.networks.layouts import recognise
 from monai_sam2unet.networks.light_checkpoint import LIGHT_FORMAT, frozen_sha256, light_state_dict
 from monai_sam2unet.networks.sam2unet import SAM2UNet
@@ -57,13 +59,15 @@ def save_trained_part(checkpoint: str | Path, output: str | Path, encoder_weight
         The file and its hash.
 
     Raises:
-        WeightsError: When the checkpoint holds no whole network, its encoder is not that of ``encoder_weights``, or
-            a value is too large for 16 bits.
+        WeightsError: When the checkpoint holds no whole network, one that was made for other than 1 or 3 channels, its
+            encoder is not that of ``encoder_weights``, or a value is too large for 16 bits.
     """
     found = recognise(read_checkpoint(Path(checkpoint)), Path(checkpoint))
     if not found.whole_network:
         raise WeightsError(f"{checkpoint} holds no whole SAM2-UNet ({found.layout}). Give what training wrote.")
     choices = network_choices(found)
+    if choices["in_channels"] not in (1, 3):
+        raise WeightsError(f"The first layer of {checkpoint} was trained, so that its encoder cannot be left out.")
     network = SAM2UNet(**choices, weights=encoder_weights)
     frozen = frozen_sha256(network)
     load_weights(network, checkpoint)
@@ -76,6 +80,7 @@ def save_trained_part(checkpoint: str | Path, output: str | Path, encoder_weight
     if not all(value.isfinite().all() for value in tensors.values()):
         raise WeightsError(f"{checkpoint} holds values beyond 65504, the largest number of 16 bits.")
     header = {"format": "pt", "light_format": LIGHT_FORMAT, "frozen_sha256": frozen, "encoder_weights": encoder_weights}
+    header["encoder_probe"] = json.dumps([round(value, 5) for value in probe_encoder(network)])
     header |= {name: str(value) for name, value in choices.items()}
     header["encoder_size"] = header.pop("size")
     path = Path(output)

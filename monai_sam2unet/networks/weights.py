@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_sam2unet.errors import WeightsError
+from monai_sam2unet.networks.encoder_probe import compute_alike, probe_encoder
 from monai_sam2unet.networks.hiera import Hiera
 from monai_sam2unet.networks.hub import find_weights
 from monai_sam2unet.networks.layouts import Weights, is_added, recognise
@@ -80,6 +82,13 @@ def _fit_in_channels(filters: Tensor, in_channels: int) -> Tensor:
     return filters.float().sum(1, keepdim=True).repeat(1, in_channels, 1, 1) / in_channels
 
 
+def _is_its_encoder(network: nn.Module, frozen: Sequence[str], light: Mapping[str, Any]) -> bool:
+    """Whether a network holds the frozen weights that a light checkpoint was trained on."""
+    if frozen_sha256(network, frozen) == light.get("frozen_sha256"):
+        return True
+    return "encoder_probe" in light and compute_alike(json.loads(light["encoder_probe"]), probe_encoder(network))
+
+
 def _load_light(network: nn.Module, content: Mapping[str, Any], path: Path) -> WeightsReport:
     found: dict[str, Tensor] = content.get("state_dict", {})
     encoder = getattr(network, "encoder", None)
@@ -92,10 +101,10 @@ def _load_light(network: nn.Module, content: Mapping[str, Any], path: Path) -> W
     trained = {k: v for k, v in own.items() if k not in frozen}
     check_tensors(found, trained, path, " It is a light checkpoint: only what was trained.")
     before: dict[str, Tensor] = {}
-    if frozen_sha256(network, frozen) != content.get("frozen_sha256") and "encoder_weights" in content:
+    if not _is_its_encoder(network, frozen, content) and "encoder_weights" in content:
         before = {k: v.clone() for k, v in own.items() if k.startswith("encoder.")}
         load_weights(encoder, content["encoder_weights"])
-    if frozen_sha256(network, frozen) != content.get("frozen_sha256"):
+    if not _is_its_encoder(network, frozen, content):
         network.load_state_dict({**network.state_dict(), **before})
         raise WeightsError(
             f"{path} is a light checkpoint, trained on other frozen encoder weights than this network holds now.\n"

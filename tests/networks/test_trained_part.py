@@ -92,6 +92,19 @@ def test_an_encoder_that_is_not_the_named_one_is_refused(folder, trained_part, t
         save_trained_part(folder / "model.pt", tmp_path / "out.safetensors", "sam2")
 
 
+def test_an_encoder_that_computes_the_same_is_taken(folder, trained_part, tmp_path, monkeypatch):
+    """As the same weights come from another source: rounded, and with a constant moved between the embeddings."""
+    tensors = torch.load(folder / "sam2_hiera_tiny.pt", weights_only=True)
+    constant = torch.linspace(-0.1, 0.1, 96).view(1, 96, 1, 1)
+    moved = {**tensors, "pos_embed": tensors["pos_embed"] + constant}
+    moved["pos_embed_window"] = tensors["pos_embed_window"] - constant
+    torch.save({name: value * (1 + 1e-6) for name, value in moved.items()}, tmp_path / "sam2_hiera_tiny.pt")
+    monkeypatch.setenv("SAM2UNET_WEIGHTS", str(tmp_path))
+    net = SAM2UNet(**CHOICES, weights=str(trained_part.path))
+    assert not torch.equal(net.encoder.pos_embed, tensors["pos_embed"])
+    assert float(net.head.weight.detach().std()) == pytest.approx(0.05, rel=0.3)
+
+
 def test_another_size_is_named(trained_part):
     with torch.device("meta"):
         net = SAM2UNet(**{**CHOICES, "size": "small"})

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the probe: what it must not see, and what it must."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from monai_sam2unet.networks import SAM2UNet
+from monai_sam2unet.networks.encoder_probe import compute_alike, probe_encoder
+
+
+def network(**options):
+    torch.manual_seed(0)
+    return SAM2UNet(size="tiny", **options)
+
+
+@pytest.fixture(scope="module")
+def probe():
+    return probe_encoder(network())
+
+
+@pytest.mark.parametrize("options", [{"adapter_channels": 0}, {"lora_rank": 4}, {"out_channels": 3}])
+def test_what_is_trained_does_not_matter(probe, options):
+    net = network(**options)
+    for name, value in net.named_parameters():
+        if value.requires_grad:
+            value.data.normal_()
+        assert value.is_leaf, name
+    net.train()
+    assert probe_encoder(net) == pytest.approx(probe, abs=1e-6)
+    assert net.training
+
+
+def test_rounding_and_the_split_of_the_embedding_do_not_matter(probe):
+    net = network()
+    net.encoder.pos_embed.data += 0.3
+    net.encoder.pos_embed_window.data -= 0.3
+    assert compute_alike(probe, probe_encoder(net))
+    half = network().half()
+    assert compute_alike(probe, probe_encoder(half))
+    assert half.head.weight.dtype == torch.float16
+
+
+@pytest.mark.parametrize("name", ["patch_embed.proj.weight", "pos_embed", "blocks.5.block.attn.qkv.weight"])
+def test_other_weights_are_seen(probe, name):
+    net = network()
+    value = net.encoder.get_parameter(name)
+    value.data += 0.05 * value.std() * torch.randn_like(value)
+    assert not compute_alike(probe, probe_encoder(net))
+
+
+def test_gray_images(probe):
+    assert len(probe_encoder(network(in_channels=1))) == len(probe) == 64
+
+
+def test_not_a_number_is_not_alike(probe):
+    assert not compute_alike(probe, [*probe[1:], float("nan")])
+    assert not compute_alike(probe, probe[1:])
