@@ -3,7 +3,8 @@
 
     python -m benchmarks.polyp_free_crops --dataset-dir DIR --output CROPS
 
-Public polyp sets have a polyp in every image; what is left beside it is mucosa of the same video.
+Public polyp sets have a polyp in every image. What is left beside it is mostly mucosa of the same video; the network
+sees it enlarged, so that a rate of false alarms on crops is to compare networks by, not that of whole frames.
 """
 
 from __future__ import annotations

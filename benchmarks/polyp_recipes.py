@@ -35,7 +35,7 @@ class Recipe:
     trained_as: str | None = None
 
 
-#: Each differs from the baseline in one thing.
+#: Each differs from the baseline in one thing, or in two that belong together.
 ABLATIONS = {
     "baseline": Recipe(),
     "random encoder": Recipe({"weights": "random"}),
@@ -55,11 +55,13 @@ ABLATIONS = {
     "flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as="baseline"),
     "scales at test time": Recipe(evaluation={"scales": "[0.75,1,1.25]"}, trained_as="baseline"),
 }
-#: What a user of MONAI would take instead, by the baseline's recipe.
+#: What a user of MONAI would take instead, by the baseline's recipe. MONAI fetches weights trained on ImageNet for the
+#: first; for the others it has none of colour pictures.
 PEERS = {
-    "FlexibleUNet (efficientnet-b4)": Recipe(peer="flexible_unet.yaml"),
-    "SwinUNETR": Recipe(peer="swin_unetr.yaml"),
-    "SegResNet": Recipe(peer="segresnet.yaml"),
+    "FlexibleUNet-b4, ImageNet weights": Recipe({"network_def::pretrained": True}, peer="flexible_unet.yaml"),
+    "FlexibleUNet-b4, random weights": Recipe(peer="flexible_unet.yaml"),
+    "SwinUNETR, random weights": Recipe(peer="swin_unetr.yaml"),
+    "SegResNet, random weights": Recipe(peer="segresnet.yaml"),
 }
 RECIPES = {
     **ABLATIONS,

@@ -9,24 +9,17 @@ by the same command, and finished runs are not done again, so the whole can be m
 
 from __future__ import annotations
 
-import platform
 import re
+import subprocess
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 
 from benchmarks.polyp_free_crops import write_crops
 from benchmarks.polyp_recipes import RECIPES
 from benchmarks.polyp_runs import OutOfTime, PolypRun, commands_of
-
-
-def _machine() -> dict[str, str]:
-    on_gpu = torch.cuda.is_available()
-    device = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads"
-    return {"device": device, "python": platform.python_version(), "torch": torch.__version__}
 
 
 def _folder_name(recipe: str, seed: int) -> str:
@@ -55,19 +48,25 @@ def main(
         raise typer.BadParameter(f"--recipes: {', '.join(unknown)} is not known; choose from {'; '.join(RECIPES)}.")
     until = None if minutes is None else time.monotonic() + 60 * minutes
     data, work = dataset_dir.resolve(), work_dir.resolve()
-    places = {"DIR": data, "CROPS": work / "crops"}
-    if not places["CROPS"].exists():
-        write_crops(data, places["CROPS"])
+    places = {"{DIR}": data, "{CROPS}": work / "crops"}
+    if Path(weights).is_file():
+        places["{WEIGHTS}"], weights = Path(weights).resolve(), "{WEIGHTS}"
+    if not places["{CROPS}"].exists():
+        begun = work / "crops.part"
+        write_crops(data, begun)
+        begun.rename(places["{CROPS}"])
     shared: dict[str, Any] = {
         "encoder_size": encoder_size,
         "spatial_size": f"[{size},{size}]",
         "precision": precision,
         "num_workers": num_workers,
     }
+    trained_by: dict[str, Any] = {"weights": weights, "max_epochs": max_epochs}
+    if max_cases is not None:
+        trained_by["max_cases"] = max_cases
+    failed: list[str] = []
     for seed in map(int, seeds.split(",")):
-        paper = {"weights": weights, "max_epochs": max_epochs, "seed": seed}
-        if max_cases is not None:
-            paper["max_cases"] = max_cases
+        paper = {**trained_by, "seed": seed}
         for name in chosen:
             print(f"== {name}, seed {seed}", flush=True)
             trained_as = RECIPES[name].trained_as or name
@@ -78,7 +77,12 @@ def main(
                 run()
             except OutOfTime:
                 raise SystemExit("The time is over. The same command goes on from here.") from None
-            run.write(output / folder.name, recipe=name, seed=seed, machine=_machine())
+            except subprocess.CalledProcessError as error:
+                failed.append(f"{name}, seed {seed}: exit code {error.returncode}")
+                continue
+            run.write(output / folder.name, recipe=name, seed=seed, shared={**shared, **trained_by})
+    if failed:
+        raise SystemExit("\n".join(["These failed, see above; the same command tries them again:", *failed]))
 
 
 if __name__ == "__main__":

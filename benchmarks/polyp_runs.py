@@ -4,25 +4,42 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from benchmarks.polyp_recipes import Recipe
 
-__all__ = ["BUNDLE", "Commands", "OutOfTime", "PolypRun", "commands_of"]
+__all__ = ["BUNDLE", "Commands", "OutOfTime", "PolypRun", "commands_of", "write_json"]
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "polyp_segmentation"
 #: The evaluations of a run by the name of their folder, and the folder of data that each takes.
-EVALUATIONS = {"eval": "DIR", "eval_crops": "CROPS"}
+EVALUATIONS = {"eval": "{DIR}", "eval_crops": "{CROPS}"}
 #: Settings that name places on this machine.
 PLACES = ("checkpoint", "dataset_dir")
+
+
+def machine() -> dict[str, str]:
+    """What this machine computes with."""
+    on_gpu = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads"
+    return {"device": device, "python": platform.python_version(), "torch": torch.__version__}
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
 
 
 class OutOfTime(Exception):
@@ -31,7 +48,7 @@ class OutOfTime(Exception):
 
 @dataclass(frozen=True)
 class Commands:
-    """Command lines with their places still to be filled in: DIR, CROPS, models, runs and folders of evaluations.
+    """Command lines with their places still to be filled in: {DIR}, {CROPS}, {TRAINED} and {FOLDER}.
 
     Attributes:
         train: of the training.
@@ -42,7 +59,7 @@ class Commands:
     evaluate: list[list[str]]
 
 
-def _bundle_command(run_id: str, *configs: str | None, **overrides: object) -> list[str]:
+def _bundle_command(run_id: str, configs: Sequence[str | None], overrides: Mapping[str, object]) -> list[str]:
     """The command line of a bundle's run; paths relative to the bundle, as a user would type it."""
     files = "[" + ",".join(f"'{config}'" for config in configs if config) + "]"
     words = ["python", "-m", "monai.bundle", "run", run_id, "--config_file", files]
@@ -70,19 +87,18 @@ def commands_of(
     network = {key: value for key, value in {**shared, **own, **recipe.network}.items() if value is not None}
     epochs = round(int(str(paper["max_epochs"])) * recipe.epochs)
     unselected = {"max_epochs": epochs, "val_fraction": 0.0001, "val_interval": epochs + 1}
+    trained_in = {"dataset_dir": "{DIR}", "ckpt_dir": "{TRAINED}/models", "log_dir": "{TRAINED}/runs"}
     train = _bundle_command(
-        *("training", "configs/train.yaml", "../../configs/recipes/paper.yaml", overlay, peer),
-        **{"dataset_dir": "DIR", "ckpt_dir": "models", "log_dir": "runs"},
-        **{**paper, **unselected, **network, **recipe.training},
+        "training",
+        ["configs/train.yaml", "../../configs/recipes/paper.yaml", overlay, peer],
+        {**trained_in, **paper, **unselected, **network, **recipe.training},
     )
-    evaluate = [
-        _bundle_command(
-            *("evaluating", "configs/evaluate.yaml", "../../configs/benchmarks/polyp.yaml", peer),
-            **{"dataset_dir": data, "ckpt_path": "models/model.pt", "output_dir": folder},
-            **{"report": folder == "eval", **network, **evaluation},
-        )
-        for folder, data in EVALUATIONS.items()
-    ]
+    evaluate = []
+    for folder, data in EVALUATIONS.items():
+        places = {"dataset_dir": data, "ckpt_path": "{TRAINED}/models/model.pt", "output_dir": f"{{FOLDER}}/{folder}"}
+        configs = ["configs/evaluate.yaml", "../../configs/benchmarks/polyp.yaml", peer]
+        settings = {**places, "report": folder == "eval", **network, **evaluation}
+        evaluate.append(_bundle_command("evaluating", configs, settings))
     return Commands(train, evaluate)
 
 
@@ -94,7 +110,7 @@ class PolypRun:
         commands: what is run.
         trained: folder of the training, which several runs may share.
         folder: folder of the evaluations.
-        places: folders of data by their names in the command lines.
+        places: folders of data, and other places on this machine, by their names in the command lines.
         until: time of the monotonic clock, in seconds, at which it is stopped; None for never.
     """
 
@@ -108,44 +124,34 @@ class PolypRun:
         left = None if self.until is None else self.until - time.monotonic()
         if left is not None and left <= 0:
             raise OutOfTime
-        own = {name: self.trained / name for name in ("models", "runs", "models/model.pt")}
-        own |= {name: self.folder / name for name in EVALUATIONS}
-        words = [str({**self.places, **own}.get(word, word)) for word in command[1:]]
+        words = command[1:]
+        for name, place in {**self.places, "{TRAINED}": self.trained, "{FOLDER}": self.folder}.items():
+            words = [word.replace(name, str(place)) for word in words]
         try:
             subprocess.run([sys.executable, *words], cwd=BUNDLE, check=True, timeout=left)
         except subprocess.TimeoutExpired as error:
             raise OutOfTime from error
 
-    def _done_before(self, name: str, folder: Path, told: list[str]) -> bool:
-        """Whether these commands were done in the folder; notes them where it is new."""
-        settings = folder / f"{name}.json"
-        if not settings.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            settings.write_text(json.dumps({"commands": told, "done": False}, indent=2) + "\n", encoding="utf-8")
-        content = json.loads(settings.read_text(encoding="utf-8"))
-        if content["commands"] != told:
-            raise SystemExit(f"{folder} holds a run with other settings; give another --work-dir.")
-        return bool(content["done"])
-
-    def _mark_done(self, name: str, folder: Path, told: list[str]) -> None:
-        content = json.dumps({"commands": told, "done": True}, indent=2)
-        (folder / f"{name}.json").write_text(content + "\n", encoding="utf-8")
+    def _once(self, name: str, folder: Path, commands: Sequence[list[str]], do: Callable[[], None]) -> None:
+        """Do something in a folder, unless it was done there; note what, and on which machine."""
+        note = folder / f"{name}.json"
+        told = [" ".join(command) for command in commands]
+        content = {"commands": told, "places": {name: str(place) for name, place in self.places.items()}}
+        known = json.loads(note.read_text(encoding="utf-8")) if note.exists() else content
+        if any(known[key] != content[key] for key in content):
+            raise SystemExit(f"{folder} holds a run with other settings or data; give another --work-dir.")
+        if "machine" not in known:
+            write_json(note, content)
+            do()
+            write_json(note, {**content, "machine": machine()})
 
     def _train(self) -> None:
-        told = [" ".join(self.commands.train)]
-        if self._done_before("training", self.trained, told):
-            return
         begun = (self.trained / "models" / "last.pt").exists()
         self._call([*self.commands.train, "--resume", "True"] if begun else self.commands.train)
-        self._mark_done("training", self.trained, told)
 
     def _evaluate(self) -> None:
-        told = [" ".join(command) for command in self.commands.evaluate]
-        if self._done_before("evaluation", self.folder, told):
-            return
         for command in self.commands.evaluate:
             self._call(command)
-        self._mark_done("evaluation", self.folder, told)
 
     def __call__(self) -> None:
         """Train and evaluate, or go on with what was begun.
@@ -154,8 +160,8 @@ class PolypRun:
             OutOfTime: When it was stopped.
             SystemExit: When a folder holds a run with other settings.
         """
-        self._train()
-        self._evaluate()
+        self._once("training", self.trained, [self.commands.train], self._train)
+        self._once("evaluation", self.folder, self.commands.evaluate, self._evaluate)
 
     def write(self, output: Path, **about: object) -> None:
         """Put what the evaluations found into folders that `sam2unet compare` takes.
@@ -176,5 +182,7 @@ class PolypRun:
             content = json.loads((found / "summary.json").read_text(encoding="utf-8"))
             settings = {key: value for key, value in content["settings"].items() if key not in PLACES}
             told = [" ".join(words) for words in (self.commands.train, command)]
-            written = {**about, "commands": told, "settings": settings, "sets": content["sets"]}
-            (folder / "summary.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+            notes = (self.trained / "training.json", self.folder / "evaluation.json")
+            machines = [json.loads(note.read_text(encoding="utf-8"))["machine"] for note in notes]
+            made = {"commands": told, "trained_on": machines[0], "evaluated_on": machines[1]}
+            write_json(folder / "summary.json", {**about, **made, "settings": settings, "sets": content["sets"]})

@@ -12,22 +12,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import typer
+from numpy.typing import NDArray
 
 from benchmarks.polyp_recipes import RECIPES
-from monai_sam2unet.evaluation.statistics import paired_difference
+from monai_sam2unet.errors import DataError
+from monai_sam2unet.evaluation.statistics import NUM_RESAMPLES, holm_adjusted, paired_difference
 
-__all__ = ["markdown"]
+__all__ = ["gain_over", "markdown"]
 
 #: The score that the paper reports: Dice, mean over 256 thresholds.
 SCORE = "dice_mean"
-HEADINGS = ("recipe", "seeds", "mean of the sets", "points gained", "95 % interval", "p", "false alarms")
+GAIN_HEADINGS = ("points gained", "95 % interval", "p (Holm)")
 
 
 def _cell(values: Sequence[float], digits: int = 3) -> str:
     spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.{digits}f}{spread}" if values else ""
+    return f"{statistics.fmean(values):.{digits}f}{spread}"
 
 
 def _by_image(runs: Sequence[dict[str, Any]]) -> pd.Series:
@@ -35,17 +38,53 @@ def _by_image(runs: Sequence[dict[str, Any]]) -> pd.Series:
     return pd.concat([run["images"] for run in runs]).groupby(["dataset", "image"])[SCORE].mean()
 
 
-def _against(own: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]]) -> list[str]:
-    """Gain over the same seeds of the baseline: in points of Dice, its interval, and p of Wilcoxon's test."""
+def _drawn_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    generator = np.random.default_rng(0)
+    drawn = generator.integers(0, len(values), (NUM_RESAMPLES, len(values)))
+    means: NDArray[np.float64] = values[drawn].mean(1)
+    return means
+
+
+def gain_over(
+    baseline: Sequence[dict[str, Any]], own: Sequence[dict[str, Any]]
+) -> tuple[float, tuple[float, float], float]:
+    """What a recipe gains in mDice, on average over the test sets, with the same seeds.
+
+    Args:
+        baseline: runs to compare with.
+        own: runs of the recipe.
+
+    Returns:
+        The gain; its 95 % interval, by drawing the images of each set anew; and p of Wilcoxon's signed-rank test over
+        all images, as `sam2unet compare` makes it. None of them knows how another training would turn out.
+
+    Raises:
+        DataError: When the two have no seed in common, or were measured on different images.
+    """
     seeds = {run["seed"] for run in own} & {run["seed"] for run in baseline}
-    if not seeds or own is baseline:
-        return ["", "", ""]
-    b, a = (_by_image([run for run in runs if run["seed"] in seeds]) for runs in (own, baseline))
-    found = paired_difference(a.to_numpy(), b.reindex(a.index).to_numpy())
-    # The goal is the mean over the sets; the test and its interval are of all images alike.
-    gain = (b - a).groupby("dataset").mean().mean()
-    interval = f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
-    return [f"{100 * gain:+.1f}", interval, "<0.001" if found.p_value < 0.001 else f"{found.p_value:.3f}"]
+    if not seeds:
+        raise DataError("There is no seed that both were trained with.")
+    a, b = (_by_image([run for run in runs if run["seed"] in seeds]) for runs in (baseline, own))
+    if not a.index.equals(b.index) or (b - a).isna().any():
+        raise DataError("The two were not measured on the same images.")
+    by_set = [group.to_numpy() for _, group in (b - a).groupby("dataset")]
+    low, high = np.quantile(np.mean([_drawn_means(values) for values in by_set], axis=0), [0.025, 0.975])
+    gain = float(np.mean([values.mean() for values in by_set]))
+    return gain, (float(low), float(high)), paired_difference(a.to_numpy(), b.to_numpy()).p_value
+
+
+def _gains(by_recipe: dict[str, list[dict[str, Any]]], baseline: str) -> dict[str, list[str]]:
+    """The cells of each recipe's gain; the p-values are one family."""
+    reference = by_recipe.get(baseline, [])
+    seeds = {run["seed"] for run in reference}
+    compared = [name for name, runs in by_recipe.items() if name != baseline and seeds & {r["seed"] for r in runs}]
+    found = [gain_over(reference, by_recipe[name]) for name in compared]
+    adjusted = holm_adjusted([p for _, _, p in found])
+    cells = {}
+    for name, (gain, (low, high), _), p in zip(compared, found, adjusted, strict=True):
+        interval = f"{100 * low:+.1f} to {100 * high:+.1f}"
+        cells[name] = [f"{100 * gain:+.1f}", interval, "<0.001" if p < 0.001 else f"{p:.3f}"]
+    return cells
 
 
 def markdown(runs: Sequence[dict[str, Any]], baseline: str = "baseline") -> str:
@@ -57,22 +96,28 @@ def markdown(runs: Sequence[dict[str, Any]], baseline: str = "baseline") -> str:
         baseline: name of the recipe that the others are held against.
 
     Returns:
-        The table: mDice of each set and their mean; the gain in points of mDice, its interval and p over the images;
-        and how many of the crops without polyp have a false alarm.
+        The table: mDice of each set and their mean; the gain in points of mDice, see :func:`gain_over`; and the share
+        of the crops without polyp that have a false alarm.
+
+    Raises:
+        DataError: When the runs differ in more than recipe and seed, or were measured on different images.
     """
-    sets = list(dict.fromkeys(name for run in runs for name in run["sets"]))
-    counts = {name: run["sets"][name]["images"] for run in runs for name in sets if name in run["sets"]}
-    head = [*HEADINGS[:2], *(f"{name} ({counts[name]})" for name in sets), *HEADINGS[2:]]
+    if len({json.dumps(run["shared"], sort_keys=True) for run in runs}) > 1:
+        raise DataError("The runs differ in more than recipe and seed (`shared` in their summary.json).")
+    counts = {name: values["images"] for name, values in runs[0]["sets"].items()}
+    if any({name: values["images"] for name, values in run["sets"].items()} != counts for run in runs):
+        raise DataError("The runs were not measured on the same images.")
+    sets = [f"{name} ({count})" for name, count in counts.items()]
+    head = ["recipe", "seeds", *sets, "mean of the sets", *GAIN_HEADINGS, "false alarms"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     recipes = dict.fromkeys(run["recipe"] for run in runs)
     by_recipe = {name: [run for run in runs if run["recipe"] == name] for name in recipes}
+    gains = _gains(by_recipe, baseline)
     for recipe, own in by_recipe.items():
-        scores = [[run["sets"][name][f"mean_{SCORE}"] for name in sets] for run in own]
-        alarms = [run["crops"]["false_alarm"].mean() for run in own]
+        scores = [[run["sets"][name][f"mean_{SCORE}"] for name in counts] for run in own]
         cells = [_cell(values) for values in zip(*scores, strict=True)]
-        cells += [_cell([statistics.fmean(values) for values in scores])]
-        cells += _against(own, by_recipe.get(baseline, []))
-        cells += [_cell(alarms, 2)]
+        cells += [_cell([statistics.fmean(values) for values in scores]), *gains.get(recipe, ["", "", ""])]
+        cells += [_cell([run["crops"]["false_alarm"].mean() for run in own], 2)]
         lines.append("| " + " | ".join([recipe, str(len(own)), *cells]) + " |")
     return "\n".join(lines)
 
@@ -84,8 +129,9 @@ def main(folder: Annotated[Path, typer.Argument(help="Folder with a folder of re
         content = json.loads(file.read_text(encoding="utf-8"))
         images, crops = (pd.read_csv(file.parent / name) for name in ("metrics.csv", "crops/metrics.csv"))
         runs.append({**content, "images": images, "crops": crops})
-    if not runs:
-        raise typer.BadParameter(f"{folder} holds no results.")
+    unknown = {run["recipe"] for run in runs} - RECIPES.keys()
+    if not runs or unknown:
+        raise typer.BadParameter(f"{folder} holds {f'unknown recipes: {unknown}' if unknown else 'no results'}.")
     order = list(RECIPES)
     typer.echo(markdown(sorted(runs, key=lambda run: (order.index(run["recipe"]), run["seed"]))))
 

@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-from monai_sam2unet.errors import ConfigError
-
 __all__ = ["app"]
 
 app = typer.Typer(help="Weights: the published SAM 2 encoders, and what was trained on them.", no_args_is_help=True)
@@ -55,7 +53,7 @@ def download(
 def extract(
     checkpoint: Annotated[Path, typer.Argument(help="What training wrote, such as models/model.pt.")],
     output: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
-    weights: Annotated[str, typer.Option(help="What the training started from: sam2, sam2.1 or a hub repository.")],
+    weights: Annotated[Version, typer.Option(help="What the training started from.")],
 ) -> None:
     """Write what was trained, without the frozen encoder, in 16 bits: a small file to give away.
 
@@ -64,9 +62,7 @@ def extract(
     """
     from monai_sam2unet.networks.trained_part import save_trained_part
 
-    if output.suffix != ".safetensors":
-        raise ConfigError(f"The output is a .safetensors file, got {output}.")
-    written = save_trained_part(checkpoint, output, weights)
+    written = save_trained_part(checkpoint, output, weights.value)
     print(f"{written.path}: {written.num_bytes / 1e6:.1f} MB, SHA-256 {written.sha256}")
     print(", ".join(f"{name} {value}" for name, value in written.choices.items()))
 

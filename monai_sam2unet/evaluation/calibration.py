@@ -6,13 +6,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import torch
-from monai.metrics import calibration_binning
 from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = ["NUM_BINS", "calibration_bins", "expected_calibration_error", "reliability_frame"]
 
 #: Bins of equal width in [0, 1]; 15 as Guo et al., "On Calibration of Modern Neural Networks", arXiv 1706.04599.
+#: Theirs are of the confidence in the predicted class, these of the probability of foreground.
 NUM_BINS = 15
 
 
@@ -27,15 +27,17 @@ def calibration_bins(probabilities: Tensor, truth: Tensor) -> NDArray[np.float64
         (B, 3, 15): of each bin the number of pixels, the sum of their probabilities, and how many are foreground. Bins
         of several maps can be added.
     """
-    predicted, observed, counts = calibration_binning(probabilities.float(), truth.float(), NUM_BINS)
-    counts = counts.double()
-    sums = (torch.nan_to_num(mean.double()) * counts for mean in (predicted, observed))
-    bins: NDArray[np.float64] = torch.stack([counts, *sums], 2)[:, 0].cpu().numpy()
-    return bins
+    # MONAI's calibration_binning adds the pixels in float32: of a million of them the second digit is wrong.
+    probability = probabilities.flatten(1).double()
+    index = (probability * NUM_BINS).long().clamp(max=NUM_BINS - 1)
+    parts = torch.stack([torch.ones_like(probability), probability, truth.flatten(1).double()], 1)
+    bins = torch.zeros(len(parts), 3, NUM_BINS, dtype=torch.float64, device=parts.device)
+    summed: NDArray[np.float64] = bins.scatter_add_(2, index[:, None].expand_as(parts), parts).cpu().numpy()
+    return summed
 
 
 def expected_calibration_error(bins: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean distance between probability and frequency of foreground, over all pixels (Guo et al., arXiv 1706.04599).
+    """Mean distance between probability and frequency of foreground over all pixels, as Guo et al. define it.
 
     Args:
         bins: (..., 3, 15), as :func:`calibration_bins` gives them.

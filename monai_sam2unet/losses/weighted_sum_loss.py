@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+
+from monai_sam2unet.errors import ConfigError
 
 __all__ = ["WeightedSumLoss"]
 
@@ -18,7 +21,7 @@ class WeightedSumLoss(nn.Module):
         weights: one for each loss, at least 0, and not all 0.
 
     Raises:
-        ValueError: When there are not as many weights as losses, a weight is negative, or all are 0.
+        ConfigError: When there are not as many weights as losses, a weight is negative or no number, or all are 0.
 
     Example:
         >>> import torch
@@ -30,8 +33,12 @@ class WeightedSumLoss(nn.Module):
 
     def __init__(self, losses: Sequence[nn.Module], weights: Sequence[float]) -> None:
         super().__init__()
-        if len(losses) != len(weights) or any(weight < 0 for weight in weights) or not any(weights):
-            raise ValueError(f"{len(losses)} losses need as many weights of at least 0, not all 0; got {weights}.")
+        allowed = all(math.isfinite(weight) and weight >= 0 for weight in weights) and any(weights)
+        if len(losses) != len(weights) or not allowed:
+            raise ConfigError(
+                f"{len(losses)} losses need as many weights of at least 0, not all 0; got {list(weights)} (of a bundle "
+                "the second is `--hausdorff_weight`)."
+            )
         used = [(loss, float(weight)) for loss, weight in zip(losses, weights, strict=True) if weight]
         self.losses = nn.ModuleList(loss for loss, _ in used)
         self.weights = [weight for _, weight in used]

@@ -97,7 +97,7 @@ def find_weights(source: str | Path, size: str) -> Path:
 
     Args:
         source: a file's path; or ``"sam2"`` or ``"sam2.1"``, Meta's encoder of the given size, from
-            ``SAM2UNET_WEIGHTS``, ``~/.cache/monai_sam2unet`` or the hub; or the name, without suffix, of a file in that
+            ``SAM2UNET_WEIGHTS``, ``~/.cache/monai_sam2unet`` or the hub; or the name of a ``.safetensors`` file in that
             folder; or a hub repository, ``owner/name``.
         size: the encoder's size.
 
@@ -123,14 +123,13 @@ def find_weights(source: str | Path, size: str) -> Path:
     path = Path(source).expanduser()
     if path.is_file():
         return path
-    for suffix in SUFFIXES:
-        candidate = weights_folder() / f"{name}{suffix}"
-        if NAME.fullmatch(name) and candidate.is_file():
-            return candidate
+    named = weights_folder() / f"{name}.safetensors"
+    if NAME.fullmatch(name) and named.is_file():
+        return named
     if HUB_ID.fullmatch(name) and path.suffix not in SUFFIXES:
         return download_weights(name)
     raise WeightsError(
         f"There is no weights file {name}. Give the path of a file ({', '.join(SUFFIXES)}), one of the names "
-        f"{', '.join(VERSIONS)}, or a repository of the Hugging Face hub such as facebook/sam2.1-hiera-large. "
-        "To start from random weights, give `random`."
+        f"{', '.join(VERSIONS)}, that of a .safetensors file in {weights_folder()}, or a repository of the Hugging "
+        "Face hub such as facebook/sam2.1-hiera-large. To start from random weights, give `random`."
     )

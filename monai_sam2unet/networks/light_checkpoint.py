@@ -7,6 +7,7 @@ As torch file (``torch.save`` of :func:`light_state_dict`), or as safetensors fi
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,17 @@ def read_safetensors(path: Path) -> dict[str, Any]:
         path: the file.
 
     Returns:
-        Its tensors by name; of a light checkpoint what :func:`light_state_dict` gives, and what else its header says.
+        Its tensors by name; of a light checkpoint what :func:`light_state_dict` gives, and from its header
+        ``encoder_size``, ``encoder_weights`` and ``encoder_probe``.
+
+    Raises:
+        KeyError: When the header of a light checkpoint lacks something.
+        ValueError: When it is broken.
     """
     with safe_open(path, "pt") as file:
         header = dict(file.metadata() or {})
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     if header.get("light_format") != LIGHT_FORMAT:
         return tensors
-    return {**header, "format": LIGHT_FORMAT, "state_dict": tensors}
+    probe = [float(value) for value in json.loads(header["encoder_probe"])]
+    return {**header, "format": LIGHT_FORMAT, "encoder_probe": probe, "state_dict": tensors}

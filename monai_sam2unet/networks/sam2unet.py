@@ -123,7 +123,8 @@ class SAM2UNet(nn.Module):
             logger.info(str(load_weights(self, weights)))
 
     def _freeze(self, freeze_encoder: bool, unfrozen_stages: int) -> None:
-        if unfrozen_stages not in range(5) or (unfrozen_stages and not freeze_encoder):
+        known = isinstance(unfrozen_stages, int) and not isinstance(unfrozen_stages, bool) and 0 <= unfrozen_stages <= 4
+        if not known or (unfrozen_stages and not freeze_encoder):
             raise ConfigError(
                 f"unfrozen_stages must be a whole number in 0..4, and 0 with freeze_encoder False, which trains them "
                 f"all; got {unfrozen_stages}."

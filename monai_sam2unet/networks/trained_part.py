@@ -12,10 +12,11 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from monai_sam2unet.errors import WeightsError
+from monai_sam2unet.errors import ConfigError, WeightsError
 from monai_sam2unet.networks.encoder_probe import probe_encoder
+from monai_sam2unet.networks.hub import VERSIONS
 from monai_sam2unet.networks.layouts import recognise
-from monai_sam2unet.networks.light_checkpoint import LIGHT_FORMAT, frozen_sha256, light_state_dict
+from monai_sam2unet.networks.light_checkpoint import LIGHT_FORMAT, frozen_sha256, is_light, light_state_dict
 from monai_sam2unet.networks.sam2unet import SAM2UNet
 from monai_sam2unet.networks.weights import load_weights, read_checkpoint
 from monai_sam2unet.networks.weights_fit import network_choices
@@ -53,16 +54,25 @@ def save_trained_part(checkpoint: str | Path, output: str | Path, encoder_weight
     Args:
         checkpoint: a training's full checkpoint, such as ``models/model.pt``.
         output: ``.safetensors`` file to write.
-        encoder_weights: what the training started from: ``"sam2"``, ``"sam2.1"`` or a hub repository.
+        encoder_weights: what the training started from: ``"sam2"`` or ``"sam2.1"``.
 
     Returns:
         The file and its hash.
 
     Raises:
+        ConfigError: When ``encoder_weights`` is neither, or ``output`` no ``.safetensors`` file in an existing folder.
         WeightsError: When the checkpoint holds no whole network, one that was made for other than 1 or 3 channels, its
             encoder is not that of ``encoder_weights``, or a value is too large for 16 bits.
     """
-    found = recognise(read_checkpoint(Path(checkpoint)), Path(checkpoint))
+    path = Path(output)
+    if encoder_weights not in VERSIONS:
+        raise ConfigError(f"The encoder is one that all can fetch, {' or '.join(VERSIONS)}, got {encoder_weights!r}.")
+    if path.suffix != ".safetensors" or not path.parent.is_dir():
+        raise ConfigError(f"The output is a .safetensors file in a folder that exists, got {output}.")
+    content = read_checkpoint(Path(checkpoint))
+    if is_light(content):
+        raise WeightsError(f"{checkpoint} is a light checkpoint, whose encoder is not in it; give a full one.")
+    found = recognise(content, Path(checkpoint))
     if not found.whole_network:
         raise WeightsError(f"{checkpoint} holds no whole SAM2-UNet ({found.layout}). Give what training wrote.")
     choices = network_choices(found)
@@ -83,7 +93,6 @@ def save_trained_part(checkpoint: str | Path, output: str | Path, encoder_weight
     header["encoder_probe"] = json.dumps([round(value, 5) for value in probe_encoder(network)])
     header |= {name: str(value) for name, value in choices.items()}
     header["encoder_size"] = header.pop("size")
-    path = Path(output)
     save_file(tensors, path, header)
-    content = path.read_bytes()
-    return TrainedPart(path, hashlib.sha256(content).hexdigest(), len(content), choices)
+    written = path.read_bytes()
+    return TrainedPart(path, hashlib.sha256(written).hexdigest(), len(written), choices)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from monai_sam2unet.errors import WeightsError
 from monai_sam2unet.networks.encoder_probe import compute_alike, probe_encoder
 from monai_sam2unet.networks.hiera import Hiera
-from monai_sam2unet.networks.hub import find_weights
+from monai_sam2unet.networks.hub import VERSIONS, find_weights
 from monai_sam2unet.networks.layouts import Weights, is_added, recognise
 from monai_sam2unet.networks.light_checkpoint import frozen_sha256, is_light, read_safetensors
 from monai_sam2unet.networks.weights_fit import check_choices, check_named_size, check_size, check_tensors
 
-__all__ = ["WeightsError", "WeightsReport", "load_weights"]
+__all__ = ["WeightsError", "WeightsReport", "load_weights", "read_checkpoint"]
 
+
+logger = logging.getLogger(__name__)
 
 EXPORTED = (".onnx", ".xml", ".pt2", ".ts")
 
@@ -86,7 +88,7 @@ def _is_its_encoder(network: nn.Module, frozen: Sequence[str], light: Mapping[st
     """Whether a network holds the frozen weights that a light checkpoint was trained on."""
     if frozen_sha256(network, frozen) == light.get("frozen_sha256"):
         return True
-    return "encoder_probe" in light and compute_alike(json.loads(light["encoder_probe"]), probe_encoder(network))
+    return "encoder_probe" in light and compute_alike(light["encoder_probe"], probe_encoder(network))
 
 
 def _load_light(network: nn.Module, content: Mapping[str, Any], path: Path) -> WeightsReport:
@@ -100,10 +102,15 @@ def _load_light(network: nn.Module, content: Mapping[str, Any], path: Path) -> W
     check_choices(found, own, path)
     trained = {k: v for k, v in own.items() if k not in frozen}
     check_tensors(found, trained, path, " It is a light checkpoint: only what was trained.")
+    # A file from elsewhere is not to decide what else is opened or fetched.
+    if content.get("encoder_weights", VERSIONS[0]) not in VERSIONS:
+        raise WeightsError(
+            f"{path} asks for the encoder {content['encoder_weights']!r}; only Meta's are fetched for it."
+        )
     before: dict[str, Tensor] = {}
     if not _is_its_encoder(network, frozen, content) and "encoder_weights" in content:
         before = {k: v.clone() for k, v in own.items() if k.startswith("encoder.")}
-        load_weights(encoder, content["encoder_weights"])
+        logger.info(str(load_weights(encoder, content["encoder_weights"])))
     if not _is_its_encoder(network, frozen, content):
         network.load_state_dict({**network.state_dict(), **before})
         raise WeightsError(
@@ -152,8 +159,8 @@ def load_weights(module: nn.Module, source: str | Path) -> WeightsReport:
 
     Args:
         module: a :class:`~monai_sam2unet.networks.Hiera`, or a network with one under ``encoder``.
-        source: a file's path, ``"sam2"`` or ``"sam2.1"`` (Meta's encoder of the module's size), or a repository of the
-            Hugging Face hub, ``owner/name``.
+        source: a file's path, ``"sam2"`` or ``"sam2.1"`` (Meta's encoder of the module's size), the name of
+            a ``.safetensors`` file in the weights folder, or a repository of the Hugging Face hub, ``owner/name``.
 
     Returns:
         What was found and what was loaded.

@@ -4,23 +4,28 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
+from monai.bundle import ConfigParser
 from PIL import Image
 from typer import Typer
 from typer.testing import CliRunner
 
-from benchmarks import polyp_runs
+from benchmarks import polyp_results, polyp_runs
 from benchmarks.polyp_recipes import PEERS, RECIPES
 from benchmarks.polyp_results import main
 from benchmarks.polyp_runs import BUNDLE
+from benchmarks.results_table import gain_over, markdown
 from benchmarks.results_table import main as print_table
-from benchmarks.results_table import markdown
+from monai_sam2unet.bundle import load_checkpoint
+from monai_sam2unet.errors import CheckpointError, DataError
 
 app, table_app = Typer(), Typer()
 app.command()(main)
@@ -33,6 +38,7 @@ class Bundle:
     def __init__(self) -> None:
         self.commands: list[list[str]] = []
         self.stops_at: int | None = None
+        self.breaks_at: int | None = None
 
     def __call__(self, command: list[str], **options: object) -> None:
         self.commands.append(command)
@@ -42,6 +48,8 @@ class Bundle:
             (Path(values["--ckpt_dir"]) / "last.pt").touch()
         if self.stops_at == len(self.commands):
             raise subprocess.TimeoutExpired(command, 1)
+        if self.breaks_at == len(self.commands):
+            raise subprocess.CalledProcessError(1, command)
         if "evaluating" in command:
             self.evaluate(Path(values["--output_dir"]), values)
 
@@ -102,7 +110,7 @@ def test_every_recipe_sets_what_the_bundle_has(bundle, call, tmp_path, name) -> 
     trained = RECIPES[recipe.trained_as or name]
     known = {config: settings_of(BUNDLE / "configs" / f"{config}.yaml").keys() for config in ("train", "evaluate")}
     for values, config in zip((train, *evaluations), ("train", "evaluate", "evaluate"), strict=True):
-        assert {word[2:] for word in values} - {"config_file"} <= known[config]
+        assert {word[2:].split("::")[0] for word in values} - {"config_file"} <= known[config]
         for file in yaml.safe_load(values["--config_file"]):
             assert settings_of(BUNDLE / file).keys() <= known["train"] | known["evaluate"], file
     assert "paper.yaml" in train["--config_file"]
@@ -114,10 +122,22 @@ def test_every_recipe_sets_what_the_bundle_has(bundle, call, tmp_path, name) -> 
     assert float(train["--max_epochs"]) == 20 * trained.epochs < float(train["--val_interval"])
 
 
-def test_peers_are_networks_of_their_own() -> None:
-    for recipe in PEERS.values():
-        content = settings_of(BUNDLE / "../../configs/peers" / str(recipe.peer))
-        assert content["network_def"]["_target_"] in ("FlexibleUNet", "SwinUNETR", "SegResNet")  # type: ignore[index]
+@pytest.mark.parametrize("file", sorted({str(recipe.peer) for recipe in PEERS.values()}))
+def test_peers_are_the_same_network_in_all_configs(tmp_path, file) -> None:
+    networks = []
+    for config in ("train", "evaluate", "inference"):
+        parser = ConfigParser()
+        parser.read_config([BUNDLE / "configs" / f"{config}.yaml", BUNDLE / "../../configs/peers" / file])
+        networks.append(parser.get_parsed_content("network_def"))
+        assert type(networks[-1]).__name__ in ("FlexibleUNet", "SwinUNETR", "SegResNet")
+        assert config == "train" or parser.get("optimize") is False
+    torch.save(networks[0].state_dict(), tmp_path / "model.pt")
+    for network in networks[1:]:
+        load_checkpoint(network, tmp_path / "model.pt")
+        assert all(torch.equal(value, networks[0].state_dict()[name]) for name, value in network.state_dict().items())
+    torch.save({"w": torch.ones(1)}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=f"does not fit the network {type(networks[0]).__name__}"):
+        load_checkpoint(networks[0], tmp_path / "other.pt")
 
 
 def test_runs_are_done_once_and_gathered(bundle, call, tmp_path) -> None:
@@ -131,6 +151,8 @@ def test_runs_are_done_once_and_gathered(bundle, call, tmp_path) -> None:
         "LoRA of rank 8", 0, ["Kvasir"],
     )  # fmt: skip
     assert content["settings"] == {"threshold": 0.5}
+    assert content["trained_on"] == content["evaluated_on"]
+    assert content["shared"]["max_epochs"] == 20
     for name, dataset in (("metrics.csv", "Kvasir"), ("crops/metrics.csv", "Kvasir without polyp")):
         images = pd.read_csv(out / "lora_of_rank_8_seed0" / name)
         assert images[["dataset", "image"]].values.tolist() == [[dataset, "a.png"], [dataset, "b.png"]]
@@ -165,10 +187,43 @@ def test_no_time_left(bundle, call) -> None:
     assert not bundle.commands
 
 
-def test_other_settings_are_refused(bundle, call) -> None:
+def test_other_settings_and_data_are_refused(bundle, call, data, tmp_path) -> None:
     assert call("--recipes", "baseline", "--seeds", 0).exit_code == 0
     result = call("--recipes", "baseline", "--seeds", 0, "--size", 256)
     assert "holds a run with other settings" in result.output
+    result = call("--recipes", "baseline", "--seeds", 0, "--dataset-dir", shutil.copytree(data, tmp_path / "other"))
+    assert "holds a run with other settings or data" in result.output
+    assert len(bundle.commands) == 3
+
+
+def test_a_run_that_fails_does_not_stop_the_others(bundle, call, tmp_path) -> None:
+    bundle.breaks_at = 1
+    result = call("--recipes", "baseline;multi-scale", "--seeds", 0)
+    assert result.exit_code == 1
+    assert "baseline, seed 0: exit code 1" in result.output
+    assert [folder.name for folder in (tmp_path / "out").iterdir()] == ["multi_scale_seed0"]
+    assert call("--recipes", "baseline;multi-scale", "--seeds", 0).exit_code == 0
+    assert len(bundle.commands) == 1 + 3 + 3
+
+
+def test_crops_are_whole_or_not_there(bundle, call, tmp_path, monkeypatch) -> None:
+    def stops(*_):
+        (tmp_path / "work" / "crops.part").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(polyp_results, "write_crops", stops)
+        call("--recipes", "baseline", "--seeds", 0)
+    assert not (tmp_path / "work" / "crops").exists()
+    assert call("--recipes", "baseline", "--seeds", 0).exit_code == 0
+    assert len(list((tmp_path / "work" / "crops").rglob("*.png"))) == 2
+
+
+def test_a_file_of_weights_is_a_place(bundle, call, tmp_path) -> None:
+    (tmp_path / "mine.pt").touch()
+    assert call("--recipes", "baseline", "--seeds", 0, "--weights", tmp_path / "mine.pt").exit_code == 0
+    assert values_of(bundle.commands[0])["--weights"] == str(tmp_path / "mine.pt")
+    assert str(tmp_path) not in (tmp_path / "out" / "baseline_seed0" / "summary.json").read_text()
 
 
 def test_unknown_recipes_are_refused(call) -> None:
@@ -183,6 +238,12 @@ def test_table_is_printed_in_the_order_of_recipes(bundle, call, tmp_path) -> Non
     assert lines[0].startswith("| recipe | seeds | Kvasir (2) | mean of the sets | points gained |")
     assert lines[2] == "| baseline | 2 | 0.500 ± 0.000 | 0.500 ± 0.000 |  |  |  | 0.50 ± 0.00 |"
     assert lines[3].startswith("| multi-scale | 2 | 0.500 ± 0.000 | 0.500 ± 0.000 | +0.0 |")
+    file = tmp_path / "out" / "baseline_seed1" / "summary.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "shared": {**content["shared"], "max_epochs": 1}}))
+    assert "differ in more than recipe and seed" in str(
+        CliRunner().invoke(table_app, [str(tmp_path / "out")]).exception
+    )
 
 
 def run(recipe, seed, scores, alarms=(0, 0)):
@@ -197,16 +258,48 @@ def run(recipe, seed, scores, alarms=(0, 0)):
         "sets": sets,
         "images": images,
         "crops": pd.DataFrame({"false_alarm": alarms}),
+        "shared": {},
     }
 
 
-def test_gain_is_the_mean_over_sets_and_same_seeds() -> None:
+def test_gain_is_that_of_the_same_seeds() -> None:
     better = [(name, n, 0.5 + 0.01 * n) for name in "AB" for n in range(6)]
     scores = {"A": 0.02, "B": 0.04}
     runs = [run("baseline", seed, better) for seed in (0, 1)]
     runs += [run("ours", 0, [(name, n, value + scores[name]) for name, n, value in better], alarms=(1, 0))]
     cells = markdown(runs).splitlines()[3].split(" | ")
     assert cells[:2] == ["| ours", "1"]
-    assert cells[5] == "+3.0"
-    assert cells[7] == "<0.001"
-    assert cells[8] == "0.50 |"
+    assert cells[5:] == ["+3.0", "+3.0 to +3.0", "<0.001", "0.50 |"]
+
+
+def test_gain_and_its_interval_are_of_the_mean_of_the_sets() -> None:
+    """A large set that gains a little and a small one that loses much."""
+    generator = np.random.default_rng(0)
+    before = [("A", n, 0.7) for n in range(60)] + [("B", n, 0.7) for n in range(380)]
+    lost = {"A": -0.06, "B": 0.02}
+    after = [(name, n, value + lost[name] + generator.normal(0, 0.02)) for name, n, value in before]
+    gain, (low, high), p = gain_over([run("baseline", 0, before)], [run("ours", 0, after)])
+    assert gain == pytest.approx(-0.02, abs=0.002)
+    assert low < gain < high < 0
+    assert p < 0.001
+
+
+def test_runs_on_other_images_and_seeds_are_refused() -> None:
+    scores = [("A", n, 0.5 + 0.01 * n) for n in range(6)]
+    baseline = [run("baseline", 0, scores)]
+    for own, message in ((run("ours", 0, scores[1:]), "same images"), (run("ours", 1, scores), "no seed")):
+        with pytest.raises(DataError, match=message):
+            gain_over(baseline, [own])
+    with pytest.raises(DataError, match="same images"):
+        markdown([*baseline, run("ours", 0, scores[1:])])
+
+
+def test_p_values_are_adjusted_as_one_family() -> None:
+    generator = np.random.default_rng(1)
+    scores = [("A", n, 0.5 + 0.01 * n) for n in range(12)]
+    runs = [run("baseline", 0, scores)]
+    for name in ("one", "two", "three"):
+        runs.append(run(name, 0, [(a, n, value + generator.normal(0.01, 0.02)) for a, n, value in scores]))
+    alone = [float(markdown([runs[0], own]).splitlines()[3].split(" | ")[6]) for own in runs[1:]]
+    together = [float(line.split(" | ")[6]) for line in markdown(runs).splitlines()[3:]]
+    assert min(together) == pytest.approx(min(1, 3 * min(alone)), abs=0.002)

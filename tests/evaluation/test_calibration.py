@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from monai.metrics import calibration_binning
 
 from monai_sam2unet.evaluation.calibration import (
     NUM_BINS,
@@ -35,6 +36,24 @@ def test_bins_are_those_of_a_plain_count():
     assert found.shape == (2, 3, NUM_BINS)
     for bins, p, t in zip(found, probability, truth, strict=True):
         np.testing.assert_allclose(bins, counted(p, t), rtol=1e-5)
+
+
+def test_large_images_are_summed_exactly():
+    probability = torch.full((1, 1, 1500, 1500), 0.97)
+    truth = torch.zeros(1, 1, 1500, 1500, dtype=torch.bool)
+    truth.view(-1)[: round(0.97 * truth.numel())] = True
+    bins = calibration_bins(probability, truth)
+    assert expected_calibration_error(bins)[0] == pytest.approx(0, abs=1e-6)
+    assert bins[0, 0].sum() == 1500 * 1500
+
+
+def test_equals_monai_on_small_images():
+    probability, truth = maps(2)
+    predicted, observed, counts = calibration_binning(probability, truth.float(), NUM_BINS)
+    found = calibration_bins(probability, truth)
+    np.testing.assert_allclose(found[:, 0], counts[:, 0])
+    np.testing.assert_allclose(found[:, 1] / found[:, 0], predicted[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(found[:, 2] / found[:, 0], observed[:, 0], rtol=1e-5)
 
 
 def test_error_is_the_mean_distance_over_pixels():

@@ -150,6 +150,22 @@ def test_names_are_text_whatever_they_hold(tmp_path):
     assert any(NASTY in image["alt"] for image in page.images)
 
 
+def test_the_worst_of_all_sets_are_shown_worst_first(tmp_path):
+    table, pictures = fill({"A": 14, "B": 13})
+    # One that is worse than all others, and lies in the middle of the second set.
+    nothing, truth = torch.zeros(1, 32, 48), case(0)[1]
+    table.add("B", "missed.png", nothing, truth)
+    pictures.add("B", "missed.png", nothing, truth)
+    page = Page(write_picture_report(tmp_path / "r.html", table, pictures).read_text(encoding="utf-8"))
+    words = page.words()
+    worst = words[words.index("The worst 20 of all sets") :]
+    assert worst.index("1, B : 0.0000, missed.png") < worst.index("2, ")
+    assert "20, " in worst
+    assert "21, " not in worst
+    shown = re.findall(r"\d+, [AB] : (\d\.\d+)", worst)
+    assert [float(score) for score in shown] == sorted(float(score) for score in table.frame()["dice"].round(4))[:20]
+
+
 @pytest.mark.parametrize(("protocol", "figures"), [("clinical", 2), ("sod", 2)])
 def test_one_reading_alone(tmp_path, protocol, figures):
     table, _ = fill({"A": 3}, protocol)

@@ -8,6 +8,7 @@ import torch
 from monai.losses import DeepSupervisionLoss, HausdorffDTLoss
 from torch import nn
 
+from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.losses import StructureLoss, WeightedSumLoss
 
 
@@ -43,7 +44,7 @@ def test_one_loss_stays_what_it_is_under_deep_supervision():
     assert torch.equal(alone, summed)
 
 
-@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, 1.0, 1.0]])
+@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, 1.0, 1.0], [1.0, float("nan")]])
 def test_weights_that_do_not_fit(weights):
-    with pytest.raises(ValueError, match="2 losses need as many weights of at least 0, not all 0"):
+    with pytest.raises(ConfigError, match="2 losses need as many weights of at least 0, not all 0"):
         WeightedSumLoss([nn.L1Loss(), nn.L1Loss()], weights)

@@ -492,6 +492,7 @@ def test_scripting_leaves_out_the_side_outputs(supervised):
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
         ({"dropout": -0.1}, r"dropout must lie in \[0, 1\), got -0.1"),
         ({"unfrozen_stages": 5}, r"unfrozen_stages must be a whole number in 0..4.* got 5"),
+        ({"unfrozen_stages": 1.0}, r"unfrozen_stages must be a whole number in 0..4.* got 1.0"),
         ({"unfrozen_stages": 1, "freeze_encoder": False}, "0 with freeze_encoder False"),
         ({"weights": "no_such_file"}, "There is no weights file no_such_file"),
     ],

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from monai_sam2unet.cli import app
-from monai_sam2unet.errors import WeightsError
+from monai_sam2unet.errors import UserError, WeightsError
 from monai_sam2unet.networks import Hiera, SAM2UNet, load_weights
 from monai_sam2unet.networks.trained_part import save_trained_part
 
@@ -103,6 +103,34 @@ def test_an_encoder_that_computes_the_same_is_taken(folder, trained_part, tmp_pa
     net = SAM2UNet(**CHOICES, weights=str(trained_part.path))
     assert not torch.equal(net.encoder.pos_embed, tensors["pos_embed"])
     assert float(net.head.weight.detach().std()) == pytest.approx(0.05, rel=0.3)
+
+
+def test_a_file_does_not_choose_what_else_is_opened(folder, trained_part, tmp_path):
+    with safe_open(trained_part.path, "pt") as file:
+        header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    path = tmp_path / "other.safetensors"
+    save_file(tensors, path, {**header, "encoder_weights": str(folder / "sam2_hiera_tiny.pt")})
+    with pytest.raises(WeightsError, match="only Meta's are fetched"):
+        load_weights(SAM2UNet(**CHOICES), path)
+    for broken in ({**header, "encoder_probe": "[1, oh"}, {k: v for k, v in header.items() if k != "encoder_probe"}):
+        save_file(tensors, path, broken)
+        with pytest.raises(WeightsError, match="cannot be read as weights"):
+            load_weights(SAM2UNet(**CHOICES), path)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "output", "weights", "message"),
+    [
+        ("model.pt", "out.safetensors", "facebook/sam2-hiera-tiny", "one that all can fetch, sam2 or sam2.1"),
+        ("model.pt", "out.pt", "sam2", "The output is a .safetensors file"),
+        ("model.pt", "nowhere/out.safetensors", "sam2", "a folder that exists"),
+        ("polyps.safetensors", "out.safetensors", "sam2", "is a light checkpoint"),
+    ],
+)
+def test_what_cannot_be_written(folder, trained_part, tmp_path, checkpoint, output, weights, message):
+    with pytest.raises(UserError, match=message):
+        save_trained_part(folder / checkpoint, tmp_path / output, weights)
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_size_is_named(trained_part):
