@@ -3,80 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import ignite.distributed as idist
 from monai.data import partition_dataset
 
-from monai_sam2unet.data import (
-    check_pairs,
-    find_sets,
-    given_sets,
-    list_images,
-    pair_by_stem,
-    read_split,
-    split_readable,
-    stem_below,
-)
+from monai_sam2unet.bundle.labelled_cases import Folders, labelled_cases
+from monai_sam2unet.data import check_pairs, list_images, split_readable
 from monai_sam2unet.errors import ConfigError, DataError, listing
 
 __all__ = ["evaluation_datalist", "fail_on_rejected", "inference_datalist", "training_datalist"]
-
-Folders = Mapping[str, Mapping[str, str | Path]]
-
-
-def _chosen_sets(
-    dataset_dir: str | Path, part: str, names: Sequence[str] | None, folders: Folders | None
-) -> dict[str, tuple[Path, Path]]:
-    """Folders of images and of masks of the sets named, or of all; they exist."""
-    found = find_sets(dataset_dir, part) if folders is None else given_sets(dataset_dir, folders)
-    names = list(found) if names is None else [names] if isinstance(names, str) else names
-    unknown = [name for name in names if name not in found]
-    if unknown:
-        raise DataError(f"There is no set {', '.join(unknown)} in {dataset_dir}. It has: {', '.join(found)}.")
-    chosen = {name: pair for name, pair in found.items() if name in names}
-    absent = [
-        f"{kind} of {name}: {folder}"
-        for name, pair in chosen.items()
-        for kind, folder in zip(("images", "masks"), pair, strict=True)
-        if not folder.is_dir()
-    ]
-    if absent:
-        raise DataError(
-            "Folders that the config names are not there. Unpack the sets so, give their folders in a config, or name "
-            f"the sets to take (`--train_sets`, `--test_sets`):\n{listing(absent)}"
-        )
-    return chosen
-
-
-def _labelled(
-    dataset_dir: str | Path,
-    part: str,
-    sets: Sequence[str] | None,
-    split_file: str | Path | None,
-    folders: Folders | None,
-) -> list[dict[str, str]]:
-    """Pairs of the chosen sets, each item with its set's name under ``dataset``."""
-    chosen = _chosen_sets(dataset_dir, part, sets, folders)
-    recursive = folders is not None
-    stems = None if split_file is None else read_split(split_file)
-    missing = set(stems or ())
-    items = []
-    for name, (images, masks) in chosen.items():
-        wanted = None
-        if stems is not None:
-            present = {stem_below(p, folder) for folder in (images, masks) for p in list_images(folder, recursive)}
-            wanted = [stem for stem in stems if stem in present]
-            missing -= present
-        pairs = pair_by_stem(images, masks, wanted, recursive)
-        # Under the key by which MONAI's MetricsSaver names the rows of its files.
-        items += [{**pair, "dataset": name, "filename_or_obj": pair["image"]} for pair in pairs]
-    if missing:
-        raise DataError(f"{split_file} names images that are in none of the sets:\n{listing(sorted(missing))}")
-    if not items:
-        raise DataError(f"No image of {dataset_dir} is chosen.")
-    return items
 
 
 def training_datalist(
@@ -88,11 +26,14 @@ def training_datalist(
     max_cases: int | None = None,
     mask_threshold: float = 127.5,
     folders: Folders | None = None,
-) -> dict[str, list[dict[str, str]]]:
+    allow_unlabelled: bool = False,
+) -> dict[str, list[dict[str, Any]]]:
     """Cases to train on, and cases held out of training for validation.
 
     Args:
-        dataset_dir: a folder as :func:`monai_sam2unet.data.find_sets` knows them; of PraNet's layout, ``TrainDataset``.
+        dataset_dir: a public set as :func:`monai_sam2unet.data.recognise_pictures` knows them, of which the sets for
+            training are taken; or a folder as :func:`monai_sam2unet.data.find_sets` knows them; of PraNet's layout,
+            ``TrainDataset``.
         val_fraction: share held out, in (0, 1); at least one case, and all but one at most.
         seed: of the random choice of the cases held out.
         sets: names of the sets to take; None takes all.
@@ -101,6 +42,8 @@ def training_datalist(
         mask_threshold: mask values from this one on (of 255) are foreground.
         folders: for layouts that are not known, ``{set: {"images": FOLDER, "masks": FOLDER}}`` below ``dataset_dir``.
             Images may lie in folders below; their masks then lie in folders of the same names. None finds the sets.
+        allow_unlabelled: whether images without a mask are left out, of the public sets that have such (Shenzhen), as
+            :func:`monai_sam2unet.data.recognise_pictures` knows them; else they are an error.
 
     Returns:
         ``{"training": [...], "validation": [...]}`` with items ``{"image", "label", "dataset", "filename_or_obj"}``.
@@ -114,7 +57,7 @@ def training_datalist(
         raise ConfigError(f"val_fraction must lie between 0 and 1, got {val_fraction}.")
     if max_cases is not None and max_cases < 2:
         raise ConfigError(f"max_cases must be at least 2, got {max_cases}.")
-    items = _labelled(dataset_dir, "TrainDataset", sets, split_file, folders)
+    items = labelled_cases(dataset_dir, "TrainDataset", sets, split_file, folders, allow_unlabelled)
     if len(items) < 2:
         raise DataError(f"There is only one image in {dataset_dir}; training needs one more, to validate on.")
     if max_cases is not None and max_cases < len(items):
@@ -137,25 +80,30 @@ def evaluation_datalist(
     split_file: str | Path | None = None,
     mask_threshold: float = 127.5,
     folders: Folders | None = None,
-) -> list[dict[str, str]]:
+    allow_unlabelled: bool = False,
+) -> list[dict[str, Any]]:
     """Cases to measure on, set by set.
 
     Args:
-        dataset_dir: a folder as :func:`monai_sam2unet.data.find_sets` knows them; of PraNet's layout, ``TestDataset``.
+        dataset_dir: a public set as :func:`monai_sam2unet.data.recognise_pictures` knows them, of which the sets for
+            tests are taken, where it has such; or a folder as :func:`monai_sam2unet.data.find_sets` knows them; of
+            PraNet's layout, ``TestDataset``.
         sets: names of the sets to take; None takes all.
         split_file: a text file of stems, one a line: only these cases.
         mask_threshold: mask values from this one on (of 255) are foreground.
         folders: for layouts that are not known, ``{set: {"images": FOLDER, "masks": FOLDER}}`` below ``dataset_dir``.
             Images may lie in folders below; their masks then lie in folders of the same names. None finds the sets.
+        allow_unlabelled: whether images without a mask are left out, of the public sets that have such (Shenzhen), as
+            :func:`monai_sam2unet.data.recognise_pictures` knows them; else they are an error.
 
     Returns:
-        Items ``{"image", "label", "dataset", "filename_or_obj"}``.
+        Items ``{"image", "label", "dataset", "filename_or_obj"}``; of a mask in several files ``label`` is their list.
 
     Raises:
         ConfigError: When ``folders`` is not as above.
         DataError: When a set or files are missing, unreadable, or do not pair.
     """
-    items = _labelled(dataset_dir, "TestDataset", sets, split_file, folders)
+    items = labelled_cases(dataset_dir, "TestDataset", sets, split_file, folders, allow_unlabelled)
     check_pairs(items, mask_threshold=mask_threshold)
     return items
 

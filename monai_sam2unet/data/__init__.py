@@ -13,9 +13,13 @@ from monai_sam2unet.data.image_sets import (
     stem_below,
 )
 from monai_sam2unet.data.phantoms import make_polyp_phantom, write_polyp_phantoms
+from monai_sam2unet.data.picture_layouts import PICTURE_LAYOUTS, PictureLayout, RecognisedPictures, recognise_pictures
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "PICTURE_LAYOUTS",
+    "PictureLayout",
+    "RecognisedPictures",
     "check_mask_threshold",
     "check_pairs",
     "files_by_stem",
@@ -25,6 +29,7 @@ __all__ = [
     "make_polyp_phantom",
     "pair_by_stem",
     "read_split",
+    "recognise_pictures",
     "split_readable",
     "stem_below",
     "to_gray",

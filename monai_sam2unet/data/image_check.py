@@ -15,6 +15,7 @@ from monai_sam2unet.errors import ConfigError, DataError, listing
 __all__ = ["check_mask_threshold", "check_pairs", "split_readable", "to_gray", "to_rgb"]
 
 READ_ERRORS = (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError)
+PicturePair = Mapping[str, str | list[str]]
 EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
 
 
@@ -52,28 +53,43 @@ def _read(path: str, gray: bool = False) -> tuple[np.ndarray | None, str | None]
         return None, f"{path}: cannot be read ({str(error).splitlines()[0]})"
 
 
+def _read_mask(paths: Sequence[str]) -> tuple[np.ndarray | None, list[str]]:
+    """Decode a mask, of several files their union: its pixels, and what is wrong."""
+    found = [_read(path, gray=True) for path in paths]
+    problems = [problem for _, problem in found if problem]
+    parts = [pixels for pixels, _ in found if pixels is not None]
+    if len({part.shape for part in parts}) > 1:
+        problems.append(f"{paths[0]}: the {len(paths)} parts of this mask differ in size")
+    return (None if problems else np.maximum.reduce(parts)), problems
+
+
 def _orientation(path: str) -> int:
     with Image.open(path) as image:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
-def _annotated_either_way(item: Mapping[str, str], square: bool) -> bool:
+def _annotated_either_way(image: str, label: str, square: bool) -> bool:
     """Whether EXIF turns the image only, and the sizes do not show it (of quarter turns, 5 to 8, they do)."""
     hidden = range(2, 9) if square else range(2, 5)
-    return _orientation(item["label"]) == 1 and _orientation(item["image"]) in hidden
+    return _orientation(label) == 1 and _orientation(image) in hidden
 
 
-def _problems_of(item: Mapping[str, str], mask_threshold: float) -> list[str]:
-    image, image_problem = _read(item["image"])
-    mask, mask_problem = _read(item["label"], gray=True)
-    problems = [p for p in (image_problem, mask_problem) if p]
+def _problems_of(item: PicturePair, mask_threshold: float) -> list[str]:
+    path, labels = str(item["image"]), [item["label"]] if isinstance(item["label"], str) else list(item["label"])
+    image, image_problem = _read(path)
+    mask, problems = _read_mask(labels)
+    problems = [*([image_problem] if image_problem else []), *problems]
     if image is not None and mask is not None and image.shape[:2] != mask.shape:
         (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
-        problems.append(f"{item['label']}: the mask is {mask_width}x{mask_height} pixels, its image {width}x{height}")
+        problems.append(f"{labels[0]}: the mask is {mask_width}x{mask_height} pixels, its image {width}x{height}")
     if mask is not None and 0 < mask.max() < mask_threshold:
-        problems.append(f"{item['label']}: the mask's largest value is {mask.max()}, foreground is {mask_threshold} up")
-    if image is not None and mask is not None and _annotated_either_way(item, mask.shape[0] == mask.shape[1]):
-        problems.append(f"{item['image']}: EXIF turns it, but not its mask; save the image upright")
+        problems.append(f"{labels[0]}: the mask's largest value is {mask.max()}, foreground is {mask_threshold} up")
+    if (
+        image is not None
+        and mask is not None
+        and _annotated_either_way(path, labels[0], mask.shape[0] == mask.shape[1])
+    ):
+        problems.append(f"{path}: EXIF turns it, but not its mask; save the image upright")
     return problems
 
 
@@ -93,11 +109,11 @@ def check_mask_threshold(mask_threshold: float) -> None:
         )
 
 
-def check_pairs(items: Sequence[Mapping[str, str]], num_threads: int = 4, mask_threshold: float = 127.5) -> None:
+def check_pairs(items: Sequence[PicturePair], num_threads: int = 4, mask_threshold: float = 127.5) -> None:
     """Decode all images and masks once and name everything that is wrong with them, at once.
 
     Args:
-        items: pairs ``{"image": path, "label": path}``.
+        items: pairs ``{"image": path, "label": path}``; of a mask in several files ``label`` is their list.
         num_threads: how many files are decoded at the same time.
         mask_threshold: mask values from this one on (of 255) are foreground.
 

@@ -78,6 +78,7 @@ class LoadAnyImage(Transform):
         require_orientation: whether a volume that does not say how it lies is an error, for then its affine is the
             reader's guess: NIfTI whose sform and qform codes are both 0, Analyze, NRRD without space.
         dtype: of the result.
+        union: whether several picture files are the parts of one mask: each pixel has the largest of their values.
 
     The metadata's ``filename_or_obj`` is the file; for a DICOM folder its name with ``.dcm`` after it, and what was
     chosen of it (series, stack, frame) between, so that results saved under this name do not overwrite each other.
@@ -93,12 +94,14 @@ class LoadAnyImage(Transform):
         dicom: Mapping[str, Any] | None = None,
         require_orientation: bool = True,
         dtype: DtypeLike = np.float32,
+        union: bool = False,
     ) -> None:
         if picture not in PICTURES:
             raise ConfigError(f"picture must be one of {', '.join(PICTURES)}, got {picture!r}.")
         self.picture = picture
         self.require_orientation = require_orientation
         self.dtype = dtype
+        self.union = union
         self.dicom_reader = SAM2UNetDICOMReader(**dict(dicom or {}))
         chosen = [(name, (dicom or {}).get(name)) for name in ("series_uid", "stack", "frame")]
         self.chosen = "".join(
@@ -126,16 +129,20 @@ class LoadAnyImage(Transform):
         """Load one image.
 
         Args:
-            filename: a file; for DICOM also a folder, a DICOMDIR, or the files of one series.
+            filename: a file; for DICOM also a folder, a DICOMDIR, or the files of one series; with ``union`` also the
+                files of one mask.
 
         Returns:
             A picture (C, H, W), or a volume (C, X, Y, Z).
 
         Raises:
             DataError: When the file is missing or cannot be read, DICOM images make no regular volume, a volume
-                has no orientation, is not in mm or not of three dimensions, or a picture has several pages.
+                has no orientation, is not in mm or not of three dimensions, a picture has several pages, or the parts
+                of a mask differ in size.
         """
         paths = [Path(name).expanduser() for name in ensure_tuple(filename)]
+        if self.union and len(paths) > 1 and not self.dicom_reader.verify_suffix(paths):
+            return self._united([self(path) for path in paths], paths)
         reader = self._reader(paths)
         try:
             values, meta = reader.get_data(reader.read(paths if reader is self.dicom_reader else str(paths[0])))
@@ -167,6 +174,13 @@ class LoadAnyImage(Transform):
         elif self.picture == "rgb" and len(image) != 3:
             raise DataError(f"{paths[0]} has {len(image)} channels; three are expected.")
         return self._as_gray(image) if self.picture != "rgb" and len(image) == 3 and image.ndim == 3 else image
+
+    @staticmethod
+    def _united(parts: Sequence[MetaTensor], paths: Sequence[Path]) -> MetaTensor:
+        if len({part.shape for part in parts}) > 1:
+            sizes = ", ".join(f"{path} {tuple(part.shape[1:])}" for path, part in zip(paths, parts, strict=True))
+            raise DataError(f"The parts of one mask differ in size: {sizes}.")
+        return MetaTensor(torch.stack([part.as_tensor() for part in parts]).amax(0), meta=parts[0].meta)
 
     def _name(self, paths: Sequence[Path], reader: ImageReader) -> str:
         """A name that MONAI's ``SaveImage`` makes another output of for each image: it cuts it at the last dot."""
@@ -215,6 +229,7 @@ class LoadAnyImaged(MapTransform):
         dicom: as in :class:`LoadAnyImage`.
         require_orientation: as in :class:`LoadAnyImage`.
         dtype: as in :class:`LoadAnyImage`.
+        union: as in :class:`LoadAnyImage`.
         allow_missing_keys: whether a missing key is passed over.
 
     Raises:
@@ -229,10 +244,11 @@ class LoadAnyImaged(MapTransform):
         dicom: Mapping[str, Any] | None = None,
         require_orientation: bool = True,
         dtype: DtypeLike = np.float32,
+        union: bool = False,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.load = LoadAnyImage(picture, dicom, require_orientation, dtype)
+        self.load = LoadAnyImage(picture, dicom, require_orientation, dtype, union)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Load what is under the keys; see :meth:`LoadAnyImage.__call__`."""

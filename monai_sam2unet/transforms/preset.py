@@ -160,7 +160,7 @@ class Preset:
         if labelled:
             # A palette's indices are classes; where a threshold is asked for, its colours are meant.
             picture = "label" if self.mask_threshold is None else "gray"
-            transforms.append(LoadAnyImaged(self.label_key, picture, None, self.require_orientation))
+            transforms.append(LoadAnyImaged(self.label_key, picture, None, self.require_orientation, union=True))
             if self.is_volume:
                 transforms.append(MatchOrientationd(self.label_key, self.image_key))
             transforms.append(CheckLabeld(self.label_key, self.image_key, self.mask_threshold))

@@ -220,3 +220,23 @@ def test_each_dicom_image_has_a_name_of_its_own_to_save_under(shared_data, tmp_p
     pydicom = pytest.importorskip("pydicom")
     cine = pydicom.examples.get_path("ybr_color")
     assert LoadAnyImage(dicom={"frame": 7})(cine).meta["filename_or_obj"] == f"{cine}_frame7.dcm"
+
+
+def test_parts_of_a_mask_are_united(tmp_path):
+    parts = np.zeros((3, 6, 8), np.uint8)
+    parts[0, :2], parts[1, 1:4, 3], parts[2, 5] = 255, 128, 1
+    paths = []
+    for number, part in enumerate(parts):
+        Image.fromarray(part).save(tmp_path / f"{number}.png")
+        paths.append(tmp_path / f"{number}.png")
+    united = LoadAnyImage("gray", union=True)
+    found = united(paths)
+    np.testing.assert_array_equal(found[0], parts.max(0))
+    assert found.meta["filename_or_obj"] == str(paths[0])
+    np.testing.assert_array_equal(united(paths[1])[0], parts[1])
+    np.testing.assert_array_equal(LoadAnyImaged("label", "gray", union=True)({"label": paths})["label"], found)
+    with pytest.raises(DataError, match="Several files are one image only in DICOM"):
+        LoadAnyImage("gray")(paths)
+    Image.fromarray(parts[0, :3]).save(paths[2])
+    with pytest.raises(DataError, match=r"parts of one mask differ in size: .*0.png \(6, 8\).*2.png \(3, 8\)"):
+        united(paths)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images with their masks: of public sets as they are distributed, or of folders of images and of masks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai_sam2unet.data import (
+    RecognisedPictures,
+    find_sets,
+    given_sets,
+    list_images,
+    pair_by_stem,
+    read_split,
+    recognise_pictures,
+    stem_below,
+)
+from monai_sam2unet.errors import DataError, listing
+
+__all__ = ["Folders", "labelled_cases"]
+
+logger = logging.getLogger(__name__)
+
+Folders = Mapping[str, Mapping[str, str | Path]]
+Cases = dict[str, list[dict[str, Any]]]
+#: How the sets of a public data set begin that are meant for training, and for tests.
+_BEGINNINGS = {"TrainDataset": "train", "TestDataset": "test"}
+
+
+def _named(found: Sequence[str], names: Sequence[str] | str | None, dataset_dir: str | Path) -> list[str]:
+    """The sets that are asked for, or all; they are there."""
+    names = list(found) if names is None else [names] if isinstance(names, str) else names
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise DataError(f"There is no set {', '.join(unknown)} in {dataset_dir}. It has: {', '.join(found)}.")
+    return [name for name in found if name in names]
+
+
+def _check_folders(chosen: Mapping[str, tuple[Path, Path]]) -> None:
+    absent = [
+        f"{kind} of {name}: {folder}"
+        for name, pair in chosen.items()
+        for kind, folder in zip(("images", "masks"), pair, strict=True)
+        if not folder.is_dir()
+    ]
+    if absent:
+        raise DataError(
+            "Folders that the config names are not there. Unpack the sets so, give their folders in a config, or name "
+            f"the sets to take (`--train_sets`, `--test_sets`):\n{listing(absent)}"
+        )
+
+
+def _of_folders(chosen: Mapping[str, tuple[Path, Path]], stems: Sequence[str] | None, recursive: bool) -> Cases:
+    """Pairs of the sets; of them those with the given stems, if there are such."""
+    cases: Cases = {}
+    for name, (images, masks) in chosen.items():
+        wanted = None
+        if stems is not None:
+            present = {stem_below(p, folder) for folder in (images, masks) for p in list_images(folder, recursive)}
+            wanted = [stem for stem in stems if stem in present]
+        pairs = pair_by_stem(images, masks, wanted, recursive)
+        cases[name] = [{**pair, "stem": stem_below(Path(pair["image"]), images)} for pair in pairs]
+    return cases
+
+
+def _of_layout(
+    found: RecognisedPictures, chosen: Sequence[str], stems: Sequence[str] | None, allow_unlabelled: bool
+) -> Cases:
+    """Cases of the sets of a public data set; of them those with the given stems, if there are such."""
+    lost = [image for name in chosen for image in found.unlabelled.get(name, []) if stems is None]
+    if lost and not allow_unlabelled:
+        raise DataError(
+            f"{len(lost)} images of {found.layout} have no mask. Leave them out with `--allow_unlabelled True`, or "
+            f"name those to take with `--split_file`:\n{listing(lost)}"
+        )
+    left_out = f"; {len(lost)} images without a mask are left out" if lost else ""
+    logger.info(f"Recognised {found.layout}, sets {', '.join(chosen)}{left_out}.")
+    cases = {name: [{**item, "stem": Path(str(item["image"])).stem} for item in found.sets[name]] for name in chosen}
+    if stems is None:
+        return cases
+    return {name: [item for item in items if item["stem"] in set(stems)] for name, items in cases.items()}
+
+
+def _sets_of_part(found: Sequence[str], part: str) -> list[str]:
+    meant = [name for name in found if name.lower().startswith(_BEGINNINGS[part])]
+    return meant or list(found)
+
+
+def labelled_cases(
+    dataset_dir: str | Path,
+    part: str,
+    sets: Sequence[str] | None = None,
+    split_file: str | Path | None = None,
+    folders: Folders | None = None,
+    allow_unlabelled: bool = False,
+) -> list[dict[str, Any]]:
+    """Cases of the chosen sets.
+
+    Args:
+        dataset_dir: as in :func:`monai_sam2unet.bundle.training_datalist`.
+        part: ``"TrainDataset"`` or ``"TestDataset"``.
+        sets: as there.
+        split_file: as there.
+        folders: as there.
+        allow_unlabelled: as there.
+
+    Returns:
+        Items ``{"image", "label", "dataset", "filename_or_obj"}``, the last as MONAI's MetricsSaver names its rows.
+
+    Raises:
+        ConfigError: When ``folders`` is not as it should be.
+        DataError: When a set or files are missing or do not pair, an image has no mask, or no image is chosen.
+    """
+    stems = None if split_file is None else read_split(split_file)
+    known = None if folders is not None else recognise_pictures(dataset_dir)
+    if known is not None:
+        names = list(known.sets)
+        chosen = _sets_of_part(names, part) if sets is None else _named(names, sets, dataset_dir)
+        cases = _of_layout(known, chosen, stems, allow_unlabelled)
+    else:
+        found = find_sets(dataset_dir, part) if folders is None else given_sets(dataset_dir, folders)
+        pairs = {name: found[name] for name in _named(list(found), sets, dataset_dir)}
+        _check_folders(pairs)
+        cases = _of_folders(pairs, stems, recursive=folders is not None)
+    missing = set(stems or ()) - {item["stem"] for items in cases.values() for item in items}
+    if missing:
+        raise DataError(f"{split_file} names images that are in none of the sets:\n{listing(sorted(missing))}")
+    if not any(cases.values()):
+        raise DataError(f"No image of {dataset_dir} is chosen.")
+    return [
+        {"image": item["image"], "label": item["label"], "dataset": name, "filename_or_obj": item["image"]}
+        for name, items in cases.items()
+        for item in items
+    ]
