@@ -10,6 +10,7 @@ from typing import Any
 import ignite.distributed as idist
 from monai.data import partition_dataset
 
+from monai_sam2unet.bundle.folds import hold_out, leave_out_fold
 from monai_sam2unet.bundle.labelled_cases import Folders, labelled_cases
 from monai_sam2unet.data import check_pairs, list_images, split_readable
 from monai_sam2unet.errors import ConfigError, DataError, listing
@@ -27,14 +28,17 @@ def training_datalist(
     mask_threshold: float = 127.5,
     folders: Folders | None = None,
     allow_unlabelled: bool = False,
+    fold: int | None = None,
+    num_folds: int = 5,
+    group_pattern: str | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Cases to train on, and cases held out of training for validation.
+    r"""Cases to train on, and cases held out of training for validation.
 
     Args:
         dataset_dir: a public set as :func:`monai_sam2unet.data.recognise_pictures` knows them, of which the sets for
             training are taken; or a folder as :func:`monai_sam2unet.data.find_sets` knows them; of PraNet's layout,
             ``TrainDataset``.
-        val_fraction: share held out, in (0, 1); at least one case, and all but one at most.
+        val_fraction: share of the patients held out, in (0, 1); at least one, and all but one at most.
         seed: of the random choice of the cases held out.
         sets: names of the sets to take; None takes all.
         split_file: a text file of stems, one a line: only these cases.
@@ -44,33 +48,36 @@ def training_datalist(
             Images may lie in folders below; their masks then lie in folders of the same names. None finds the sets.
         allow_unlabelled: whether images without a mask are left out, of the public sets that have such (Shenzhen), as
             :func:`monai_sam2unet.data.recognise_pictures` knows them; else they are an error.
+        fold: take no case of this one of ``num_folds`` parts, to be measured on; None takes all.
+        num_folds: number of the parts.
+        group_pattern: regular expression that finds the patient in an image's file name, as ``"patient(\d+)"``, so that
+            no patient is in two parts; None: each image is a patient of its own.
 
     Returns:
         ``{"training": [...], "validation": [...]}`` with items ``{"image", "label", "dataset", "filename_or_obj"}``.
 
     Raises:
-        ConfigError: When ``val_fraction`` is outside (0, 1), ``max_cases`` is below 2, or ``folders`` is not as above.
-        DataError: When files are missing, unreadable, or do not pair; there are fewer than two cases; or, in
-            distributed training, one part has fewer cases than there are processes.
+        ConfigError: When ``val_fraction`` is outside (0, 1), ``max_cases`` is below 2, ``folders`` is not as above, or
+            ``fold`` or ``group_pattern`` is not allowed.
+        DataError: When files are missing, unreadable, or do not pair; there are fewer than two patients, or fewer than
+            folds; a file's name tells no patient; or, in distributed training, one part has fewer cases than there are
+            processes.
     """
-    if not 0 < val_fraction < 1:
-        raise ConfigError(f"val_fraction must lie between 0 and 1, got {val_fraction}.")
     if max_cases is not None and max_cases < 2:
         raise ConfigError(f"max_cases must be at least 2, got {max_cases}.")
     items = labelled_cases(dataset_dir, "TrainDataset", sets, split_file, folders, allow_unlabelled)
-    if len(items) < 2:
-        raise DataError(f"There is only one image in {dataset_dir}; training needs one more, to validate on.")
+    if fold is not None:
+        items = leave_out_fold(items, fold, num_folds, group_pattern)[0]
     if max_cases is not None and max_cases < len(items):
         items = partition_dataset(items, ratios=[max_cases, len(items) - max_cases], shuffle=True, seed=seed)[0]
+    training, validation = hold_out(items, val_fraction, seed, group_pattern)
     check_pairs(items, mask_threshold=mask_threshold)
-    held_out = min(max(1, round(val_fraction * len(items))), len(items) - 1)
     processes = idist.get_world_size()
-    if min(held_out, len(items) - held_out) < processes:
+    if min(len(training), len(validation)) < processes:
         raise DataError(
-            f"{len(items) - held_out} images to train on and {held_out} held out are too few for {processes} "
+            f"{len(training)} images to train on and {len(validation)} held out are too few for {processes} "
             "processes; take a larger `--val_fraction`, more images, or fewer processes."
         )
-    validation, training = partition_dataset(items, ratios=[held_out, len(items) - held_out], shuffle=True, seed=seed)
     return {"training": training, "validation": validation}
 
 
@@ -81,6 +88,9 @@ def evaluation_datalist(
     mask_threshold: float = 127.5,
     folders: Folders | None = None,
     allow_unlabelled: bool = False,
+    fold: int | None = None,
+    num_folds: int = 5,
+    group_pattern: str | None = None,
 ) -> list[dict[str, Any]]:
     """Cases to measure on, set by set.
 
@@ -95,15 +105,22 @@ def evaluation_datalist(
             Images may lie in folders below; their masks then lie in folders of the same names. None finds the sets.
         allow_unlabelled: whether images without a mask are left out, of the public sets that have such (Shenzhen), as
             :func:`monai_sam2unet.data.recognise_pictures` knows them; else they are an error.
+        fold: take the cases that a training with this fold leaves out, of the sets for training; None takes those for
+            tests.
+        num_folds: number of the parts.
+        group_pattern: regular expression that finds the patient in an image's file name.
 
     Returns:
         Items ``{"image", "label", "dataset", "filename_or_obj"}``; of a mask in several files ``label`` is their list.
 
     Raises:
-        ConfigError: When ``folders`` is not as above.
-        DataError: When a set or files are missing, unreadable, or do not pair.
+        ConfigError: When ``folders`` is not as above, or ``fold`` or ``group_pattern`` is not allowed.
+        DataError: When a set or files are missing, unreadable, or do not pair; or there are fewer patients than folds.
     """
-    items = labelled_cases(dataset_dir, "TestDataset", sets, split_file, folders, allow_unlabelled)
+    part = "TestDataset" if fold is None else "TrainDataset"
+    items = labelled_cases(dataset_dir, part, sets, split_file, folders, allow_unlabelled)
+    if fold is not None:
+        items = leave_out_fold(items, fold, num_folds, group_pattern)[1]
     check_pairs(items, mask_threshold=mask_threshold)
     return items
 

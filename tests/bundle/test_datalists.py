@@ -131,7 +131,7 @@ def test_wrong_requests(two_sets, options, error, message):
 
 
 def test_one_image_cannot_be_split(tmp_path):
-    with pytest.raises(DataError, match="only one image"):
+    with pytest.raises(DataError, match="There is only one image"):
         training_datalist(write_set(tmp_path / "data", 1))
 
 
@@ -282,3 +282,34 @@ def test_gray_masks_count_from_the_threshold_on(foreign):
     assert len(evaluation_datalist(foreign, ["CAMO"], folders=FOLDERS)) == 3
     with pytest.raises(DataError, match="largest value is 128"):
         evaluation_datalist(foreign, ["CAMO"], mask_threshold=128.5, folders=FOLDERS)
+
+
+# ---- folds
+
+
+def test_a_fold_is_measured_and_not_trained_on(twenty):
+    measured = []
+    for fold in range(4):
+        found = training_datalist(twenty, fold=fold, num_folds=4, val_fraction=0.2)
+        own = stems(evaluation_datalist(twenty, fold=fold, num_folds=4))
+        assert len(own) == 5
+        assert [len(found[part]) for part in ("training", "validation")] == [12, 3]
+        assert not set(own) & set(stems(found["training"] + found["validation"]))
+        measured += own
+    assert sorted(measured, key=int) == [str(n) for n in range(20)]
+
+
+def test_a_fold_is_of_the_data_for_training(pranet):
+    items = [item for fold in range(2) for item in evaluation_datalist(pranet, fold=fold, num_folds=2)]
+    assert {item["dataset"] for item in items} == {"TrainDataset"}
+    assert len(items) == 5
+
+
+def test_patients_are_kept_together(twenty):
+    """Of the numbers the last digit names the patient."""
+    options = {"fold": 0, "num_folds": 5, "group_pattern": r"(\d)\."}
+    found = training_datalist(twenty, val_fraction=0.25, **options)
+    parts = [found["training"], found["validation"], evaluation_datalist(twenty, **options)]
+    patients = [{stem[-1] for stem in stems(part)} for part in parts]
+    assert [len(own) for own in patients] == [6, 2, 2]
+    assert len(set.union(*patients)) == 10

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of a data set that share no patient: folds to measure on, and a part held out for validation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.data import partition_dataset
+
+from monai_sam2unet.errors import ConfigError, DataError
+
+__all__ = ["hold_out", "leave_out_fold"]
+
+Items = Sequence[Mapping[str, Any]]
+#: Folds are the same for every training, whatever its seed.
+_FOLD_SEED = 0
+
+
+def _groups(items: Items, group_pattern: str | None) -> dict[str, list[Mapping[str, Any]]]:
+    """Items by patient, in the order of the patients' names; without a pattern each by itself."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    try:
+        pattern = None if group_pattern is None else re.compile(group_pattern)
+    except re.error as error:
+        raise ConfigError(f"group_pattern {group_pattern!r} is no regular expression: {error}.") from error
+    for item in items:
+        name = Path(str(item["image"])).name
+        found = None if pattern is None else pattern.search(name)
+        if pattern is not None and found is None:
+            raise DataError(f"group_pattern {group_pattern!r} finds no patient in the name of {item['image']}.")
+        key = str(item["image"]) if found is None else found.group(pattern.groups and 1)  # type: ignore[union-attr]
+        groups.setdefault(key, []).append(item)
+    return dict(sorted(groups.items()))
+
+
+def leave_out_fold(
+    items: Items, fold: int, num_folds: int = 5, group_pattern: str | None = None
+) -> tuple[list[Any], list[Any]]:
+    r"""Split cases into those of all other folds, and those of one.
+
+    The patients, in the order of their names, are dealt out to the folds at random, the same way each time.
+
+    Args:
+        items: cases with ``image``, a path.
+        fold: the one left out, from 0.
+        num_folds: how many there are, at least 2.
+        group_pattern: regular expression that finds the patient in an image's file name, as ``"patient(\d+)"``: what
+            its first group matches, or all of it. None: each image is a patient of its own.
+
+    Returns:
+        The cases to train on, and those of the fold.
+
+    Raises:
+        ConfigError: When ``fold`` is not one of ``num_folds``, or the pattern is no regular expression.
+        DataError: When there are fewer patients than folds, or the pattern finds none in a name.
+
+    Example:
+        >>> cases = [{"image": f"Image_{n:02}{eye}.jpg"} for n in range(5) for eye in "LR"]
+        >>> others, own = leave_out_fold(cases, 0, group_pattern=r"Image_(\d+)")
+        >>> len(others), [item["image"] for item in own]
+        (8, ['Image_02L.jpg', 'Image_02R.jpg'])
+    """
+    if num_folds < 2 or fold not in range(num_folds):
+        raise ConfigError(f"The fold must be one of 0 to {num_folds - 1}, of at least 2; got {fold} of {num_folds}.")
+    groups = _groups(items, group_pattern)
+    if len(groups) < num_folds:
+        raise DataError(f"{len(groups)} patients are too few for {num_folds} folds.")
+    own = set(partition_dataset(list(groups), num_partitions=num_folds, shuffle=True, seed=_FOLD_SEED)[fold])
+    others = [item for name, part in groups.items() if name not in own for item in part]
+    return others, [item for name, part in groups.items() if name in own for item in part]
+
+
+def hold_out(items: Items, fraction: float, seed: int = 0, group_pattern: str | None = None) -> tuple[list, list]:
+    """Split cases at random into a large part and a small one that share no patient.
+
+    Args:
+        items: cases with ``image``, a path.
+        fraction: share of the patients in the small part, in (0, 1); at least one, and all but one at most.
+        seed: of the choice.
+        group_pattern: as in :func:`leave_out_fold`.
+
+    Returns:
+        The large part, and the small one.
+
+    Raises:
+        ConfigError: When the fraction is outside (0, 1), or the pattern is no regular expression.
+        DataError: When there is only one patient, or the pattern finds none in a name.
+    """
+    if not 0 < fraction < 1:
+        raise ConfigError(f"val_fraction must lie between 0 and 1, got {fraction}.")
+    groups = list(_groups(items, group_pattern).values()) if group_pattern else [[item] for item in items]
+    if len(groups) < 2:
+        raise DataError("There is only one image, or images of one patient only; one more is needed, to validate on.")
+    count = min(max(1, round(fraction * len(groups))), len(groups) - 1)
+    small, large = partition_dataset(groups, ratios=[count, len(groups) - count], shuffle=True, seed=seed)
+    return [item for group in large for item in group], [item for group in small for item in group]
