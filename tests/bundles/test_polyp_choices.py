@@ -82,3 +82,16 @@ def test_a_training_with_lora_is_resumed_and_evaluated(run, phantoms: Path, tmp_
     assert refused.returncode == 1
     assert "--adapter_channels 0 --lora_rank 4" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_fold_is_left_out_of_training_and_measured(bundle: Path, phantoms: Path) -> None:
+    """Of the phantoms' numbers the last digit names the patient."""
+    settings = {"dataset_dir": str(phantoms), "fold": 1, "num_folds": 3, "group_pattern": r"([0-9])\."}
+    datalist = parse(bundle, "train", **settings).get_parsed_content("datalist")
+    measured = parse(bundle, "evaluate", **settings).get_parsed_content("dataset").data
+    parts = [datalist["training"], datalist["validation"], measured]
+    patients = [{Path(item["image"]).stem[-1] for item in part} for part in parts]
+    assert sum(len(part) for part in parts) == 12
+    assert all(patients)
+    assert not patients[0] & patients[1]
+    assert not (patients[0] | patients[1]) & patients[2]
