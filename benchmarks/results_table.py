@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints a Markdown table of the results that `benchmarks.polyp_results` writes.
+"""Prints Markdown tables of the results that `benchmarks.polyp_results` writes.
 
 python -m benchmarks.results_table docs/results/NAME
 """
@@ -21,7 +21,7 @@ from benchmarks.polyp_recipes import RECIPES
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.evaluation.statistics import NUM_RESAMPLES, holm_adjusted, paired_difference
 
-__all__ = ["gain_over", "markdown"]
+__all__ = ["by_set", "gain_over", "markdown"]
 
 #: The score that the paper reports: Dice, mean over 256 thresholds.
 SCORE = "dice_mean"
@@ -122,8 +122,39 @@ def markdown(runs: Sequence[dict[str, Any]], baseline: str = "baseline") -> str:
     return "\n".join(lines)
 
 
+def _sized(sets: dict[str, Any], name: str, size: str) -> float | None:
+    group = sets[name].get("dice_by_size", {}).get(size)
+    return None if group is None else float(group["mean_dice"])
+
+
+def by_set(runs: Sequence[dict[str, Any]]) -> str:
+    """A row for each recipe and test set: what the masks at probability 0.5 are worth, and the probabilities.
+
+    Args:
+        runs: as in :func:`markdown`.
+
+    Returns:
+        The table, means over the seeds: Dice and IoU at 0.5, Dice of small, medium and large polyps, mIoU, and the
+        expected calibration error.
+    """
+    sizes = {"small": "small polyps", "medium": "medium", "large": "large"}
+    head = ["recipe", "set", "Dice at 0.5", "IoU at 0.5", *sizes.values(), "mIoU", "calibration error"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for recipe in dict.fromkeys(run["recipe"] for run in runs):
+        own = [run["sets"] for run in runs if run["recipe"] == recipe]
+        for name in own[0]:
+            sized = [[score for sets in own if (score := _sized(sets, name, size)) is not None] for size in sizes]
+            dice, iou, mean_iou, error = (
+                _cell([sets[name][f"mean_{column}"] for sets in own])
+                for column in ("dice", "iou", "iou_mean", "calibration_error")
+            )
+            cells = [dice, iou, *(_cell(scores) if scores else "" for scores in sized), mean_iou, error]
+            lines.append("| " + " | ".join([recipe, name, *cells]) + " |")
+    return "\n".join(lines)
+
+
 def main(folder: Annotated[Path, typer.Argument(help="Folder with a folder of results of each run.")]) -> None:
-    """Print the table."""
+    """Print the tables."""
     runs = []
     for file in sorted(folder.glob("*/summary.json")):
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -133,7 +164,8 @@ def main(folder: Annotated[Path, typer.Argument(help="Folder with a folder of re
     if not runs or unknown:
         raise typer.BadParameter(f"{folder} holds {f'unknown recipes: {unknown}' if unknown else 'no results'}.")
     order = list(RECIPES)
-    typer.echo(markdown(sorted(runs, key=lambda run: (order.index(run["recipe"]), run["seed"]))))
+    runs.sort(key=lambda run: (order.index(run["recipe"]), run["seed"]))
+    typer.echo(f"{markdown(runs)}\n\n{by_set(runs)}")
 
 
 if __name__ == "__main__":

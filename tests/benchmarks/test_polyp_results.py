@@ -57,7 +57,9 @@ class Bundle:
         folder.mkdir(exist_ok=True)
         name = "Kvasir without polyp" if "crops" in folder.name else "Kvasir"
         settings = {"checkpoint": values["--ckpt_path"], "dataset_dir": values["--dataset_dir"], "threshold": 0.5}
-        sets = {name: {"images": 2, "mean_dice_mean": 0.5}}
+        columns = ("dice_mean", "dice", "iou", "iou_mean", "calibration_error")
+        sets = {name: {"images": 2, **{f"mean_{column}": 0.5 for column in columns}}}
+        sets[name]["dice_by_size"] = {"large": {"images": 2, "mean_dice": 0.25}}
         (folder / "summary.json").write_text(json.dumps({"settings": settings, "sets": sets}))
         scores = {"dice_mean": [0.4, 0.6], "false_alarm": [0.0, 1.0]}
         images = [f"{values['--dataset_dir']}/{n}.png" for n in "ab"]
@@ -238,6 +240,11 @@ def test_table_is_printed_in_the_order_of_recipes(bundle, call, tmp_path) -> Non
     assert lines[0].startswith("| recipe | seeds | Kvasir (2) | mean of the sets | points gained |")
     assert lines[2] == "| baseline | 2 | 0.500 ± 0.000 | 0.500 ± 0.000 |  |  |  | 0.50 ± 0.00 |"
     assert lines[3].startswith("| multi-scale | 2 | 0.500 ± 0.000 | 0.500 ± 0.000 | +0.0 |")
+    assert (
+        lines[5]
+        == "| recipe | set | Dice at 0.5 | IoU at 0.5 | small polyps | medium | large | mIoU | calibration error |"
+    )
+    assert lines[7].startswith("| baseline | Kvasir | 0.500 ± 0.000 | 0.500 ± 0.000 |  |  | 0.250 ± 0.000 | 0.500")
     file = tmp_path / "out" / "baseline_seed1" / "summary.json"
     content = json.loads(file.read_text())
     file.write_text(json.dumps({**content, "shared": {**content["shared"], "max_epochs": 1}}))
