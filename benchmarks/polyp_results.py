@@ -19,7 +19,7 @@ import typer
 
 from benchmarks.polyp_free_crops import write_crops
 from benchmarks.polyp_recipes import RECIPES
-from benchmarks.polyp_runs import OutOfTime, PolypRun, commands_of
+from benchmarks.polyp_runs import OutOfTime, PolypRun, commands_of, files_sha256
 
 
 def _folder_name(recipe: str, seed: int) -> str:
@@ -48,9 +48,11 @@ def main(
         raise typer.BadParameter(f"--recipes: {', '.join(unknown)} is not known; choose from {'; '.join(RECIPES)}.")
     until = None if minutes is None else time.monotonic() + 60 * minutes
     data, work = dataset_dir.resolve(), work_dir.resolve()
-    places = {"{DIR}": data, "{CROPS}": work / "crops"}
+    places = {"{DIR}": data}
     if Path(weights).is_file():
         places["{WEIGHTS}"], weights = Path(weights).resolve(), "{WEIGHTS}"
+    data_sha256 = files_sha256(*places.values())
+    places["{CROPS}"] = work / "crops"
     if not places["{CROPS}"].exists():
         begun = work / "crops.part"
         write_crops(data, begun)
@@ -72,7 +74,7 @@ def main(
             trained_as = RECIPES[name].trained_as or name
             commands = commands_of(RECIPES[trained_as], RECIPES[name].evaluation, shared, paper)
             trained, folder = (work / _folder_name(recipe, seed) for recipe in (trained_as, name))
-            run = PolypRun(commands, trained, folder, places, until)
+            run = PolypRun(commands, trained, folder, places, data_sha256, until)
             try:
                 run()
             except OutOfTime:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import subprocess
@@ -18,7 +19,7 @@ import torch
 
 from benchmarks.polyp_recipes import Recipe
 
-__all__ = ["BUNDLE", "Commands", "OutOfTime", "PolypRun", "commands_of", "write_json"]
+__all__ = ["BUNDLE", "Commands", "OutOfTime", "PolypRun", "commands_of", "files_sha256"]
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "polyp_segmentation"
 #: The evaluations of a run by the name of their folder, and the folder of data that each takes.
@@ -32,6 +33,22 @@ def machine() -> dict[str, str]:
     on_gpu = torch.cuda.is_available()
     device = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads"
     return {"device": device, "python": platform.python_version(), "torch": torch.__version__}
+
+
+def files_sha256(*places: Path) -> str:
+    """Hash the names and sizes of files, which tells data apart on any machine.
+
+    Args:
+        places: files, and folders with all that is below them.
+    """
+    digest = hashlib.sha256()
+    for place in places:
+        files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+        for path in files:
+            digest.update(
+                f"{path.relative_to(place.parent if place.is_file() else place)} {path.stat().st_size}\n".encode()
+            )
+    return digest.hexdigest()
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
@@ -111,6 +128,7 @@ class PolypRun:
         trained: folder of the training, which several runs may share.
         folder: folder of the evaluations.
         places: folders of data, and other places on this machine, by their names in the command lines.
+        data_sha256: of what the data are, see :func:`files_sha256`.
         until: time of the monotonic clock, in seconds, at which it is stopped; None for never.
     """
 
@@ -118,6 +136,7 @@ class PolypRun:
     trained: Path
     folder: Path
     places: Mapping[str, Path]
+    data_sha256: str
     until: float | None = None
 
     def _call(self, command: list[str]) -> None:
@@ -136,7 +155,7 @@ class PolypRun:
         """Do something in a folder, unless it was done there; note what, and on which machine."""
         note = folder / f"{name}.json"
         told = [" ".join(command) for command in commands]
-        content = {"commands": told, "places": {name: str(place) for name, place in self.places.items()}}
+        content = {"commands": told, "data_sha256": self.data_sha256}
         known = json.loads(note.read_text(encoding="utf-8")) if note.exists() else content
         if any(known[key] != content[key] for key in content):
             raise SystemExit(f"{folder} holds a run with other settings or data; give another --work-dir.")
@@ -185,4 +204,5 @@ class PolypRun:
             notes = (self.trained / "training.json", self.folder / "evaluation.json")
             machines = [json.loads(note.read_text(encoding="utf-8"))["machine"] for note in notes]
             made = {"commands": told, "trained_on": machines[0], "evaluated_on": machines[1]}
+            made |= {"data_sha256": self.data_sha256}
             write_json(folder / "summary.json", {**about, **made, "settings": settings, "sets": content["sets"]})

@@ -102,8 +102,8 @@ def markdown(runs: Sequence[dict[str, Any]], baseline: str = "baseline") -> str:
     Raises:
         DataError: When the runs differ in more than recipe and seed, or were measured on different images.
     """
-    if len({json.dumps(run["shared"], sort_keys=True) for run in runs}) > 1:
-        raise DataError("The runs differ in more than recipe and seed (`shared` in their summary.json).")
+    if len({json.dumps([run["shared"], run["data_sha256"]], sort_keys=True) for run in runs}) > 1:
+        raise DataError("The runs differ in more than recipe and seed (`shared`, `data_sha256` in their summary.json).")
     counts = {name: values["images"] for name, values in runs[0]["sets"].items()}
     if any({name: values["images"] for name, values in run["sets"].items()} != counts for run in runs):
         raise DataError("The runs were not measured on the same images.")

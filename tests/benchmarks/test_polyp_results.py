@@ -193,7 +193,11 @@ def test_other_settings_and_data_are_refused(bundle, call, data, tmp_path) -> No
     assert call("--recipes", "baseline", "--seeds", 0).exit_code == 0
     result = call("--recipes", "baseline", "--seeds", 0, "--size", 256)
     assert "holds a run with other settings" in result.output
-    result = call("--recipes", "baseline", "--seeds", 0, "--dataset-dir", shutil.copytree(data, tmp_path / "other"))
+    moved = shutil.copytree(data, tmp_path / "moved")
+    assert call("--recipes", "baseline", "--seeds", 0, "--dataset-dir", moved).exit_code == 0
+    assert len(bundle.commands) == 3
+    (moved / "TestDataset" / "Kvasir" / "images" / "2.png").write_bytes(b"another")
+    result = call("--recipes", "baseline", "--seeds", 0, "--dataset-dir", moved)
     assert "holds a run with other settings or data" in result.output
     assert len(bundle.commands) == 3
 
@@ -266,6 +270,7 @@ def run(recipe, seed, scores, alarms=(0, 0)):
         "images": images,
         "crops": pd.DataFrame({"false_alarm": alarms}),
         "shared": {},
+        "data_sha256": "",
     }
 
 
