@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from benchmarks.polyp_recipes import RECIPES
 from monai_sam2unet.errors import DataError
+from monai_sam2unet.evaluation.report_figures import draw_reliability
 from monai_sam2unet.evaluation.statistics import NUM_RESAMPLES, holm_adjusted, paired_difference
 
-__all__ = ["by_set", "gain_over", "markdown"]
+__all__ = ["by_set", "gain_over", "markdown", "reliability"]
 
 #: The score that the paper reports: Dice, mean over 256 thresholds.
 SCORE = "dice_mean"
@@ -153,19 +154,43 @@ def by_set(runs: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main(folder: Annotated[Path, typer.Argument(help="Folder with a folder of results of each run.")]) -> None:
+def reliability(runs: Sequence[dict[str, Any]]) -> dict[str, pd.DataFrame]:
+    """The reliability curve of each recipe, over the pixels of all its test sets and seeds.
+
+    Args:
+        runs: of each run `recipe`, and under `reliability` the frame of its `reliability.csv`.
+
+    Returns:
+        Of each recipe a row a bin, as the evaluation has it for a set.
+    """
+    curves = {}
+    for recipe in dict.fromkeys(run["recipe"] for run in runs):
+        bins = pd.concat([run["reliability"] for run in runs if run["recipe"] == recipe])
+        weighted = bins.assign(**{name: bins[name] * bins["pixels"] for name in ("probability", "frequency")})
+        summed = weighted.groupby(["low", "high"], as_index=False)[["pixels", "probability", "frequency"]].sum()
+        means = {name: summed[name] / summed["pixels"] for name in ("probability", "frequency")}
+        curves[recipe] = summed.assign(**means)
+    return curves
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="Folder with a folder of results of each run.")],
+    plot: Annotated[Path | None, typer.Option(help="PNG file for the reliability curves.")] = None,
+) -> None:
     """Print the tables."""
     runs = []
     for file in sorted(folder.glob("*/summary.json")):
         content = json.loads(file.read_text(encoding="utf-8"))
-        images, crops = (pd.read_csv(file.parent / name) for name in ("metrics.csv", "crops/metrics.csv"))
-        runs.append({**content, "images": images, "crops": crops})
+        tables = {"images": "metrics.csv", "crops": "crops/metrics.csv", "reliability": "reliability.csv"}
+        runs.append({**content, **{key: pd.read_csv(file.parent / name) for key, name in tables.items()}})
     unknown = {run["recipe"] for run in runs} - RECIPES.keys()
     if not runs or unknown:
         raise typer.BadParameter(f"{folder} holds {f'unknown recipes: {unknown}' if unknown else 'no results'}.")
     order = list(RECIPES)
     runs.sort(key=lambda run: (order.index(run["recipe"]), run["seed"]))
     typer.echo(f"{markdown(runs)}\n\n{by_set(runs)}")
+    if plot is not None:
+        plot.write_bytes(draw_reliability(reliability(runs)))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from benchmarks import polyp_results, polyp_runs
 from benchmarks.polyp_recipes import PEERS, RECIPES
 from benchmarks.polyp_results import main
 from benchmarks.polyp_runs import BUNDLE
-from benchmarks.results_table import gain_over, markdown
+from benchmarks.results_table import gain_over, markdown, reliability
 from benchmarks.results_table import main as print_table
 from monai_sam2unet.bundle import load_checkpoint
 from monai_sam2unet.errors import CheckpointError, DataError
@@ -64,7 +64,8 @@ class Bundle:
         scores = {"dice_mean": [0.4, 0.6], "false_alarm": [0.0, 1.0]}
         images = [f"{values['--dataset_dir']}/{n}.png" for n in "ab"]
         pd.DataFrame({"dataset": name, "image": images, **scores}).to_csv(folder / "metrics.csv", index=False)
-        pd.DataFrame({"dataset": [name], "pixels": [5]}).to_csv(folder / "reliability.csv", index=False)
+        bins = {"low": [0.0], "high": [0.1], "pixels": [5], "probability": [0.05], "frequency": [0.2]}
+        pd.DataFrame({"dataset": [name], **bins}).to_csv(folder / "reliability.csv", index=False)
 
 
 @pytest.fixture
@@ -240,7 +241,9 @@ def test_unknown_recipes_are_refused(call) -> None:
 
 def test_table_is_printed_in_the_order_of_recipes(bundle, call, tmp_path) -> None:
     assert call("--recipes", "multi-scale;baseline", "--seeds", "0,1").exit_code == 0
-    lines = CliRunner().invoke(table_app, [str(tmp_path / "out")]).output.splitlines()
+    plot = tmp_path / "plot.png"
+    lines = CliRunner().invoke(table_app, [str(tmp_path / "out"), "--plot", str(plot)]).output.splitlines()
+    assert Image.open(plot).width > 500
     assert lines[0].startswith("| recipe | seeds | Kvasir (2) | mean of the sets | points gained |")
     assert lines[2] == "| baseline | 2 | 0.500 ± 0.000 | 0.500 ± 0.000 |  |  |  | 0.50 ± 0.00 |"
     assert lines[3].startswith("| multi-scale | 2 | 0.500 ± 0.000 | 0.500 ± 0.000 | +0.0 |")
@@ -294,6 +297,16 @@ def test_gain_and_its_interval_are_of_the_mean_of_the_sets() -> None:
     assert gain == pytest.approx(-0.02, abs=0.002)
     assert low < gain < high < 0
     assert p < 0.001
+
+
+def test_reliability_is_over_all_pixels() -> None:
+    columns = ["low", "high", "pixels", "probability", "frequency"]
+    frames = [[(0.0, 0.5, 100, 0.2, 0.1), (0.5, 1.0, 10, 0.9, 1.0)], [(0.0, 0.5, 300, 0.4, 0.3)]]
+    runs = [{"recipe": "ours", "reliability": pd.DataFrame(rows, columns=columns)} for rows in frames]
+    found = reliability(runs)["ours"]
+    assert found["pixels"].tolist() == [400, 10]
+    assert found["probability"].tolist() == pytest.approx([0.35, 0.9])
+    assert found["frequency"].tolist() == pytest.approx([0.25, 1.0])
 
 
 def test_runs_on_other_images_and_seeds_are_refused() -> None:
