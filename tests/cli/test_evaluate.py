@@ -168,9 +168,10 @@ def test_a_second_run_into_the_same_folder_leaves_nothing_of_the_first(folders):
     (folders / "cod.yaml").write_text("published: {CAMO: {s_measure: 0.884}}\n")
     given = (folders / "maps", folders / "truth", "--output", folders / "out")
     invoke(*given, "--published", folders / "cod.yaml")
-    assert len(list((folders / "out").iterdir())) == 6
+    assert len(list((folders / "out").iterdir())) == 7
     invoke(*given, "--protocol", "clinical", "--no-report")
-    assert sorted(path.name for path in (folders / "out").iterdir()) == ["metrics.csv", "summary.json"]
+    left = sorted(path.name for path in (folders / "out").iterdir())
+    assert left == ["metrics.csv", "reliability.csv", "summary.json"]
 
 
 def test_the_summary_tells_what_was_given(folders):
