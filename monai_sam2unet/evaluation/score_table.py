@@ -16,12 +16,8 @@ from torch import Tensor
 
 from monai_sam2unet import __version__
 from monai_sam2unet.errors import ConfigError, DataError
-from monai_sam2unet.evaluation.calibration import (
-    NUM_BINS,
-    calibration_bins,
-    expected_calibration_error,
-    reliability_frame,
-)
+from monai_sam2unet.evaluation.calibration import calibration_bins, expected_calibration_error
+from monai_sam2unet.evaluation.case_curves import CaseCurves
 from monai_sam2unet.evaluation.case_scores import (
     BOUNDARY_TOLERANCE,
     checked_batch,
@@ -40,14 +36,7 @@ from monai_sam2unet.evaluation.columns import (
 )
 from monai_sam2unet.evaluation.object_size import scores_by_size
 from monai_sam2unet.evaluation.printed_scores import print_scores
-from monai_sam2unet.evaluation.score_summary import (
-    CONFIDENCE,
-    SUMMARY_RESAMPLES,
-    best_level,
-    mean_curve,
-    summarise,
-    write_scores,
-)
+from monai_sam2unet.evaluation.score_summary import CONFIDENCE, SUMMARY_RESAMPLES, summarise, write_scores
 from monai_sam2unet.metrics.empty_truth import EmptyTruth, check_empty_truth
 from monai_sam2unet.metrics.mask_spacing import UNITS, image_spacings
 
@@ -114,8 +103,7 @@ class ScoreTable:
         self.class_names = None if class_names is None else check_class_names(class_names)
         self.protocol = "clinical" if self.class_names else protocol
         self.rows: list[dict[str, Any]] = []
-        self._curves: list[dict[str, NDArray[np.float32]]] = []
-        self._bins: list[NDArray[np.float64]] = []
+        self._cases = CaseCurves()
         self._known: set[tuple[str, str]] = set()
         self._summary: tuple[int, dict[str, dict[str, Any]]] = (0, {})
 
@@ -125,8 +113,7 @@ class ScoreTable:
     def clear(self) -> None:
         """Forget all cases."""
         self.rows.clear()
-        self._curves.clear()
-        self._bins.clear()
+        self._cases.clear()
         self._known.clear()
         self._summary = (0, {})
 
@@ -139,8 +126,7 @@ class ScoreTable:
         gone = set(cases)
         kept = [number for number, row in enumerate(self.rows) if (row["dataset"], row["image"]) not in gone]
         self.rows[:] = [self.rows[number] for number in kept]
-        self._curves = [self._curves[number] for number in kept]
-        self._bins = [self._bins[number] for number in kept if self._bins]
+        self._cases.keep(kept)
         self._known -= gone
         self._summary = (0, {})
 
@@ -207,7 +193,7 @@ class ScoreTable:
                 raise DataError(f"There are two cases {case[1]} of the set {case[0]}; each can be scored once.")
         scores: dict[str, NDArray[np.float64]] = {}
         curves: dict[str, NDArray[np.float64]] = {}
-        bins: NDArray[np.float64] = np.empty((0, 3, NUM_BINS))
+        bins: NDArray[np.float64] | None = None
         if self.class_names is not None:
             scores = class_scores(maps, mask, self.class_names, self.threshold)
         elif self.protocol != "sod":
@@ -223,8 +209,8 @@ class ScoreTable:
             identity = (dataset, image, maps.shape[2], maps.shape[3], foreground[number])
             row = dict(zip(IDENTITY_COLUMNS, identity, strict=True))
             self.rows.append({**row, **{name: float(found[number]) for name, found in scores.items()}})
-            self._curves.append({name: curve[number].astype(np.float32) for name, curve in curves.items()})
-        self._bins.extend(bins)
+            own = {name: curve[number] for name, curve in curves.items()}
+            self._cases.add(dataset, own, None if bins is None else bins[number])
         self._known.update(cases)
 
     def sets(self) -> list[str]:
@@ -236,22 +222,14 @@ class ScoreTable:
 
         Images that do not count are left out; NaN where none does.
         """
-        found: dict[str, dict[str, NDArray[np.float64]]] = {}
-        for dataset in self.sets() if self.papers_columns else []:
-            own = [curves for row, curves in zip(self.rows, self._curves, strict=True) if row["dataset"] == dataset]
-            found[dataset] = {name: mean_curve(np.stack([c[name] for c in own]).astype(np.float64)) for name in own[0]}
-        return found
+        return self._cases.mean_curves()
 
     def reliability(self) -> dict[str, pd.DataFrame]:
         """Reliability curve of each set, over all its pixels; see :mod:`monai_sam2unet.evaluation.calibration`.
 
         Empty where the clinical reading of one class is not measured.
         """
-        found: dict[str, pd.DataFrame] = {}
-        for dataset in self.sets() if self._bins else []:
-            own = [bins for row, bins in zip(self.rows, self._bins, strict=True) if row["dataset"] == dataset]
-            found[dataset] = reliability_frame(np.sum(own, axis=0))
-        return found
+        return self._cases.reliability()
 
     def frame(self) -> pd.DataFrame:
         """All cases: a row each, with the columns of ``metrics.csv``; NaN where a case does not count.
@@ -261,10 +239,7 @@ class ScoreTable:
         """
         frame = pd.DataFrame(self.rows)
         for name in MEASURED_CURVES if self.papers_columns else ():
-            best = {dataset: best_level(curves[name]) for dataset, curves in self.curves().items()}
-            frame[f"{name}_max"] = [
-                float(curves[name][best[row["dataset"]]]) for row, curves in zip(self.rows, self._curves, strict=True)
-            ]
+            frame[f"{name}_max"] = self._cases.at_best_level(name)
         return frame.reindex(columns=[*IDENTITY_COLUMNS, *self.clinical_columns, *self.papers_columns])
 
     def summary(self) -> dict[str, dict[str, Any]]:
