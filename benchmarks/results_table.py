@@ -98,7 +98,7 @@ def markdown(runs: Sequence[dict[str, Any]], baseline: str = "baseline") -> str:
 
     Returns:
         The table: mDice of each set and their mean; the gain in points of mDice, see :func:`gain_over`; and the share
-        of the crops without polyp that have a false alarm.
+        of the crops without polyp that is marked, on average.
 
     Raises:
         DataError: When the runs differ in more than recipe and seed, or were measured on different images.
@@ -109,7 +109,7 @@ def markdown(runs: Sequence[dict[str, Any]], baseline: str = "baseline") -> str:
     if any({name: values["images"] for name, values in run["sets"].items()} != counts for run in runs):
         raise DataError("The runs were not measured on the same images.")
     sets = [f"{name} ({count})" for name, count in counts.items()]
-    head = ["recipe", "seeds", *sets, "mean of the sets", *GAIN_HEADINGS, "false alarms"]
+    head = ["recipe", "seeds", *sets, "mean of the sets", *GAIN_HEADINGS, "false alarm area"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     recipes = dict.fromkeys(run["recipe"] for run in runs)
     by_recipe = {name: [run for run in runs if run["recipe"] == name] for name in recipes}
@@ -118,7 +118,7 @@ def markdown(runs: Sequence[dict[str, Any]], baseline: str = "baseline") -> str:
         scores = [[run["sets"][name][f"mean_{SCORE}"] for name in counts] for run in own]
         cells = [_cell(values) for values in zip(*scores, strict=True)]
         cells += [_cell([statistics.fmean(values) for values in scores]), *gains.get(recipe, ["", "", ""])]
-        cells += [_cell([run["crops"]["false_alarm"].mean() for run in own], 2)]
+        cells += [_cell([run["crops"]["false_alarm_area"].mean() for run in own])]
         lines.append("| " + " | ".join([recipe, str(len(own)), *cells]) + " |")
     return "\n".join(lines)
 

@@ -131,7 +131,8 @@ def clinical_scores(
         scores["boundary_f"] = _numbers(boundary.f_measure)[:, 0]
     confusion = get_confusion_matrix(mask.float(), truth.float())
     scores["balanced_error_rate"] = 1 - _numbers(compute_confusion_matrix_metric("balanced accuracy", confusion))[:, 0]
-    scores["false_alarm"] = _numbers(compute_false_alarms(mask, truth, include_background=True))[:, 0]
+    for column, value in (("false_alarm", "rate"), ("false_alarm_area", "area")):
+        scores[column] = _numbers(compute_false_alarms(mask, truth, value=value, include_background=True))[:, 0]
     return scores
 
 

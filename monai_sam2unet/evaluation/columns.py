@@ -32,6 +32,7 @@ CLINICAL_COLUMNS = {
     "boundary_f": "boundary F",
     "balanced_error_rate": "balanced error rate",
     "false_alarm": "false alarm rate",
+    "false_alarm_area": "false alarm area",
     "calibration_error": "calibration error",
 }
 
@@ -63,7 +64,9 @@ MEASURED_CURVES = ("e", "f", "dice", "iou")
 MAXIMA = frozenset(f"{name}_max" for name in MEASURED_CURVES)
 
 #: Scores that are best at 0.
-LOWER_IS_BETTER = frozenset({"mae", "hd95", "balanced_error_rate", "false_alarm", "calibration_error"})
+LOWER_IS_BETTER = frozenset(
+    {"mae", "hd95", "balanced_error_rate", "false_alarm", "false_alarm_area", "calibration_error"}
+)
 
 #: Which readings are computed.
 PROTOCOLS = ("both", "clinical", "sod")

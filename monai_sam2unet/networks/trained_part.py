@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from monai_sam2unet.errors import ConfigError, WeightsError
@@ -93,6 +93,6 @@ def save_trained_part(checkpoint: str | Path, output: str | Path, encoder_weight
     header["encoder_probe"] = json.dumps([round(value, 5) for value in probe_encoder(network)])
     header |= {name: str(value) for name, value in choices.items()}
     header["encoder_size"] = header.pop("size")
-    save_file(tensors, path, header)
-    written = path.read_bytes()
+    written = save(tensors, header)
+    path.write_bytes(written)
     return TrainedPart(path, hashlib.sha256(written).hexdigest(), len(written), choices)

@@ -61,7 +61,7 @@ class Bundle:
         sets = {name: {"images": 2, **{f"mean_{column}": 0.5 for column in columns}}}
         sets[name]["dice_by_size"] = {"large": {"images": 2, "mean_dice": 0.25}}
         (folder / "summary.json").write_text(json.dumps({"settings": settings, "sets": sets}))
-        scores = {"dice_mean": [0.4, 0.6], "false_alarm": [0.0, 1.0]}
+        scores = {"dice_mean": [0.4, 0.6], "false_alarm_area": [0.0, 1.0]}
         images = [f"{values['--dataset_dir']}/{n}.png" for n in "ab"]
         pd.DataFrame({"dataset": name, "image": images, **scores}).to_csv(folder / "metrics.csv", index=False)
         bins = {"low": [0.0], "high": [0.1], "pixels": [5], "probability": [0.05], "frequency": [0.2]}
@@ -245,7 +245,7 @@ def test_table_is_printed_in_the_order_of_recipes(bundle, call, tmp_path) -> Non
     lines = CliRunner().invoke(table_app, [str(tmp_path / "out"), "--plot", str(plot)]).output.splitlines()
     assert Image.open(plot).width > 500
     assert lines[0].startswith("| recipe | seeds | Kvasir (2) | mean of the sets | points gained |")
-    assert lines[2] == "| baseline | 2 | 0.500 ± 0.000 | 0.500 ± 0.000 |  |  |  | 0.50 ± 0.00 |"
+    assert lines[2] == "| baseline | 2 | 0.500 ± 0.000 | 0.500 ± 0.000 |  |  |  | 0.500 ± 0.000 |"
     assert lines[3].startswith("| multi-scale | 2 | 0.500 ± 0.000 | 0.500 ± 0.000 | +0.0 |")
     assert (
         lines[5]
@@ -271,7 +271,7 @@ def run(recipe, seed, scores, alarms=(0, 0)):
         "seed": seed,
         "sets": sets,
         "images": images,
-        "crops": pd.DataFrame({"false_alarm": alarms}),
+        "crops": pd.DataFrame({"false_alarm_area": alarms}),
         "shared": {},
         "data_sha256": "",
     }
@@ -284,7 +284,7 @@ def test_gain_is_that_of_the_same_seeds() -> None:
     runs += [run("ours", 0, [(name, n, value + scores[name]) for name, n, value in better], alarms=(1, 0))]
     cells = markdown(runs).splitlines()[3].split(" | ")
     assert cells[:2] == ["| ours", "1"]
-    assert cells[5:] == ["+3.0", "+3.0 to +3.0", "<0.001", "0.50 |"]
+    assert cells[5:] == ["+3.0", "+3.0 to +3.0", "<0.001", "0.500 |"]
 
 
 def test_gain_and_its_interval_are_of_the_mean_of_the_sets() -> None:

@@ -95,6 +95,7 @@ def test_images_without_object_and_without_prediction():
     np.testing.assert_array_equal(found["dice"], [1, 0, 0])
     np.testing.assert_array_equal(found["iou"], [1, 0, 0])
     np.testing.assert_array_equal(found["false_alarm"], [0, 1, np.nan])
+    np.testing.assert_allclose(found["false_alarm_area"], [0, some.mean(), np.nan])
     np.testing.assert_allclose(found["hd95"], [0, 50, 50])  # the diagonal
     np.testing.assert_array_equal(found["surface_dice"], [1, 0, 0])
     np.testing.assert_array_equal(found["balanced_error_rate"], [np.nan, np.nan, 0.5])

@@ -128,7 +128,7 @@ def test_files(table, tmp_path):
         ({"protocol": "clinical"}, list(CLINICAL_COLUMNS)),
         (
             {"protocol": "clinical", "surface": False},
-            ["dice", "iou", "balanced_error_rate", "false_alarm", "calibration_error"],
+            ["dice", "iou", "balanced_error_rate", "false_alarm", "false_alarm_area", "calibration_error"],
         ),
     ],
 )
