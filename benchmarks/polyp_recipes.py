@@ -65,7 +65,9 @@ PEERS = {
 }
 RECIPES = {
     **ABLATIONS,
-    "improved": Recipe(overlay="improved.yaml"),
-    "improved, flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as="improved"),
+    "augmented": Recipe(
+        {"zero_init_adapters": True, "warmup_epochs": 1, "clip_norm": 1, "ema_decay": 0.99}, overlay="augmented.yaml"
+    ),
+    "augmented, flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as="augmented"),
     **PEERS,
 }
