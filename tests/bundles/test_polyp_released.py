@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the weights that come with the polyp bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from PIL import Image
+from safetensors import safe_open
+
+from monai_sam2unet.networks import SAM2UNet
+
+
+@pytest.fixture(scope="module")
+def weights(bundle: Path) -> Path:
+    return bundle / "models" / "polyp_tiny.safetensors"
+
+
+def test_the_model_card_is_of_this_file(bundle: Path, weights: Path) -> None:
+    card = (bundle / "docs" / "model_card.md").read_text(encoding="utf-8")
+    assert hashlib.sha256(weights.read_bytes()).hexdigest() in card
+    assert f"{weights.stat().st_size / 1e6:.1f} MB" in card
+    assert weights.stat().st_size < 16e6
+
+
+@pytest.mark.parametrize("config", ["evaluate", "inference"])
+def test_the_overlay_fits_the_file(bundle: Path, weights: Path, config: str) -> None:
+    parser = ConfigParser()
+    parser.read_config([bundle / "configs" / f"{config}.yaml", bundle / "configs" / "released.yaml"])
+    parser["bundle_root"] = str(bundle)
+    assert Path(parser.get_parsed_content("ckpt_path")) == weights
+    with torch.device("meta"):
+        network = parser.get_parsed_content("network_def")
+    assert isinstance(network, SAM2UNet)
+    with safe_open(weights, "pt") as file:
+        header, names = file.metadata(), set(file.keys())
+    assert (header["encoder_size"], header["encoder_weights"]) == ("tiny", "sam2")
+    assert names == {name for name in network.state_dict() if ".block." not in name and not is_frozen(name)}
+
+
+def is_frozen(name: str) -> bool:
+    return name.startswith("encoder.") and ".prompt_learn." not in name
+
+
+@pytest.mark.slow
+def test_it_finds_polyps_without_a_training(
+    bundle: Path, shared_data: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    kvasir = shared_data / "polyp" / "TestDataset" / "Kvasir"
+    (tmp_path / "images").mkdir()
+    for path in sorted((kvasir / "images").iterdir())[:6]:
+        (tmp_path / "images" / path.name).symlink_to(path)
+    words = [sys.executable, "-m", "monai.bundle", "run", "inferring", "--num_workers", "0", "--overlays", "False"]
+    words += ["--config_file", "['configs/inference.yaml','configs/released.yaml']"]
+    words += ["--dataset_dir", str(tmp_path / "images"), "--output_dir", str(tmp_path / "out")]
+    done = subprocess.run(words, cwd=bundle, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    dice = []
+    for path in sorted((tmp_path / "out" / "masks").iterdir()):
+        (truth_path,) = (kvasir / "masks").glob(f"{path.stem}.*")
+        prediction, truth = (np.asarray(Image.open(file).convert("L")) > 127 for file in (path, truth_path))
+        dice.append(2 * (prediction & truth).sum() / (prediction.sum() + truth.sum()))
+    assert len(dice) == 6
+    assert np.mean(dice) > 0.8
