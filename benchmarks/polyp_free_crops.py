@@ -40,7 +40,7 @@ def largest_square(free: NDArray[np.bool_]) -> tuple[int, int, int]:
         >>> free = np.ones((4, 6), bool)
         >>> free[0, 2] = False
         >>> largest_square(free)
-        (1, 0, 3)
+        (0, 3, 3)
     """
     # Side of the largest free square that ends at each pixel: one more than the least of its three neighbours.
     above = np.zeros(free.shape[1] + 1, int)

@@ -81,7 +81,7 @@ def test_the_nearest_names_and_all_names_are_told(check):
     with pytest.raises(ConfigError) as error:
         check("--max_epoch", "5")
     assert "Did you mean --max_epochs" in str(error.value)
-    assert "batch_size, bce, bundle_root, cache_rate" in str(error.value)
+    assert "batch_size, bce, blur_prob, bundle_root, cache_rate" in str(error.value)
     with pytest.raises(ConfigError) as error:
         check("--zzzzzz", "5")
     assert "Did you mean" not in str(error.value)
