@@ -42,7 +42,7 @@ def test_version_in_a_process():
 def test_help():
     code, text = invoke("--help")
     assert code == 0
-    for words in ("Start with `sam2unet demo`", "demo Train, evaluate and predict", "weights Fetch the published"):
+    for words in ("Start with `sam2unet demo`", "demo Train, evaluate and predict", "weights Weights: the published SAM 2 encoders"):
         assert words in text
 
 
