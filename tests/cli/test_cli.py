@@ -42,7 +42,11 @@ def test_version_in_a_process():
 def test_help():
     code, text = invoke("--help")
     assert code == 0
-    for words in ("Start with `sam2unet demo`", "demo Train, evaluate and predict", "weights Weights: the published SAM 2 encoders"):
+    for words in (
+        "Start with `sam2unet demo`",
+        "demo Train, evaluate and predict",
+        "weights Weights: the published SAM 2 encoders",
+    ):
         assert words in text
 
 
