@@ -3,13 +3,30 @@
 
 from __future__ import annotations
 
-import glob
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 __all__ = ["PICTURE_LAYOUTS", "PictureLayout", "RecognisedPictures", "recognise_pictures"]
+
+
+#: Values of {set}, empty where a layout has none, and {stem}.
+_Key = tuple[str, str]
+
+
+@cache
+def _regex(pattern: str) -> re.Pattern[str]:
+    text = re.escape(pattern).replace(r"\*", "[^/]*")
+    for name in ("set", "stem"):
+        text = text.replace(rf"\{{{name}\}}", f"(?P<{name}>[^/]+)", 1).replace(rf"\{{{name}\}}", f"(?P={name})")
+    return re.compile(text)
+
+
+def _key(pattern: str, path: str) -> _Key | None:
+    found = _regex(pattern).fullmatch(path)
+    return None if found is None else (found.groupdict().get("set", ""), found["stem"])
 
 
 @dataclass(frozen=True)
@@ -27,18 +44,13 @@ class PictureLayout:
     images: str
     masks: tuple[str, ...]
 
-    def match(self, path: str) -> dict[str, str] | None:
+    def image_key(self, path: str) -> _Key | None:
         """What ``{set}`` and ``{stem}`` are in the path of an image; None where it is no image of this layout."""
-        pattern = re.escape(self.images).replace(r"\{set\}", r"(?P<set>[^/]+)", 1).replace(r"\{set\}", "(?P=set)")
-        pattern = pattern.replace(r"\{stem\}", r"(?P<stem>[^/]+)", 1).replace(r"\{stem\}", "(?P=stem)")
-        found = re.fullmatch(pattern, path)
-        return None if found is None else found.groupdict()
+        return _key(self.images, path)
 
-    def masks_of(self, folder: Path, parts: dict[str, str]) -> list[str]:
-        """Paths of the masks that are there, below the set's folder."""
-        escaped = {name: glob.escape(value) for name, value in parts.items()}
-        found = {path for pattern in self.masks for path in folder.glob(pattern.format(**escaped))}
-        return sorted(path.relative_to(folder).as_posix() for path in found)
+    def mask_key(self, path: str) -> _Key | None:
+        """What they are in the path of a mask, which are those of its image; None where it is no mask."""
+        return next((key for pattern in self.masks if (key := _key(pattern, path)) is not None), None)
 
 
 #: The layouts that are known.
@@ -83,16 +95,19 @@ class RecognisedPictures:
     unlabelled: dict[str, list[str]]
 
 
-def _recognise_as(layout: PictureLayout, root: Path, paths: Iterable[str]) -> RecognisedPictures:
-    parts = {path: found for path in paths if (found := layout.match(path)) is not None}
-    masks = {path: layout.masks_of(root, found) for path, found in parts.items()}
+def _recognise_as(layout: PictureLayout, root: Path, paths: Sequence[str]) -> RecognisedPictures:
+    masks: dict[_Key, list[str]] = {}
+    for path in paths:
+        if (key := layout.mask_key(path)) is not None:
+            masks.setdefault(key, []).append(path)
     # Of BUSI and CHASE_DB1 a mask's name is one that an image could have.
-    claimed = {mask for own in masks.values() for mask in own}
+    images = {path: key for path in paths if (key := layout.image_key(path)) is not None}
+    claimed = {mask for key in images.values() for mask in masks.get(key, [])}
     sets: dict[str, list[dict[str, str | list[str]]]] = {}
     unlabelled: dict[str, list[str]] = {}
-    for path in sorted(masks.keys() - claimed):
-        name, image = parts[path].get("set", layout.name), str(root / path)
-        label = [str(root / mask) for mask in masks[path]]
+    for path in sorted(images.keys() - claimed):
+        name, image = images[path][0] or layout.name, str(root / path)
+        label = [str(root / mask) for mask in sorted(masks.get(images[path], []))]
         if label:
             sets.setdefault(name, []).append({"image": image, "label": label if len(label) > 1 else label[0]})
         else:
@@ -113,7 +128,7 @@ def recognise_pictures(dataset_dir: str | Path) -> RecognisedPictures | None:
     root = Path(dataset_dir)
     if not root.is_dir():
         return None
-    files = [path for depth in ("*", "*/*", "*/images/*") for path in sorted(root.glob(depth)) if path.is_file()]
+    files = (path for depth in ("*", "*/*", "*/*/*") for path in root.glob(depth) if path.is_file())
     paths = [path.relative_to(root).as_posix() for path in files]
     found = [made for layout in PICTURE_LAYOUTS if (made := _recognise_as(layout, root, paths)).sets]
     return min(found, key=lambda made: sum(map(len, made.unlabelled.values())), default=None)
