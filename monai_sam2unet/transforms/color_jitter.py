@@ -3,19 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
-from monai.transforms import MapTransform, RandomizableTransform
+from monai.transforms import RandomizableTransform
 from monai.utils import convert_to_tensor
 from monai.utils.enums import TransformBackends
 from torch import Tensor
 
 from monai_sam2unet.errors import DataError
+from monai_sam2unet.transforms.one_draw import OneDrawd
 
 __all__ = ["RandColorJitter", "RandColorJitterd"]
 
@@ -117,7 +117,7 @@ class RandColorJitter(RandomizableTransform):
         return x.clamp(0, self.max_value)
 
 
-class RandColorJitterd(RandomizableTransform, MapTransform):
+class RandColorJitterd(OneDrawd):
     """Dictionary version of :class:`RandColorJitter`; all keys change by the same amounts.
 
     Args:
@@ -144,23 +144,6 @@ class RandColorJitterd(RandomizableTransform, MapTransform):
         max_value: float = 1.0,
         allow_missing_keys: bool = False,
     ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        RandomizableTransform.__init__(self, prob)
-        self.jitter = RandColorJitter(1.0, brightness, contrast, saturation, hue, max_value)
-
-    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandColorJitterd:
-        """Seed both the draw of whether and the draw of how much."""
-        super().set_random_state(seed, state)
-        self.jitter.set_random_state(seed, state)
-        return self
-
-    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
-        """Change the images under the keys; see :meth:`RandColorJitter.__call__`."""
-        d = dict(data)
-        self.randomize(None)
-        if not self._do_transform:
-            return d
-        self.jitter.randomize()
-        for key in self.key_iterator(d):
-            d[key] = self.jitter(d[key], randomize=False)
-        return d
+        super().__init__(
+            keys, RandColorJitter(1.0, brightness, contrast, saturation, hue, max_value), prob, allow_missing_keys
+        )

@@ -4,19 +4,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
-from monai.transforms import MapTransform, RandomizableTransform
+from monai.transforms import RandomizableTransform
 from monai.utils import convert_to_dst_type
 from monai.utils.enums import TransformBackends
 from PIL import Image
 
 from monai_sam2unet.errors import DataError
+from monai_sam2unet.transforms.one_draw import OneDrawd
 
 __all__ = ["RandJPEGCompression", "RandJPEGCompressiond"]
 
@@ -86,7 +87,7 @@ class RandJPEGCompression(RandomizableTransform):
         return changed
 
 
-class RandJPEGCompressiond(RandomizableTransform, MapTransform):
+class RandJPEGCompressiond(OneDrawd):
     """Dictionary version of :class:`RandJPEGCompression`; all keys get the same quality.
 
     Args:
@@ -107,25 +108,4 @@ class RandJPEGCompressiond(RandomizableTransform, MapTransform):
         max_value: float = 1.0,
         allow_missing_keys: bool = False,
     ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        RandomizableTransform.__init__(self, prob)
-        self.compression = RandJPEGCompression(1.0, quality, max_value)
-
-    def set_random_state(
-        self, seed: int | None = None, state: np.random.RandomState | None = None
-    ) -> RandJPEGCompressiond:
-        """Seed both the draw of whether and the draw of the quality."""
-        super().set_random_state(seed, state)
-        self.compression.set_random_state(seed, state)
-        return self
-
-    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
-        """Compress the images under the keys; see :meth:`RandJPEGCompression.__call__`."""
-        d = dict(data)
-        self.randomize(None)
-        if not self._do_transform:
-            return d
-        self.compression.randomize()
-        for key in self.key_iterator(d):
-            d[key] = self.compression(d[key], randomize=False)
-        return d
+        super().__init__(keys, RandJPEGCompression(1.0, quality, max_value), prob, allow_missing_keys)
