@@ -189,6 +189,8 @@ class PolypRun:
             output: gets `metrics.csv`, `reliability.csv` and `summary.json`; and `crops/`, with the same of the crops.
             about: put into `summary.json`, beside the command lines.
         """
+        notes = (self.trained / "training.json", self.folder / "evaluation.json")
+        machines = [json.loads(note.read_text(encoding="utf-8"))["machine"] for note in notes]
         for name, command in zip(EVALUATIONS, self.commands.evaluate, strict=True):
             found, folder = self.folder / name, output if name == "eval" else output / "crops"
             folder.mkdir(parents=True, exist_ok=True)
@@ -201,8 +203,6 @@ class PolypRun:
             content = json.loads((found / "summary.json").read_text(encoding="utf-8"))
             settings = {key: value for key, value in content["settings"].items() if key not in PLACES}
             told = [" ".join(words) for words in (self.commands.train, command)]
-            notes = (self.trained / "training.json", self.folder / "evaluation.json")
-            machines = [json.loads(note.read_text(encoding="utf-8"))["machine"] for note in notes]
             made = {"commands": told, "trained_on": machines[0], "evaluated_on": machines[1]}
-            made |= {"data_sha256": self.data_sha256}
-            write_json(folder / "summary.json", {**about, **made, "settings": settings, "sets": content["sets"]})
+            measured = {"data_sha256": self.data_sha256, "settings": settings, "sets": content["sets"]}
+            write_json(folder / "summary.json", {**about, **made, **measured})

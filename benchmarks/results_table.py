@@ -39,8 +39,7 @@ def _by_image(runs: Sequence[dict[str, Any]]) -> pd.Series:
     return pd.concat([run["images"] for run in runs]).groupby(["dataset", "image"])[SCORE].mean()
 
 
-def _drawn_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    generator = np.random.default_rng(0)
+def _drawn_means(values: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
     drawn = generator.integers(0, len(values), (NUM_RESAMPLES, len(values)))
     means: NDArray[np.float64] = values[drawn].mean(1)
     return means
@@ -69,7 +68,10 @@ def gain_over(
     if not a.index.equals(b.index) or (b - a).isna().any():
         raise DataError("The two were not measured on the same images.")
     by_set = [group.to_numpy() for _, group in (b - a).groupby("dataset")]
-    low, high = np.quantile(np.mean([_drawn_means(values) for values in by_set], axis=0), [0.025, 0.975])
+    # One generator for all: sets of the same size would be drawn alike.
+    generator = np.random.default_rng(0)
+    means = np.mean([_drawn_means(values, generator) for values in by_set], axis=0)
+    low, high = np.quantile(means, [0.025, 0.975])
     gain = float(np.mean([values.mean() for values in by_set]))
     return gain, (float(low), float(high)), paired_difference(a.to_numpy(), b.to_numpy()).p_value
 

@@ -309,6 +309,15 @@ def test_reliability_is_over_all_pixels() -> None:
     assert found["frequency"].tolist() == pytest.approx([0.25, 1.0])
 
 
+def test_sets_are_drawn_apart_from_one_another() -> None:
+    """Two sets of one size with opposite gains: drawn alike, their mean would never move."""
+    before = [(name, n, 0.5) for name in "AB" for n in range(20)]
+    after = [(name, n, value + (0.01 * n if name == "A" else -0.01 * n)) for name, n, value in before]
+    gain, (low, high), _ = gain_over([run("baseline", 0, before)], [run("ours", 0, after)])
+    assert gain == pytest.approx(0)
+    assert high - low > 0.02
+
+
 def test_runs_on_other_images_and_seeds_are_refused() -> None:
     scores = [("A", n, 0.5 + 0.01 * n) for n in range(6)]
     baseline = [run("baseline", 0, scores)]
