@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from monai.networks import one_hot
 from rich.console import Console
+from torch import Tensor
 
 from monai_sam2unet.evaluation.case_pictures import CasePictures
 from monai_sam2unet.evaluation.picture_report import write_picture_report
@@ -44,7 +46,8 @@ class EvaluationReport:
         tolerance: as in :class:`monai_sam2unet.evaluation.ScoreTable`.
         unit: as in :class:`monai_sam2unet.evaluation.ScoreTable`.
         surface: as in :class:`monai_sam2unet.evaluation.ScoreTable`.
-        class_names: names of the channels of ``pred`` and ``label``, (K, H, W), where there is more than one class.
+        class_names: names of the K classes, where there is more than one: ``pred`` and ``label`` are then (K, H, W), or
+            (1, H, W) with class indices from 0, the background.
 
     Raises:
         ConfigError: When a value is not allowed.
@@ -94,10 +97,17 @@ class EvaluationReport:
             pred, label = (torch.as_tensor(output[key]) for key in ("pred", "label"))
             # Masks of 0 and 1 may be 8 bit; to the table these would be levels of 255.
             pred = pred if pred.is_floating_point() else pred.float()
+            if self.table.class_names is not None:
+                pred, label = (self._by_class(values, len(self.table.class_names)) for values in (pred, label))
             dataset, image = item["dataset"], str(item["image"].meta["filename_or_obj"])
             self.table.add(dataset, image, pred, label)
             if self.pictures is not None:
                 self.pictures.add(dataset, image, pred, label, picture=image)
+
+    @staticmethod
+    def _by_class(values: Tensor, classes: int) -> Tensor:
+        """A mask (K, H, W) of each class, of class indices (1, H, W); masks already, they are left as they are."""
+        return values if len(values) > 1 else one_hot(values[None], classes + 1)[0, 1:]
 
     def summary(self) -> dict[str, dict[str, Any]]:
         """For each set by name: number of images, and mean, standard deviation and interval of each score."""

@@ -36,6 +36,8 @@ MODALITIES = {
     "endoscopy": Modality(False, "rgb", "bits", False, ("ES", *ANY_PICTURE)),
     "dermoscopy": Modality(False, "rgb", "bits", False, ("DMS", *ANY_PICTURE)),
     "ultrasound": Modality(False, "rgb", "bits", False, ("US", "IVUS", *ANY_PICTURE)),
+    "fundus": Modality(False, "rgb", "bits", False, ("OP", *ANY_PICTURE)),
+    "microscopy": Modality(False, "rgb", "bits", False, ("SM", "GM", *ANY_PICTURE)),
     "xray": Modality(
         False, "gray", "percentile", True, ("CR", "DX", "RG", "MG", "XA", "RF", "IO", "PX", "RTIMAGE", *ANY_PICTURE)
     ),

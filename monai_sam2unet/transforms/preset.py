@@ -30,13 +30,14 @@ __all__ = ["Preset"]
 class Preset:
     """The transforms of one modality, for training, evaluation and inference alike.
 
-    Pictures (endoscopy, dermoscopy, ultrasound, X-ray; from PNG, JPEG, TIFF or DICOM) go from a file to the network's
-    input in one :class:`Compose`. Volumes (CT, MR; from NIfTI, DICOM, MetaImage or NRRD) are loaded on their own grid
-    with values in [0, 1]: :meth:`slices` and :meth:`training` cut and fit them for training; for inference
-    ``SliceWiseInferer.from_preset(preset)`` does so batch by batch, and its result lies on the volume's grid already.
+    Pictures (endoscopy, dermoscopy, fundus, microscopy, ultrasound, X-ray; from PNG, JPEG, TIFF or DICOM) go from a
+    file to the network's input in one :class:`Compose`. Volumes (CT, MR; from NIfTI, DICOM, MetaImage, NRRD) are loaded
+    on their own grid with values in [0, 1]: :meth:`slices` and :meth:`training` cut and fit them for training; for
+    inference ``SliceWiseInferer.from_preset(preset)`` does so batch by batch, and its result lies on the volume's grid
+    already.
 
     Args:
-        modality: ``endoscopy``, ``dermoscopy``, ``ultrasound``, ``xray``, ``ct`` or ``mr``.
+        modality: ``endoscopy``, ``dermoscopy``, ``fundus``, ``microscopy``, ``ultrasound``, ``xray``, ``ct`` or ``mr``.
         spatial_size: height and width of the network's input; an int makes a square.
         image_key: key of the image.
         label_key: key of the label.

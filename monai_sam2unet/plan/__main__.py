@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the configs of the repository's own bundles anew, from their plans.
+
+python -m monai_sam2unet.plan configs/plans bundles
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monai_sam2unet.plan import BundlePlan, render_configs
+
+
+def main(
+    plans: Annotated[Path, typer.Argument(help="Folder of plans, NAME.yaml.")],
+    bundles: Annotated[Path, typer.Argument(help="Folder of bundles; each is written to NAME/configs.")],
+) -> None:
+    """Write the configs."""
+    for file in sorted(plans.glob("*.yaml")):
+        plan = BundlePlan.from_yaml(file)
+        folder = bundles / plan.name / "configs"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in render_configs(plan).items():
+            (folder / name).write_text(text, encoding="utf-8")
+        typer.echo(f"{folder}: {plan.version}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

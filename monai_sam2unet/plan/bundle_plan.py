@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a bundle is for: all that its files follow from."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+
+import yaml
+
+from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.transforms import MODALITIES
+
+__all__ = ["BundlePlan"]
+
+
+@dataclass(frozen=True)
+class BundlePlan:
+    """A bundle that marks objects in pictures.
+
+    Attributes:
+        name: of its folder, as ``skin_lesion_segmentation``.
+        title: as ``Skin lesion segmentation by SAM2-UNet``.
+        object: what is marked, in the singular, as ``lesion``.
+        objects: in the plural.
+        images: what they are marked in, as ``dermoscopic images``.
+        modality: one of :data:`monai_sam2unet.transforms.MODALITIES` whose images are pictures.
+        data_source: where the data come from, with addresses.
+        classes: names of the classes without background, where there is more than one; their masks hold class indices.
+        version: of the bundle.
+        changelog: what each version brought, newest first.
+        references: publications on the data and the task, beside those on the network.
+        set_example: name of a set, for the comments in configs.
+        flip_axes: axes along which images are flipped in training: 0 rows, 1 columns.
+        rotation: largest angle of random rotations, in radians.
+
+    Raises:
+        ConfigError: When the modality is not known, or its images are volumes; or there is one class only.
+    """
+
+    name: str
+    title: str
+    object: str
+    objects: str
+    images: str
+    modality: str
+    data_source: str
+    classes: tuple[str, ...] = ()
+    version: str = "0.1.0"
+    changelog: dict[str, str] = field(default_factory=lambda: {"0.1.0": "First version"})
+    references: tuple[str, ...] = ()
+    set_example: str = "NAME"
+    flip_axes: tuple[int, ...] = (0, 1)
+    rotation: float = 1.5708
+
+    def __post_init__(self) -> None:
+        pictures = [name for name, modality in MODALITIES.items() if not modality.is_volume]
+        if self.modality not in pictures:
+            raise ConfigError(f"The modality of pictures must be one of {', '.join(pictures)}, got {self.modality!r}.")
+        if len(self.classes) == 1:
+            raise ConfigError("One class has no list of classes: it is what the bundle's object says.")
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> BundlePlan:
+        """Read a plan.
+
+        Args:
+            path: a YAML file with the plan's attributes.
+
+        Raises:
+            ConfigError: When an attribute is not known, missing, or not allowed.
+        """
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        known = {attribute.name: attribute for attribute in fields(cls)}
+        needed = [name for name, own in known.items() if own.default is MISSING and own.default_factory is MISSING]
+        wrong = [name for name in content if name not in known] + [name for name in needed if name not in content]
+        if wrong:
+            raise ConfigError(f"{path}: unknown or missing: {', '.join(wrong)}. A plan has: {', '.join(known)}.")
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the network's logits: one for one class, else one for each class and the background."""
+        return len(self.classes) + 1 if self.classes else 1
