@@ -5,10 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["ABLATIONS", "PEERS", "RECIPES", "Recipe"]
+from benchmarks.bundle_run import Commands, bundle_command
+
+__all__ = ["ABLATIONS", "PEERS", "RECIPES", "Recipe", "commands_of"]
 
 Settings = Mapping[str, object]
+#: The evaluations of a run by the name of their folder, and the folder of data that each takes.
+EVALUATIONS = {"eval": "{DIR}", "eval_crops": "{CROPS}"}
 EVERY_FLIP = {"flips": "['rows','columns','both']"}
 
 
@@ -71,3 +76,37 @@ RECIPES = {
     "augmented, flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as="augmented"),
     **PEERS,
 }
+
+
+def commands_of(
+    recipe: Recipe, evaluation: Mapping[str, object], shared: Mapping[str, Any], paper: Mapping[str, object]
+) -> Commands:
+    """The command lines of a recipe.
+
+    As released, all images are trained on but one, which the bundle needs for validation, and the last epoch counts.
+
+    Args:
+        recipe: what is trained.
+        evaluation: settings of `evaluate.yaml`.
+        shared: settings of the network and the machine.
+        paper: settings of `train.yaml` that all recipes share; with `max_epochs`.
+    """
+    overlay = recipe.overlay and f"../../configs/recipes/{recipe.overlay}"
+    peer = recipe.peer and f"../../configs/peers/{recipe.peer}"
+    own = {"encoder_size": None} if recipe.peer else {}
+    network = {key: value for key, value in {**shared, **own, **recipe.network}.items() if value is not None}
+    epochs = round(int(str(paper["max_epochs"])) * recipe.epochs)
+    unselected = {"max_epochs": epochs, "val_fraction": 0.0001, "val_interval": epochs + 1}
+    trained_in = {"dataset_dir": "{DIR}", "ckpt_dir": "{TRAINED}/models", "log_dir": "{TRAINED}/runs"}
+    train = bundle_command(
+        "training",
+        ["configs/train.yaml", "../../configs/recipes/paper.yaml", overlay, peer],
+        {**trained_in, **paper, **unselected, **network, **recipe.training},
+    )
+    evaluate = {}
+    for folder, data in EVALUATIONS.items():
+        places = {"dataset_dir": data, "ckpt_path": "{TRAINED}/models/model.pt", "output_dir": f"{{FOLDER}}/{folder}"}
+        configs = ["configs/evaluate.yaml", "../../configs/benchmarks/polyp.yaml", peer]
+        settings = {**places, "report": folder == "eval", **network, **evaluation}
+        evaluate[folder] = bundle_command("evaluating", configs, settings)
+    return Commands(train, evaluate)

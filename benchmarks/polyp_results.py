@@ -17,9 +17,9 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.bundle_run import BundleRun, OutOfTime, files_sha256
 from benchmarks.polyp_free_crops import write_crops
-from benchmarks.polyp_recipes import RECIPES
-from benchmarks.polyp_runs import OutOfTime, PolypRun, commands_of, files_sha256
+from benchmarks.polyp_recipes import RECIPES, commands_of
 
 
 def _folder_name(recipe: str, seed: int) -> str:
@@ -74,7 +74,7 @@ def main(
             trained_as = RECIPES[name].trained_as or name
             commands = commands_of(RECIPES[trained_as], RECIPES[name].evaluation, shared, paper)
             trained, folder = (work / _folder_name(recipe, seed) for recipe in (trained_as, name))
-            run = PolypRun(commands, trained, folder, places, data_sha256, until)
+            run = BundleRun("polyp_segmentation", commands, trained, folder, places, data_sha256, until)
             try:
                 run()
             except OutOfTime:

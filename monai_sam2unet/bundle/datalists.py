@@ -25,12 +25,14 @@ def training_datalist(
     sets: Sequence[str] | None = None,
     split_file: str | Path | None = None,
     max_cases: int | None = None,
-    mask_threshold: float = 127.5,
+    mask_threshold: float | None = 127.5,
     folders: Folders | None = None,
     allow_unlabelled: bool = False,
     fold: int | None = None,
     num_folds: int = 5,
     group_pattern: str | None = None,
+    class_names: Sequence[str] | None = None,
+    picture: str = "rgb",
 ) -> dict[str, list[dict[str, Any]]]:
     r"""Cases to train on, and cases held out of training for validation.
 
@@ -43,7 +45,7 @@ def training_datalist(
         sets: names of the sets to take; None takes all.
         split_file: a text file of stems, one a line: only these cases.
         max_cases: take only so many, chosen at random with the seed, held-out cases included; None takes all.
-        mask_threshold: mask values from this one on (of 255) are foreground.
+        mask_threshold: mask values from this one on (of 255) are foreground; None: masks hold class indices.
         folders: for layouts that are not known, ``{set: {"images": FOLDER, "masks": FOLDER}}`` below ``dataset_dir``.
             Images may lie in folders below; their masks then lie in folders of the same names. None finds the sets.
         allow_unlabelled: whether images without a mask are left out, of the public sets that have such (Shenzhen), as
@@ -52,16 +54,19 @@ def training_datalist(
         num_folds: number of the parts.
         group_pattern: regular expression that finds the patient in an image's file name, as ``"patient(\d+)"``, so that
             no patient is in two parts; None: each image is a patient of its own.
+        class_names: names of the classes, where masks hold their indices from 1 on.
+        picture: how images are read: ``"rgb"``, 8 bits a channel, or ``"gray"``, 8 or 16 bits.
 
     Returns:
         ``{"training": [...], "validation": [...]}`` with items ``{"image", "label", "dataset", "filename_or_obj"}``.
 
     Raises:
         ConfigError: When ``val_fraction`` is outside (0, 1), ``max_cases`` is below 2, ``folders`` is not as above, or
-            ``fold`` or ``group_pattern`` is not allowed.
-        DataError: When files are missing, unreadable, or do not pair; there are fewer than two patients, or fewer than
-            folds; a file's name tells no patient; or, in distributed training, one part has fewer cases than there are
-            processes.
+            ``fold`` or ``group_pattern`` is not allowed; or there are both or neither of ``mask_threshold`` and
+            ``class_names``.
+        DataError: When files are missing, unreadable, or do not pair; masks have values above the classes; there are
+            fewer than two patients, or fewer than folds; a file's name tells no patient; or, in distributed training,
+            one part has fewer cases than there are processes.
     """
     if max_cases is not None and max_cases < 2:
         raise ConfigError(f"max_cases must be at least 2, got {max_cases}.")
@@ -71,7 +76,8 @@ def training_datalist(
     if max_cases is not None and max_cases < len(items):
         items = partition_dataset(items, ratios=[max_cases, len(items) - max_cases], shuffle=True, seed=seed)[0]
     training, validation = hold_out(items, val_fraction, seed, group_pattern)
-    check_pairs(items, mask_threshold=mask_threshold)
+    num_classes = None if class_names is None else len(class_names)
+    check_pairs(items, mask_threshold=mask_threshold, num_classes=num_classes, picture=picture)
     processes = idist.get_world_size()
     if min(len(training), len(validation)) < processes:
         raise DataError(
@@ -85,12 +91,14 @@ def evaluation_datalist(
     dataset_dir: str | Path,
     sets: Sequence[str] | None = None,
     split_file: str | Path | None = None,
-    mask_threshold: float = 127.5,
+    mask_threshold: float | None = 127.5,
     folders: Folders | None = None,
     allow_unlabelled: bool = False,
     fold: int | None = None,
     num_folds: int = 5,
     group_pattern: str | None = None,
+    class_names: Sequence[str] | None = None,
+    picture: str = "rgb",
 ) -> list[dict[str, Any]]:
     """Cases to measure on, set by set.
 
@@ -100,7 +108,7 @@ def evaluation_datalist(
             PraNet's layout, ``TestDataset``.
         sets: names of the sets to take; None takes all.
         split_file: a text file of stems, one a line: only these cases.
-        mask_threshold: mask values from this one on (of 255) are foreground.
+        mask_threshold: mask values from this one on (of 255) are foreground; None: masks hold class indices.
         folders: for layouts that are not known, ``{set: {"images": FOLDER, "masks": FOLDER}}`` below ``dataset_dir``.
             Images may lie in folders below; their masks then lie in folders of the same names. None finds the sets.
         allow_unlabelled: whether images without a mask are left out, of the public sets that have such (Shenzhen), as
@@ -109,6 +117,8 @@ def evaluation_datalist(
             tests.
         num_folds: number of the parts.
         group_pattern: regular expression that finds the patient in an image's file name.
+        class_names: as in :func:`training_datalist`.
+        picture: as in :func:`training_datalist`.
 
     Returns:
         Items ``{"image", "label", "dataset", "filename_or_obj"}``; of a mask in several files ``label`` is their list.
@@ -121,16 +131,20 @@ def evaluation_datalist(
     items = labelled_cases(dataset_dir, part, sets, split_file, folders, allow_unlabelled)
     if fold is not None:
         items = leave_out_fold(items, fold, num_folds, group_pattern)[1]
-    check_pairs(items, mask_threshold=mask_threshold)
+    num_classes = None if class_names is None else len(class_names)
+    check_pairs(items, mask_threshold=mask_threshold, num_classes=num_classes, picture=picture)
     return items
 
 
-def inference_datalist(dataset_dir: str | Path, output_dir: str | Path | None = None) -> dict[str, list]:
+def inference_datalist(
+    dataset_dir: str | Path, output_dir: str | Path | None = None, picture: str = "rgb"
+) -> dict[str, list]:
     """Images to predict: all below a folder, or a single file.
 
     Args:
         dataset_dir: a folder, searched at any depth, or an image file.
         output_dir: where predictions are written; what earlier runs wrote there is left out.
+        picture: as in :func:`training_datalist`.
 
     Returns:
         ``{"cases": [{"image": path}, ...], "rejected": [line, ...]}``; the lines name unreadable images and say why.
@@ -143,7 +157,7 @@ def inference_datalist(dataset_dir: str | Path, output_dir: str | Path | None = 
     if output_dir is not None and path.is_dir():
         own = Path(output_dir).resolve()
         images = [image for image in images if not {own / "masks", own / "overlays"} & set(image.resolve().parents)]
-    readable, rejected = split_readable(images)
+    readable, rejected = split_readable(images, picture=picture)
     if not readable:
         raise DataError(f"None of the images in {path} can be read:\n{listing(rejected)}")
     return {"cases": [{"image": name} for name in readable], "rejected": rejected}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists of files: finding, pairing, checking; and phantoms to try things on."""
 
-from monai_sam2unet.data.image_check import check_mask_threshold, check_pairs, split_readable, to_gray, to_rgb
+from monai_sam2unet.data.image_check import check_mask_threshold, check_pairs, split_readable
 from monai_sam2unet.data.image_sets import (
     IMAGE_SUFFIXES,
     files_by_stem,
@@ -14,9 +14,11 @@ from monai_sam2unet.data.image_sets import (
 )
 from monai_sam2unet.data.phantoms import make_polyp_phantom, write_polyp_phantoms
 from monai_sam2unet.data.picture_layouts import PICTURE_LAYOUTS, PictureLayout, RecognisedPictures, recognise_pictures
+from monai_sam2unet.data.picture_modes import PICTURES, to_gray, to_rgb, to_shown
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "PICTURES",
     "PICTURE_LAYOUTS",
     "PictureLayout",
     "RecognisedPictures",
@@ -34,5 +36,6 @@ __all__ = [
     "stem_below",
     "to_gray",
     "to_rgb",
+    "to_shown",
     "write_polyp_phantoms",
 ]

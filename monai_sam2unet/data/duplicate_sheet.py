@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from monai_sam2unet.data.duplicates import Duplicate
-from monai_sam2unet.data.image_check import to_rgb
+from monai_sam2unet.data.picture_modes import to_rgb
 
 __all__ = ["draw_duplicates"]
 

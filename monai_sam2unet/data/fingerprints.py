@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from monai_sam2unet.data.image_check import READ_ERRORS, to_rgb
+from monai_sam2unet.data.image_check import READ_ERRORS
+from monai_sam2unet.data.picture_modes import to_rgb
 
 __all__ = ["BLACK", "THUMBNAIL_SIZE", "VIEWS", "Fingerprints", "fingerprint_images"]
 

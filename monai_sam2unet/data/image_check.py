@@ -3,59 +3,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
+from monai_sam2unet.data.picture_modes import PICTURES, to_gray
 from monai_sam2unet.errors import ConfigError, DataError, listing
 
-__all__ = ["check_mask_threshold", "check_pairs", "split_readable", "to_gray", "to_rgb"]
+__all__ = ["check_mask_threshold", "check_pairs", "split_readable"]
 
 READ_ERRORS = (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError)
 PicturePair = Mapping[str, str | list[str]]
-EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn a photograph as its camera says (EXIF orientation), for that is how it was shown and annotated."""
-    if image.mode not in EIGHT_BIT_MODES:
-        raise DataError(f"Images of 8 bits a channel are expected, this one has the mode {image.mode}.")
-    return ImageOps.exif_transpose(image)
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an opened image to upright RGB, 8 bits a channel; a ``converter`` for MONAI's ``PILReader``.
-
-    Raises:
-        DataError: When the image has more than 8 bits a channel.
-    """
-    return _upright(image).convert("RGB")
-
-
-def to_gray(image: Image.Image) -> Image.Image:
-    """Convert an opened mask to upright gray, 8 bits; a ``converter`` for MONAI's ``PILReader``.
-
-    Raises:
-        DataError: When the image has more than 8 bits a channel.
-    """
-    return _upright(image).convert("L")
-
-
-def _read(path: str, gray: bool = False) -> tuple[np.ndarray | None, str | None]:
+def _read(path: str, convert: Callable[[Image.Image], Image.Image]) -> tuple[np.ndarray | None, str | None]:
     """Decode a file wholly: its pixels, or why not."""
     try:
         with Image.open(path) as image:
-            return np.asarray(to_gray(image) if gray else to_rgb(image)), None
+            return np.asarray(convert(image)), None
     except READ_ERRORS as error:
         return None, f"{path}: cannot be read ({str(error).splitlines()[0]})"
 
 
-def _read_mask(paths: Sequence[str]) -> tuple[np.ndarray | None, list[str]]:
+def _read_mask(
+    paths: Sequence[str], convert: Callable[[Image.Image], Image.Image]
+) -> tuple[np.ndarray | None, list[str]]:
     """Decode a mask, of several files their union: its pixels, and what is wrong."""
-    found = [_read(path, gray=True) for path in paths]
+    found = [_read(path, convert) for path in paths]
     problems = [problem for _, problem in found if problem]
     parts = [pixels for pixels, _ in found if pixels is not None]
     if len({part.shape for part in parts}) > 1:
@@ -74,16 +51,29 @@ def _annotated_either_way(image: str, label: str, square: bool) -> bool:
     return _orientation(label) == 1 and _orientation(image) in hidden
 
 
-def _problems_of(item: PicturePair, mask_threshold: float) -> list[str]:
+def _value_problem(mask: np.ndarray, mask_threshold: float | None, num_classes: int | None) -> str | None:
+    """What is wrong with the values of a mask."""
+    largest = mask.max()
+    if mask_threshold is not None:
+        return (
+            f"largest value is {largest}, foreground is {mask_threshold} up" if 0 < largest < mask_threshold else None
+        )
+    if num_classes is not None and largest > num_classes:
+        return f"largest value is {largest}, its classes are 0, the background, to {num_classes}"
+    return None
+
+
+def _problems_of(item: PicturePair, mask_threshold: float | None, num_classes: int | None, picture: str) -> list[str]:
     path, labels = str(item["image"]), [item["label"]] if isinstance(item["label"], str) else list(item["label"])
-    image, image_problem = _read(path)
-    mask, problems = _read_mask(labels)
+    image, image_problem = _read(path, PICTURES[picture])
+    mask, problems = _read_mask(labels, to_gray if num_classes is None else PICTURES["label"])
     problems = [*([image_problem] if image_problem else []), *problems]
     if image is not None and mask is not None and image.shape[:2] != mask.shape:
         (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
         problems.append(f"{labels[0]}: the mask is {mask_width}x{mask_height} pixels, its image {width}x{height}")
-    if mask is not None and 0 < mask.max() < mask_threshold:
-        problems.append(f"{labels[0]}: the mask's largest value is {mask.max()}, foreground is {mask_threshold} up")
+    value_problem = None if mask is None else _value_problem(mask, mask_threshold, num_classes)
+    if value_problem is not None:
+        problems.append(f"{labels[0]}: the mask's {value_problem}")
     if (
         image is not None
         and mask is not None
@@ -109,41 +99,60 @@ def check_mask_threshold(mask_threshold: float) -> None:
         )
 
 
-def check_pairs(items: Sequence[PicturePair], num_threads: int = 4, mask_threshold: float = 127.5) -> None:
+def check_pairs(
+    items: Sequence[PicturePair],
+    num_threads: int = 4,
+    mask_threshold: float | None = 127.5,
+    num_classes: int | None = None,
+    picture: str = "rgb",
+) -> None:
     """Decode all images and masks once and name everything that is wrong with them, at once.
 
     Args:
         items: pairs ``{"image": path, "label": path}``; of a mask in several files ``label`` is their list.
         num_threads: how many files are decoded at the same time.
-        mask_threshold: mask values from this one on (of 255) are foreground.
+        mask_threshold: mask values from this one on (of 255) are foreground; None: masks hold class indices.
+        num_classes: largest of these indices.
+        picture: how images are read: ``"rgb"``, 8 bits a channel, or ``"gray"``, 8 or 16 bits.
 
     Raises:
-        ConfigError: When ``mask_threshold`` is not above 0 and at most 255.
+        ConfigError: When ``mask_threshold`` is not above 0 and at most 255, or there is one beside ``num_classes``, or
+            neither of them.
         DataError: When files cannot be read; a mask has another size than its image; a mask that is not empty stays
-            below the threshold (0/1 instead of 0/255, say: it would count as empty); or an image is turned by its EXIF
-            orientation and its mask is not.
+            below the threshold (0/1 instead of 0/255, say: it would count as empty), or has a value above the classes;
+            or an image is turned by its EXIF orientation and its mask is not.
     """
-    check_mask_threshold(mask_threshold)
+    if (mask_threshold is None) == (num_classes is None):
+        raise ConfigError(
+            "Masks have a mask_threshold, or hold class indices: class_names and no mask_threshold; got "
+            f"mask_threshold {mask_threshold!r} and {num_classes or 'no'} classes."
+        )
+    if mask_threshold is not None:
+        check_mask_threshold(mask_threshold)
     with ThreadPoolExecutor(num_threads) as pool:
-        problems = [p for found in pool.map(lambda item: _problems_of(item, mask_threshold), items) for p in found]
+        found = pool.map(lambda item: _problems_of(item, mask_threshold, num_classes, picture), items)
+        problems = [problem for of_item in found for problem in of_item]
     if problems:
         raise DataError(
             f"{len(problems)} problems with images or masks; mend or remove these files:\n{listing(problems)}"
         )
 
 
-def split_readable(paths: Sequence[str | Path], num_threads: int = 4) -> tuple[list[str], list[str]]:
+def split_readable(
+    paths: Sequence[str | Path], num_threads: int = 4, picture: str = "rgb"
+) -> tuple[list[str], list[str]]:
     """Separate images that can be decoded from those that cannot.
 
     Args:
         paths: the files.
         num_threads: how many files are decoded at the same time.
+        picture: as in :func:`check_pairs`.
 
     Returns:
         The readable files, and for each other one a line that says why.
     """
     names = [str(p) for p in paths]
     with ThreadPoolExecutor(num_threads) as pool:
-        reasons = list(pool.map(lambda name: _read(name)[1], names))
+        reasons = list(pool.map(lambda name: _read(name, PICTURES[picture])[1], names))
     readable = [n for n, reason in zip(names, reasons, strict=True) if reason is None]
     return readable, [reason for reason in reasons if reason is not None]

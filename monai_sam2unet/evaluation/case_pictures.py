@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from monai_sam2unet.data.image_check import READ_ERRORS, to_rgb
+from monai_sam2unet.data.image_check import READ_ERRORS
+from monai_sam2unet.data.picture_modes import to_shown
 from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.evaluation.case_scores import to_probabilities
 from monai_sam2unet.evaluation.overlay import draw_overlay
@@ -140,7 +141,7 @@ class CasePictures:
             with Image.open(kept.picture) as opened:
                 # JPEG decodes to a smaller size at no cost; what is drawn is smaller still.
                 opened.draft("RGB", (2 * kept.width, 2 * kept.height))
-                return np.asarray(to_rgb(opened).resize((kept.width, kept.height), Image.Resampling.BILINEAR))
+                return np.asarray(to_shown(opened).resize((kept.width, kept.height), Image.Resampling.BILINEAR))
         except READ_ERRORS:
             # A DICOM file, say: the report then shows masks only, and says so.
             return None

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from monai_sam2unet.data.image_check import EIGHT_BIT_MODES, READ_ERRORS, check_mask_threshold, to_gray
+from monai_sam2unet.data.image_check import READ_ERRORS, check_mask_threshold
+from monai_sam2unet.data.picture_modes import EIGHT_BIT_MODES, to_gray
 from monai_sam2unet.errors import DataError, listing
 from monai_sam2unet.evaluation.prediction_folder import PredictionCase
 

@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 from PIL import Image
 
-from monai_sam2unet.data import to_rgb
+from monai_sam2unet.data import to_shown
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.evaluation.columns import check_class_names
 from monai_sam2unet.evaluation.overlay import CLASS_COLOURS, draw_overlay
@@ -97,7 +97,7 @@ class PredictionWriter:
             path = Path(str(item["image"].meta["filename_or_obj"]))
             mask = np.asarray(torch.as_tensor(output["pred"])[0].cpu()).astype(np.uint8)
             with Image.open(path) as opened:
-                image = np.asarray(to_rgb(opened))
+                image = np.asarray(to_shown(opened))
             if mask.shape != image.shape[:2]:
                 raise DataError(f"The prediction for {path} is {mask.shape}, the image {image.shape[:2]} pixels.")
             name = self._name(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -76,9 +77,17 @@ class BundlePlan:
         wrong = [name for name in content if name not in known] + [name for name in needed if name not in content]
         if wrong:
             raise ConfigError(f"{path}: unknown or missing: {', '.join(wrong)}. A plan has: {', '.join(known)}.")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+        }
+        return cls(**given)
 
     @property
     def out_channels(self) -> int:
         """Channels of the network's logits: one for one class, else one for each class and the background."""
         return len(self.classes) + 1 if self.classes else 1
+
+    @property
+    def picture(self) -> str:
+        """How images are read: ``rgb`` or ``gray``."""
+        return MODALITIES[self.modality].picture

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Any
 
 from monai_sam2unet.plan.bundle_plan import BundlePlan
-from monai_sam2unet.transforms import MODALITIES
 
 __all__ = ["bundle_metadata"]
 
@@ -36,7 +35,7 @@ def _network_data_format(plan: BundlePlan) -> dict[str, Any]:
     side = ["32 * n", "32 * n"]
     common = {"spatial_shape": side, "dtype": "float32", "is_patch_data": False}
     names = ("background", *plan.classes) if plan.classes else (plan.object,)
-    is_rgb = MODALITIES[plan.modality].picture == "rgb"
+    is_rgb = plan.picture == "rgb"
     image = {
         "type": "image",
         "format": "RGB" if is_rgb else "magnitude",
@@ -70,7 +69,7 @@ def bundle_metadata(plan: BundlePlan) -> str:
     else:
         labels = f"one channel, 255 {plan.object}, 0 everything else"
         predictions = f"one channel, 1 {plan.object}, 0 everything else"
-    is_rgb = MODALITIES[plan.modality].picture == "rgb"
+    is_rgb = plan.picture == "rgb"
     content = {
         "schema": _SCHEMA,
         "version": plan.version,

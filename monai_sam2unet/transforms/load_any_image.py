@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from monai.transforms import EnsureChannelFirst, MapTransform, Transform
 from monai.transforms.io.array import switch_endianness
 from monai.utils import ImageMetaKey, MetaKeys, ensure_tuple
 from nibabel.filebasedimages import ImageFileError
-from PIL import Image, ImageOps
+from PIL import Image
 
-from monai_sam2unet.data import to_gray, to_rgb
+from monai_sam2unet.data import PICTURES
 from monai_sam2unet.dicom import SAM2UNetDICOMReader
 from monai_sam2unet.errors import ConfigError, DataError
 
@@ -25,33 +25,8 @@ __all__ = ["LoadAnyImage", "LoadAnyImaged"]
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz")
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
-DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "F")
 #: Weights of red, green and blue in gray (ITU-R BT.601), as Pillow has them.
 LUMA = (0.299, 0.587, 0.114)
-
-
-def _one_page(image: Image.Image) -> Image.Image:
-    if getattr(image, "n_frames", 1) > 1:
-        raise DataError(f"it has {getattr(image, 'n_frames', 1)} pages or frames; save the one that is meant by itself")
-    return image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    return to_rgb(_one_page(image))
-
-
-def _to_deep_gray(image: Image.Image) -> Image.Image:
-    """Upright gray, of 16 bits where the picture has them."""
-    return ImageOps.exif_transpose(_one_page(image)) if image.mode in DEEP_MODES else to_gray(_one_page(image))
-
-
-def _to_label(image: Image.Image) -> Image.Image:
-    """Upright values as they are stored: a palette is for show, its indices are the classes."""
-    return ImageOps.exif_transpose(_one_page(image)) if image.mode == "P" else _to_deep_gray(image)
-
-
-#: What a picture's pixels are read as.
-PICTURES: dict[str, Callable[[Image.Image], Image.Image]] = {"rgb": _to_rgb, "gray": _to_deep_gray, "label": _to_label}
 
 
 def _is_oriented(image: MetaTensor, path: Path) -> bool:

@@ -18,15 +18,16 @@ from PIL import Image
 from typer import Typer
 from typer.testing import CliRunner
 
-from benchmarks import polyp_results, polyp_runs
+from benchmarks import bundle_run, polyp_results
+from benchmarks.bundle_run import BUNDLES
 from benchmarks.polyp_recipes import PEERS, RECIPES
 from benchmarks.polyp_results import main
-from benchmarks.polyp_runs import BUNDLE
 from benchmarks.results_table import gain_over, markdown, reliability
 from benchmarks.results_table import main as print_table
 from monai_sam2unet.bundle import load_checkpoint
 from monai_sam2unet.errors import CheckpointError, DataError
 
+POLYP = BUNDLES / "polyp_segmentation"
 app, table_app = Typer(), Typer()
 app.command()(main)
 table_app.command()(print_table)
@@ -71,7 +72,7 @@ class Bundle:
 @pytest.fixture
 def bundle(monkeypatch) -> Bundle:
     fake = Bundle()
-    monkeypatch.setattr(polyp_runs.subprocess, "run", fake)
+    monkeypatch.setattr(bundle_run.subprocess, "run", fake)
     return fake
 
 
@@ -111,11 +112,11 @@ def test_every_recipe_sets_what_the_bundle_has(bundle, call, tmp_path, name) -> 
     assert result.exit_code == 0, result.output
     recipe, (train, *evaluations) = RECIPES[name], [values_of(command) for command in bundle.commands]
     trained = RECIPES[recipe.trained_as or name]
-    known = {config: settings_of(BUNDLE / "configs" / f"{config}.yaml").keys() for config in ("train", "evaluate")}
+    known = {config: settings_of(POLYP / "configs" / f"{config}.yaml").keys() for config in ("train", "evaluate")}
     for values, config in zip((train, *evaluations), ("train", "evaluate", "evaluate"), strict=True):
         assert {word[2:].split("::")[0] for word in values} - {"config_file"} <= known[config]
         for file in yaml.safe_load(values["--config_file"]):
-            assert settings_of(BUNDLE / file).keys() <= known["train"] | known["evaluate"], file
+            assert settings_of(POLYP / file).keys() <= known["train"] | known["evaluate"], file
     assert "paper.yaml" in train["--config_file"]
     assert all(train[f"--{key}"] == str(value) for key, value in trained.training.items())
     for values in evaluations:
@@ -130,7 +131,12 @@ def test_peers_are_the_same_network_in_all_configs(tmp_path, file) -> None:
     networks = []
     for config in ("train", "evaluate", "inference"):
         parser = ConfigParser()
-        parser.read_config([BUNDLE / "configs" / f"{config}.yaml", BUNDLE / "../../configs/peers" / file])
+        parser.read_config(
+            [
+                POLYP / "configs" / f"{config}.yaml",
+                POLYP / "../../configs/peers" / file,
+            ]
+        )
         networks.append(parser.get_parsed_content("network_def"))
         assert type(networks[-1]).__name__ in ("FlexibleUNet", "SwinUNETR", "SegResNet")
         assert config == "train" or parser.get("optimize") is False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training and its evaluations, as command lines of the polyp bundle that go on where they stopped."""
+"""One training and its evaluations, as command lines of a bundle that go on where they stopped."""
 
 from __future__ import annotations
 
@@ -12,18 +12,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 
-from benchmarks.polyp_recipes import Recipe
+__all__ = ["BUNDLES", "BundleRun", "Commands", "OutOfTime", "bundle_command", "files_sha256"]
 
-__all__ = ["BUNDLE", "Commands", "OutOfTime", "PolypRun", "commands_of", "files_sha256"]
-
-BUNDLE = Path(__file__).parents[1] / "bundles" / "polyp_segmentation"
-#: The evaluations of a run by the name of their folder, and the folder of data that each takes.
-EVALUATIONS = {"eval": "{DIR}", "eval_crops": "{CROPS}"}
+BUNDLES = Path(__file__).parents[1] / "bundles"
 #: Settings that name places on this machine.
 PLACES = ("checkpoint", "dataset_dir")
 
@@ -65,19 +60,25 @@ class OutOfTime(Exception):
 
 @dataclass(frozen=True)
 class Commands:
-    """Command lines with their places still to be filled in: {DIR}, {CROPS}, {TRAINED} and {FOLDER}.
+    """Command lines with their places still to be filled in: {TRAINED}, {FOLDER}, and others that the run is given.
 
     Attributes:
         train: of the training.
-        evaluate: of the evaluations.
+        evaluate: of the evaluations, by the name of the folder that each writes to, ``eval`` first.
     """
 
     train: list[str]
-    evaluate: list[list[str]]
+    evaluate: dict[str, list[str]]
 
 
-def _bundle_command(run_id: str, configs: Sequence[str | None], overrides: Mapping[str, object]) -> list[str]:
-    """The command line of a bundle's run; paths relative to the bundle, as a user would type it."""
+def bundle_command(run_id: str, configs: Sequence[str | None], overrides: Mapping[str, object]) -> list[str]:
+    """The command line of a bundle's run; paths relative to the bundle, as a user would type it.
+
+    Args:
+        run_id: as ``training``.
+        configs: files, and None for those that are not needed.
+        overrides: settings by key.
+    """
     files = "[" + ",".join(f"'{config}'" for config in configs if config) + "]"
     words = ["python", "-m", "monai.bundle", "run", run_id, "--config_file", files]
     for key, value in overrides.items():
@@ -85,45 +86,12 @@ def _bundle_command(run_id: str, configs: Sequence[str | None], overrides: Mappi
     return words
 
 
-def commands_of(
-    recipe: Recipe, evaluation: Mapping[str, object], shared: Mapping[str, Any], paper: Mapping[str, object]
-) -> Commands:
-    """The command lines of a recipe.
-
-    As released, all images are trained on but one, which the bundle needs for validation, and the last epoch counts.
-
-    Args:
-        recipe: what is trained.
-        evaluation: settings of `evaluate.yaml`.
-        shared: settings of the network and the machine.
-        paper: settings of `train.yaml` that all recipes share; with `max_epochs`.
-    """
-    overlay = recipe.overlay and f"../../configs/recipes/{recipe.overlay}"
-    peer = recipe.peer and f"../../configs/peers/{recipe.peer}"
-    own = {"encoder_size": None} if recipe.peer else {}
-    network = {key: value for key, value in {**shared, **own, **recipe.network}.items() if value is not None}
-    epochs = round(int(str(paper["max_epochs"])) * recipe.epochs)
-    unselected = {"max_epochs": epochs, "val_fraction": 0.0001, "val_interval": epochs + 1}
-    trained_in = {"dataset_dir": "{DIR}", "ckpt_dir": "{TRAINED}/models", "log_dir": "{TRAINED}/runs"}
-    train = _bundle_command(
-        "training",
-        ["configs/train.yaml", "../../configs/recipes/paper.yaml", overlay, peer],
-        {**trained_in, **paper, **unselected, **network, **recipe.training},
-    )
-    evaluate = []
-    for folder, data in EVALUATIONS.items():
-        places = {"dataset_dir": data, "ckpt_path": "{TRAINED}/models/model.pt", "output_dir": f"{{FOLDER}}/{folder}"}
-        configs = ["configs/evaluate.yaml", "../../configs/benchmarks/polyp.yaml", peer]
-        settings = {**places, "report": folder == "eval", **network, **evaluation}
-        evaluate.append(_bundle_command("evaluating", configs, settings))
-    return Commands(train, evaluate)
-
-
 @dataclass(frozen=True)
-class PolypRun:
+class BundleRun:
     """Training and evaluations in folders of their own.
 
     Attributes:
+        bundle: name of the bundle, below `bundles/`.
         commands: what is run.
         trained: folder of the training, which several runs may share.
         folder: folder of the evaluations.
@@ -132,6 +100,7 @@ class PolypRun:
         until: time of the monotonic clock, in seconds, at which it is stopped; None for never.
     """
 
+    bundle: str
     commands: Commands
     trained: Path
     folder: Path
@@ -147,7 +116,7 @@ class PolypRun:
         for name, place in {**self.places, "{TRAINED}": self.trained, "{FOLDER}": self.folder}.items():
             words = [word.replace(name, str(place)) for word in words]
         try:
-            subprocess.run([sys.executable, *words], cwd=BUNDLE, check=True, timeout=left)
+            subprocess.run([sys.executable, *words], cwd=BUNDLES / self.bundle, check=True, timeout=left)
         except subprocess.TimeoutExpired as error:
             raise OutOfTime from error
 
@@ -169,7 +138,7 @@ class PolypRun:
         self._call([*self.commands.train, "--resume", "True"] if begun else self.commands.train)
 
     def _evaluate(self) -> None:
-        for command in self.commands.evaluate:
+        for command in self.commands.evaluate.values():
             self._call(command)
 
     def __call__(self) -> None:
@@ -180,21 +149,23 @@ class PolypRun:
             SystemExit: When a folder holds a run with other settings.
         """
         self._once("training", self.trained, [self.commands.train], self._train)
-        self._once("evaluation", self.folder, self.commands.evaluate, self._evaluate)
+        self._once("evaluation", self.folder, list(self.commands.evaluate.values()), self._evaluate)
 
     def write(self, output: Path, **about: object) -> None:
         """Put what the evaluations found into folders that `sam2unet compare` takes.
 
         Args:
-            output: gets `metrics.csv`, `reliability.csv` and `summary.json`; and `crops/`, with the same of the crops.
+            output: gets `metrics.csv`, `summary.json` and, of one class, `reliability.csv`; and for each evaluation
+                named ``eval_NAME`` a folder `NAME/` with the same.
             about: put into `summary.json`, beside the command lines.
         """
         notes = (self.trained / "training.json", self.folder / "evaluation.json")
         machines = [json.loads(note.read_text(encoding="utf-8"))["machine"] for note in notes]
-        for name, command in zip(EVALUATIONS, self.commands.evaluate, strict=True):
-            found, folder = self.folder / name, output if name == "eval" else output / "crops"
+        for name, command in self.commands.evaluate.items():
+            found, folder = self.folder / name, output / name.removeprefix("eval").lstrip("_")
             folder.mkdir(parents=True, exist_ok=True)
-            for table in ("metrics.csv", "reliability.csv"):
+            # Of several classes there is no reliability.
+            for table in [name for name in ("metrics.csv", "reliability.csv") if (found / name).exists()]:
                 frame = pd.read_csv(found / table)
                 # Where the images lay is of no use elsewhere.
                 if "image" in frame:
