@@ -5,11 +5,12 @@ WORK ?= runs/polyp
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint results-polyp clean
+.PHONY: help demo test lint bundles results-polyp clean
 help:
 	@echo "make demo   train, evaluate and predict on phantoms made on the spot; a few minutes"
 	@echo "make test   run the test suite"
 	@echo "make lint   run ruff and mypy"
+	@echo "make bundles   write the configs and docs of all bundles anew, from configs/plans"
 	@echo "make results-polyp DIR=FOLDER   train and measure every recipe on polyps; hours, goes on where it was stopped"
 	@echo "make clean  remove the virtual environment and the demo's files"
 
@@ -34,6 +35,9 @@ test: $(VENV)/.test
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bundles: $(VENV)/.core
+	$(BIN)/python -m monai_sam2unet.plan configs/plans bundles
 
 results-polyp: $(VENV)/.core
 	$(BIN)/python -m benchmarks.polyp_results --dataset-dir $(DIR) --work-dir $(WORK) --output docs/results/polyp_tiny \

@@ -34,6 +34,9 @@ class BundlePlan:
         set_example: name of a set, for the comments in configs.
         flip_axes: axes along which images are flipped in training: 0 rows, 1 columns.
         rotation: largest angle of random rotations, in radians.
+        readme: whether the bundle's README is made; false: it is written by hand.
+        data: what is to be known of the data, in Markdown, for the bundle's README; empty: their source.
+        performance: what was measured, and how, in Markdown; empty: nothing yet.
 
     Raises:
         ConfigError: When the modality is not known, or its images are volumes; or there is one class only.
@@ -53,6 +56,9 @@ class BundlePlan:
     set_example: str = "NAME"
     flip_axes: tuple[int, ...] = (0, 1)
     rotation: float = 1.5708
+    readme: bool = True
+    data: str = ""
+    performance: str = ""
 
     def __post_init__(self) -> None:
         pictures = [name for name, modality in MODALITIES.items() if not modality.is_volume]

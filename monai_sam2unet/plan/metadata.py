@@ -9,7 +9,7 @@ from typing import Any
 
 from monai_sam2unet.plan.bundle_plan import BundlePlan
 
-__all__ = ["bundle_metadata"]
+__all__ = ["bundle_metadata", "references_of"]
 
 _SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
 _PACKAGES = (
@@ -54,6 +54,11 @@ def _network_data_format(plan: BundlePlan) -> dict[str, Any]:
     return {"inputs": {"image": {**image, **common}}, "outputs": {"pred": {**pred, **common}}}
 
 
+def references_of(plan: BundlePlan) -> list[str]:
+    """Publications on the network, and those on the plan's data and task."""
+    return [*_REFERENCES, *plan.references]
+
+
 def bundle_metadata(plan: BundlePlan) -> str:
     """The text of a bundle's `metadata.json`, as MONAI's model zoo asks for it.
 
@@ -91,7 +96,7 @@ def bundle_metadata(plan: BundlePlan) -> str:
         "pred_classes": predictions,
         "eval_metrics": {},
         "intended_use": "Research. Not a medical device; not for diagnosis.",
-        "references": [*_REFERENCES, *plan.references],
+        "references": references_of(plan),
         "network_data_format": _network_data_format(plan),
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +12,47 @@ from pathlib import Path
 
 import pytest
 
+REQUIRED = (
+    "schema", "version", "changelog", "monai_version", "pytorch_version", "numpy_version", "required_packages_version",
+    "task", "description", "authors", "copyright", "network_data_format",
+)  # fmt: skip
+# Required entries and their types, where the zoo's own schema is not at hand (SAM2UNET_META_SCHEMA names it).
+SCHEMA = {
+    "type": "object",
+    "required": list(REQUIRED),
+    "properties": {
+        **{name: {"type": "string"} for name in REQUIRED},
+        **{name: {"type": "object"} for name in ("changelog", "required_packages_version")},
+        "network_data_format": {
+            "type": "object",
+            "required": ["inputs", "outputs"],
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": {
+                    "type": "object",
+                    "required": ["type", "format", "num_channels", "spatial_shape", "dtype", "value_range"],
+                    "properties": {
+                        "num_channels": {"type": "integer"},
+                        "spatial_shape": {"type": "array", "items": {"type": ["string", "integer"]}},
+                        "value_range": {"type": "array", "items": {"type": "number"}},
+                        "is_patch_data": {"type": "boolean"},
+                        "channel_def": {"type": "object"},
+                    },
+                },
+            },
+        },
+    },
+}
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def zoo_schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The schema of metadata that the model zoo has."""
+    schema = Path(os.environ.get("SAM2UNET_META_SCHEMA", tmp_path_factory.mktemp("schema") / "schema.json"))
+    if not schema.exists():
+        schema.write_text(json.dumps(SCHEMA))
+    return schema
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,38 +14,6 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import set_determinism
 
 from monai_sam2unet.networks import SAM2UNet
-
-REQUIRED = (
-    "schema", "version", "changelog", "monai_version", "pytorch_version", "numpy_version", "required_packages_version",
-    "task", "description", "authors", "copyright", "network_data_format",
-)  # fmt: skip
-# Required entries and their types, where the zoo's own schema is not at hand (SAM2UNET_META_SCHEMA names it).
-SCHEMA = {
-    "type": "object",
-    "required": list(REQUIRED),
-    "properties": {
-        **{name: {"type": "string"} for name in REQUIRED},
-        **{name: {"type": "object"} for name in ("changelog", "required_packages_version")},
-        "network_data_format": {
-            "type": "object",
-            "required": ["inputs", "outputs"],
-            "additionalProperties": {
-                "type": "object",
-                "additionalProperties": {
-                    "type": "object",
-                    "required": ["type", "format", "num_channels", "spatial_shape", "dtype", "value_range"],
-                    "properties": {
-                        "num_channels": {"type": "integer"},
-                        "spatial_shape": {"type": "array", "items": {"type": ["string", "integer"]}},
-                        "value_range": {"type": "array", "items": {"type": "number"}},
-                        "is_patch_data": {"type": "boolean"},
-                        "channel_def": {"type": "object"},
-                    },
-                },
-            },
-        },
-    },
-}
 
 
 def check_bundle_command(bundle: Path, *words: str) -> None:
@@ -74,13 +41,6 @@ def test_run_ids(bundle: Path, config: str) -> None:
     verb = {"train": "training", "evaluate": "evaluating", "inference": "inferring"}[config]
     assert "run" in content
     assert content[verb] == "%run"
-
-
-def test_metadata_fits_the_schema(bundle: Path, tmp_path: Path) -> None:
-    schema = Path(os.environ.get("SAM2UNET_META_SCHEMA", tmp_path / "schema.json"))
-    if not schema.exists():
-        schema.write_text(json.dumps(SCHEMA))
-    check_bundle_command(bundle, "verify_metadata", "--meta_file", "configs/metadata.json", "--filepath", str(schema))
 
 
 def test_versions_are_those_of_the_package_and_its_constraints(bundle: Path, repository: Path) -> None:
@@ -121,8 +81,3 @@ def test_exported_script_is_the_network(bundle: Path, tmp_path: Path) -> None:
         image = torch.randn(shape)
         with torch.no_grad():
             torch.testing.assert_close(script(image), network.eval()(image), rtol=1e-5, atol=1e-6)
-
-
-def test_the_licence_lies_beside_the_bundle(bundle: Path, repository: Path) -> None:
-    assert (bundle / "LICENSE").read_text() == (repository / "LICENSE").read_text()
-    assert (bundle / "docs" / "README.md").exists()

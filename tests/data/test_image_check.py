@@ -188,3 +188,26 @@ def test_more_than_8_bits_are_refused(tmp_path, dtype, suffix, convert):
 def test_a_threshold_that_tells_no_values_apart_is_refused(mask_threshold):
     with pytest.raises(ConfigError, match="above 0 and at most 255"):
         check_pairs([], mask_threshold=mask_threshold)
+
+
+# ---- class indices, and images of 16 bits
+
+
+def test_classes_are_checked_by_their_number(tmp_path):
+    item = pair(tmp_path, "a.png", mask=disc(value=3))
+    check_pairs([item], mask_threshold=None, num_classes=3)
+    with pytest.raises(DataError, match="largest value is 3, its classes are 0, the background, to 2"):
+        check_pairs([item], mask_threshold=None, num_classes=2)
+
+
+@pytest.mark.parametrize("options", [{"mask_threshold": None}, {"num_classes": 2}])
+def test_masks_are_of_one_kind(options):
+    with pytest.raises(ConfigError, match="have a mask_threshold, or hold class indices"):
+        check_pairs([], **options)
+
+
+def test_gray_images_may_have_sixteen_bits(tmp_path):
+    item = pair(tmp_path, "a.png", image=photograph()[..., 0].astype(np.uint16) * 200)
+    check_pairs([item], picture="gray")
+    assert split_readable([item["image"]], picture="gray")[0] == [item["image"]]
+    assert "16" in split_readable([item["image"]])[1][0]

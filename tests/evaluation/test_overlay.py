@@ -72,3 +72,13 @@ def test_masks_of_another_size(image, which):
     masks[which] = np.ones((26, 20))
     with pytest.raises(ValueError, match=r"\(26, 20\) cannot be drawn over an image of \(20, 26\)"):
         draw_overlay(image, *masks)
+
+
+def test_each_class_has_its_colour(image):
+    classes = np.zeros(image.shape[:2], np.uint8)
+    for number in (1, 2, 3):
+        classes[:, 12 * number : 12 * number + 8] = number
+    drawn = draw_overlay(image, classes, alpha=1.0, colours=[(1, 2, 3), (4, 5, 6)])
+    for number, colour in ((1, (1, 2, 3)), (2, (4, 5, 6)), (3, (1, 2, 3))):
+        assert (drawn[classes == number] == colour).all()
+    np.testing.assert_array_equal(drawn[classes == 0], image[classes == 0])

@@ -12,7 +12,7 @@ import pytest
 import torch
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
-from monai.transforms import AsDiscreted, Compose, EnsureChannelFirstd, Lambdad, LoadImaged
+from monai.transforms import AsDiscreted, Compose, EnsureChannelFirstd, Identityd, Lambdad, LoadImaged
 from PIL import Image
 from torch import nn
 
@@ -177,6 +177,18 @@ def test_several_classes(tmp_path):
     assert [row["dice_first"] for row in report.rows] == pytest.approx([case[4] for case in CASES])
     assert all(row["dice_second"] == 1 for row in report.rows)
     assert (tmp_path / "report.html").exists()
+
+
+def test_class_indices(tmp_path):
+    prediction, truth = np.zeros((2, 4, 10), np.uint8)
+    prediction[0, 0:4], prediction[1, 0:2], truth[0, 1:7], truth[1, 0:2] = 1, 2, 1, 2
+    report = EvaluationReport(tmp_path, class_names=["first", "second"], report=False)
+    run = evaluator(tmp_path, [("a", "A", prediction, truth)], report, postprocessing=Identityd("pred"))
+    run.data_loader.dataset.transform.transforms = run.data_loader.dataset.transform.transforms[:-1]
+    run.run()
+    assert report.rows[0]["dice_first"] == pytest.approx(2 * 3 / (4 + 6))
+    assert report.rows[0]["dice_second"] == 1
+    assert report.rows[0]["dice"] == pytest.approx(0.8)
 
 
 def test_what_an_earlier_run_wrote_is_removed(tmp_path):

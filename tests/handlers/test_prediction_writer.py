@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.data import DataLoader, Dataset
+from ignite.engine import Engine
+from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
-from monai.transforms import AsDiscreted, Compose, EnsureChannelFirstd, LoadImaged
+from monai.transforms import AsDiscreted, Compose, EnsureChannelFirstd, Identityd, LoadImaged
 from PIL import Image
 from torch import nn
 
 from monai_sam2unet.bundle import inference_datalist
 from monai_sam2unet.data import to_rgb
 from monai_sam2unet.errors import DataError
+from monai_sam2unet.evaluation.overlay import CLASS_COLOURS
 from monai_sam2unet.handlers import PredictionWriter, draw_overlay
 
 
@@ -46,7 +48,7 @@ def files(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
-def predict(dataset_dir, output_dir, network=None, **options):
+def predict(dataset_dir, output_dir, network=None, postprocessing=None, **options):
     transform = Compose(
         [
             LoadImaged("image", reader="PILReader", converter=to_rgb, reverse_indexing=False),
@@ -58,7 +60,7 @@ def predict(dataset_dir, output_dir, network=None, **options):
         device=torch.device("cpu"),
         val_data_loader=loader,
         network=network or Bright(),
-        postprocessing=AsDiscreted("pred", threshold=127.5),
+        postprocessing=postprocessing or AsDiscreted("pred", threshold=127.5),
         val_handlers=[PredictionWriter(output_dir, dataset_dir, **options)],
     ).run()
 
@@ -122,3 +124,33 @@ def test_a_prediction_of_another_size_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"a.png is \(8, 12\), the image \(16, 24\) pixels"):
         predict(tmp_path / "data", tmp_path / "out", nn.AvgPool2d(2))
     assert files(tmp_path / "out") == []
+
+
+def test_masks_of_several_classes_hold_their_indices(tmp_path):
+    class Levels(nn.Module):
+        def forward(self, x):
+            return (x[:, :1] > 127).float() * 2
+
+    save(tmp_path / "data" / "a.png", 16, 24)
+    predict(
+        tmp_path / "data", tmp_path / "out", Levels(), postprocessing=Identityd("pred"), class_names=["edge", "bed"]
+    )
+    mask = read(tmp_path / "out" / "masks" / "a.png")
+    assert set(np.unique(mask)) == {0, 2}
+    with Image.open(tmp_path / "out" / "masks" / "a.png") as image:
+        assert image.mode == "P"
+        shown = np.asarray(image.convert("RGB"))
+    assert (shown[mask == 2] == CLASS_COLOURS[1]).all()
+    assert not shown[mask == 0].any()
+    overlay = read(tmp_path / "out" / "overlays" / "a.png")
+    assert (overlay[mask == 2] == CLASS_COLOURS[1]).all(-1).any()
+
+
+def test_overlays_of_sixteen_bits(tmp_path):
+    writer = PredictionWriter(tmp_path / "out", tmp_path / "a.png")
+    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 900).save(tmp_path / "a.png")
+    image = MetaTensor(torch.zeros(1, 8, 8), meta={"filename_or_obj": str(tmp_path / "a.png")})
+    engine = Engine(lambda engine, batch: None)
+    engine.state.batch, engine.state.output = [{"image": image}], [{"pred": torch.zeros(1, 8, 8)}]
+    writer(engine)
+    np.testing.assert_array_equal(read(tmp_path / "out" / "overlays" / "a.png")[0, :3, 0], [0, 4, 8])

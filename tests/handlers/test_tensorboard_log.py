@@ -121,3 +121,10 @@ def test_the_validator_alone_logs_nothing(tmp_path):
     )
     validator.run()
     assert not (tmp_path / "runs").exists()
+
+
+def test_masks_of_all_classes_are_class_indices():
+    classes = torch.tensor([[0, 2], [1, 0]])
+    masks = torch.nn.functional.one_hot(classes, 3).permute(2, 0, 1)
+    np.testing.assert_array_equal(TensorBoardLog._class_indices(masks), classes)
+    np.testing.assert_array_equal(TensorBoardLog._class_indices(masks[2:]), masks[2])

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds the bundles together: the same files and settings, and each trains, measures, predicts and exports."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import monai.bundle
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser, create_workflow
+from monai.utils import set_determinism
+from PIL import Image
+
+from monai_sam2unet.networks import SAM2UNet
+from monai_sam2unet.plan import BundlePlan
+
+REPOSITORY = Path(__file__).parents[2]
+NAMES = sorted(path.name for path in (REPOSITORY / "bundles").iterdir())
+#: In a bundle by its nature: what came with it, and how to use that.
+EXTRAS = {"polyp_segmentation": {"configs/released.yaml", "docs/model_card.md", "models/polyp_tiny.safetensors"}}
+SMALL: dict[str, Any] = {"encoder_size": "tiny", "spatial_size": [64, 64], "num_workers": 0, "device": "cpu"}
+
+
+@pytest.fixture(params=NAMES)
+def plan(request: pytest.FixtureRequest) -> BundlePlan:
+    return BundlePlan.from_yaml(REPOSITORY / "configs" / "plans" / f"{request.param}.yaml")
+
+
+@pytest.fixture
+def folder(plan: BundlePlan) -> Path:
+    return REPOSITORY / "bundles" / plan.name
+
+
+@pytest.fixture
+def cases(plan: BundlePlan, tmp_path: Path) -> Path:
+    """Four images with bright squares, one for each class."""
+    data = tmp_path / "data"
+    for name in ("images", "masks"):
+        (data / name).mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    values = range(1, len(plan.classes) + 1) if plan.classes else [255]
+    for number in range(4):
+        mask = np.zeros((70, 90), np.uint8)
+        for place, value in enumerate(values):
+            mask[10 + 3 * number : 40, 15 * place + 5 : 15 * place + 17] = value
+        image = generator.integers(0, 80, mask.shape, np.uint8) + 40 * (mask > 0) + 20 * (mask % 5)
+        shown = Image.fromarray(image.astype(np.uint8))
+        (shown.convert("RGB") if plan.picture == "rgb" else shown).save(data / "images" / f"{number}.png")
+        Image.fromarray(mask).save(data / "masks" / f"{number}.png")
+    return data
+
+
+def start(folder: Path, config: str, kind: str, **settings: object) -> Any:
+    path = str(folder / "configs" / f"{config}.yaml")
+    return create_workflow("ConfigWorkflow", config_file=path, workflow_type=kind, **SMALL, **settings)
+
+
+def files_of(bundle: Path) -> set[str]:
+    made = {"models/.gitkeep"}
+    return {str(path.relative_to(bundle)) for path in bundle.rglob("*") if path.is_file()} - made
+
+
+def test_all_have_the_same_files(folder: Path) -> None:
+    polyp = "polyp_segmentation"
+    expected = files_of(REPOSITORY / "bundles" / polyp) - EXTRAS[polyp]
+    assert files_of(folder) - EXTRAS.get(folder.name, set()) == expected
+
+
+@pytest.mark.parametrize("config", ["train", "evaluate", "inference"])
+def test_all_have_the_same_settings(folder: Path, config: str) -> None:
+    own, polyp = (
+        ConfigParser.load_config_file(REPOSITORY / "bundles" / name / "configs" / f"{config}.yaml")
+        for name in (folder.name, "polyp_segmentation")
+    )
+    assert own.keys() == polyp.keys()
+
+
+def test_all_have_the_headings_of_the_zoo(folder: Path) -> None:
+    text, polyp = (
+        (REPOSITORY / "bundles" / name / "docs" / "README.md").read_text(encoding="utf-8")
+        for name in (folder.name, "polyp_segmentation")
+    )
+    assert re.findall("^## .*$", text, re.M) == re.findall("^## .*$", polyp, re.M)
+    assert (folder / "LICENSE").read_text() == (REPOSITORY / "LICENSE").read_text()
+
+
+def test_metadata(folder: Path, zoo_schema: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    meta = str(folder / "configs" / "metadata.json")
+    monai.bundle.verify_metadata(meta_file=meta, filepath=str(zoo_schema))
+    metadata = json.loads(Path(meta).read_text())
+    assert metadata["version"] in metadata["changelog"]
+    monkeypatch.chdir(folder)
+    monai.bundle.verify_net_in_out(
+        "network_def", meta_file=meta, config_file="configs/inference.yaml", encoder_size="tiny", n=2
+    )
+
+
+def test_it_trains_measures_predicts_and_exports(
+    plan: BundlePlan, folder: Path, cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # bundles set their own
+    monkeypatch.chdir(folder)
+    out = {name: tmp_path / name for name in ("models", "runs", "eval", "predictions")}
+    places = {"ckpt_dir": str(out["models"]), "log_dir": str(out["runs"]), "dataset_dir": str(cases)}
+    training = start(folder, "train", "train", **places, weights="random", max_epochs=1, batch_size=3)
+    assert training.check_properties() == []
+    training.run()
+    checkpoint = str(out["models"] / "model.pt")
+    evaluation = start(
+        folder, "evaluate", "infer", dataset_dir=str(cases), ckpt_path=checkpoint, output_dir=str(out["eval"])
+    )
+    evaluation.run()
+    summary = json.loads((out["eval"] / "summary.json").read_text())
+    assert {values["images"] for values in summary["sets"].values()} == {4}
+    predicted = {"dataset_dir": str(cases / "images"), "output_dir": str(out["predictions"])}
+    start(folder, "inference", "infer", **predicted, ckpt_path=checkpoint).run()
+    for image in (cases / "images").iterdir():
+        with Image.open(out["predictions"] / "masks" / image.name) as mask:
+            assert mask.size == (90, 70)
+            assert set(np.unique(np.asarray(mask))) <= set(range(plan.out_channels) if plan.classes else (0, 255))
+    monai.bundle.ckpt_export(
+        "network_def", filepath=str(tmp_path / "model.ts"), ckpt_file=checkpoint, config_file="configs/inference.yaml",
+        meta_file="configs/metadata.json", encoder_size="tiny",
+    )  # fmt: skip
+    network = SAM2UNet(size="tiny", out_channels=plan.out_channels, deep_supervision=True)
+    bundles = tmp_path / "zoo" / folder.name / "models"
+    bundles.mkdir(parents=True)
+    Path(checkpoint).rename(bundles / "model.pt")
+    loaded = monai.bundle.load(folder.name, model=network, bundle_dir=str(tmp_path / "zoo"), device="cpu").eval()
+    image = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.jit.load(tmp_path / "model.ts")(image), loaded(image), rtol=1e-4, atol=1e-5)
+    set_determinism(None)
