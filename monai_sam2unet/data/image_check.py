@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -13,7 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from monai_sam2unet.data.picture_modes import PICTURES, to_gray
 from monai_sam2unet.errors import ConfigError, DataError, listing
 
-__all__ = ["check_mask_threshold", "check_pairs", "split_readable"]
+__all__ = ["check_mask_threshold", "check_pairs", "pair_problems", "split_readable"]
 
 READ_ERRORS = (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError)
 PicturePair = Mapping[str, str | list[str]]
@@ -99,14 +100,14 @@ def check_mask_threshold(mask_threshold: float) -> None:
         )
 
 
-def check_pairs(
+def pair_problems(
     items: Sequence[PicturePair],
     num_threads: int = 4,
     mask_threshold: float | None = 127.5,
     num_classes: int | None = None,
     picture: str = "rgb",
-) -> None:
-    """Decode all images and masks once and name everything that is wrong with them, at once.
+) -> list[str]:
+    """Decode all images and masks once and name everything that is wrong with them.
 
     Args:
         items: pairs ``{"image": path, "label": path}``; of a mask in several files ``label`` is their list.
@@ -115,12 +116,14 @@ def check_pairs(
         num_classes: largest of these indices.
         picture: how images are read: ``"rgb"``, 8 bits a channel, or ``"gray"``, 8 or 16 bits.
 
+    Returns:
+        A line for each file that cannot be read; mask of another size than its image; mask that is not empty and stays
+        below the threshold (0/1 instead of 0/255, say: it would count as empty), or has a value above the classes; and
+        image that is turned by its EXIF orientation where its mask is not.
+
     Raises:
         ConfigError: When ``mask_threshold`` is not above 0 and at most 255, or there is one beside ``num_classes``, or
             neither of them.
-        DataError: When files cannot be read; a mask has another size than its image; a mask that is not empty stays
-            below the threshold (0/1 instead of 0/255, say: it would count as empty), or has a value above the classes;
-            or an image is turned by its EXIF orientation and its mask is not.
     """
     if (mask_threshold is None) == (num_classes is None):
         raise ConfigError(
@@ -131,7 +134,22 @@ def check_pairs(
         check_mask_threshold(mask_threshold)
     with ThreadPoolExecutor(num_threads) as pool:
         found = pool.map(lambda item: _problems_of(item, mask_threshold, num_classes, picture), items)
-        problems = [problem for of_item in found for problem in of_item]
+        return [problem for of_item in found for problem in of_item]
+
+
+def check_pairs(items: Sequence[PicturePair], num_threads: int = 4, **how: Any) -> None:
+    """Decode all images and masks once; everything that is wrong with them is one error.
+
+    Args:
+        items: as in :func:`pair_problems`.
+        num_threads: as there.
+        how: ``mask_threshold``, ``num_classes`` and ``picture`` of :func:`pair_problems`.
+
+    Raises:
+        ConfigError: As there.
+        DataError: When there is any problem.
+    """
+    problems = pair_problems(items, num_threads, **how)
     if problems:
         raise DataError(
             f"{len(problems)} problems with images or masks; mend or remove these files:\n{listing(problems)}"

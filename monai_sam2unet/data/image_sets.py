@@ -14,6 +14,7 @@ __all__ = [
     "find_sets",
     "given_sets",
     "list_images",
+    "match_by_stem",
     "pair_by_stem",
     "read_split",
     "stem_below",
@@ -89,10 +90,10 @@ def files_by_stem(folder: Path, recursive: bool = False) -> tuple[dict[str, Path
     return files, problems
 
 
-def pair_by_stem(
+def match_by_stem(
     image_dir: str | Path, mask_dir: str | Path, stems: Sequence[str] | None = None, recursive: bool = False
-) -> list[dict[str, str]]:
-    """Pair images and masks whose file names agree up to the suffix.
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Pair images and masks whose file names agree up to the suffix, and name those that have no partner.
 
     Args:
         image_dir: folder of the images.
@@ -101,11 +102,11 @@ def pair_by_stem(
         recursive: whether to look in the folders below, too; a mask then lies where its image lies.
 
     Returns:
-        Items ``{"image": path, "label": path}``.
+        Items ``{"image": path, "label": path}``, and a line for each file without a partner, and for each stem that is
+        there twice or not at all.
 
     Raises:
-        DataError: When a folder is missing or empty, a file has no partner, a stem is there twice or not at all; all
-            such files are listed.
+        DataError: When a folder is missing or empty.
     """
     images, problems = files_by_stem(Path(image_dir), recursive)
     masks, mask_problems = files_by_stem(Path(mask_dir), recursive)
@@ -118,11 +119,34 @@ def pair_by_stem(
             problems.append(f"{images[stem]}: no mask of this name in {mask_dir}")
         elif stem not in images:
             problems.append(f"{masks[stem]}: no image of this name in {image_dir}")
+    pairs = [stem for stem in wanted if stem in images and stem in masks]
+    return [{"image": str(images[stem]), "label": str(masks[stem])} for stem in pairs], problems
+
+
+def pair_by_stem(
+    image_dir: str | Path, mask_dir: str | Path, stems: Sequence[str] | None = None, recursive: bool = False
+) -> list[dict[str, str]]:
+    """Pair images and masks whose file names agree up to the suffix; all of them, or none.
+
+    Args:
+        image_dir: as in :func:`match_by_stem`.
+        mask_dir: as there.
+        stems: as there.
+        recursive: as there.
+
+    Returns:
+        Items ``{"image": path, "label": path}``.
+
+    Raises:
+        DataError: When a folder is missing or empty, a file has no partner, a stem is there twice or not at all; all
+            such files are listed.
+    """
+    pairs, problems = match_by_stem(image_dir, mask_dir, stems, recursive)
     if problems:
         raise DataError(
             f"{len(problems)} files cannot be paired. Add what is missing, or take them away:\n" + listing(problems)
         )
-    return [{"image": str(images[stem]), "label": str(masks[stem])} for stem in wanted]
+    return pairs
 
 
 def read_split(path: str | Path) -> list[str]:

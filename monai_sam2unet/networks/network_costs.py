@@ -13,7 +13,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from monai_sam2unet.networks.light_checkpoint import light_state_dict
 
-__all__ = ["InferenceCosts", "TrainingCosts", "count_inference", "count_training", "training_choices"]
+__all__ = [
+    "InferenceCosts",
+    "TrainingCosts",
+    "count_activations",
+    "count_inference",
+    "count_training",
+    "training_choices",
+]
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,32 @@ def count_training(network: nn.Module) -> TrainingCosts:
         light_checkpoint_bytes=sum(v.numel() * v.element_size() for v in kept),
         optimizer_bytes=2 * 4 * trained,
     )
+
+
+def count_activations(network: nn.Module, in_channels: int, height: int, width: int) -> int:
+    """Count the bytes that the forward pass of one training image keeps for the backward pass, parameters left out.
+
+    Of a network in float32; under bf16 autocast it is about half. What a step needs for a moment comes on top.
+
+    Args:
+        network: a :class:`~monai_sam2unet.networks.SAM2UNet` in training mode, on any device, ``meta`` included.
+        in_channels: channels of the image.
+        height: its height in pixels.
+        width: its width in pixels.
+    """
+    device = next(network.parameters()).device
+    own = {p.untyped_storage()._cdata for p in [*network.parameters(), *network.buffers()]}
+    # The storages are held, so that none takes the address of another.
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(saved: torch.Tensor) -> torch.Tensor:
+        storage = saved.untyped_storage()
+        kept[storage._cdata] = storage
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+        network(torch.empty(1, in_channels, height, width, device=device))
+    return sum(storage.nbytes() for address, storage in kept.items() if address not in own)
 
 
 @torch.no_grad()

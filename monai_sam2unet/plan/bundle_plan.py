@@ -36,6 +36,7 @@ class BundlePlan:
         rotation: largest angle of random rotations, in radians.
         readme: whether the bundle's README is made; false: it is written by hand.
         data: what is to be known of the data, in Markdown, for the bundle's README; empty: their source.
+        settings: values of settings in the configs that differ from what they are elsewhere, as ``{"batch_size": 4}``.
         performance: what was measured, and how, in Markdown; empty: nothing yet.
 
     Raises:
@@ -59,6 +60,7 @@ class BundlePlan:
     readme: bool = True
     data: str = ""
     performance: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         pictures = [name for name, modality in MODALITIES.items() if not modality.is_volume]

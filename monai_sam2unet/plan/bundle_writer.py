@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -11,15 +13,17 @@ from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.plan.bundle_plan import BundlePlan
 from monai_sam2unet.plan.metadata import bundle_metadata, references_of
 
-__all__ = ["render_configs", "render_readme", "write_bundle"]
+__all__ = ["render_configs", "render_readme", "template_environment", "write_bundle"]
 
-_TEMPLATES = Path(__file__).parent / "templates" / "picture"
-
-
+_TEMPLATES = Path(__file__).parent / "templates"
+_KIND = "picture"
 _README = "README.md"
+#: Settings that an inference has for itself: other images, and as many a step as it likes.
+_NOT_OF_INFERENCE = ("dataset_dir", "batch_size")
 
 
-def _environment() -> Environment:
+def template_environment() -> Environment:
+    """What renders the templates, by their paths below `templates/`."""
     return Environment(
         loader=FileSystemLoader(_TEMPLATES),
         undefined=StrictUndefined,
@@ -30,6 +34,17 @@ def _environment() -> Environment:
     )
 
 
+def _with_setting(text: str, name: str, value: object) -> str:
+    """A config with another value of a setting at its top; what stands behind it stays in its column."""
+    told = value if isinstance(value, str) and re.fullmatch(r"[a-z][a-z0-9_.]*", value) else json.dumps(value)
+
+    def changed(found: re.Match[str]) -> str:
+        start = f"{name}: {told}"
+        return start if not found[2] else f"{start.ljust(len(found[0]) - len(found[2]) - 1)} {found[2]}"
+
+    return re.sub(rf"^{name}: (.*?) *(#.*)?$", changed, text, count=1, flags=re.M)
+
+
 def render_configs(plan: BundlePlan) -> dict[str, str]:
     """The texts of a bundle's configs.
 
@@ -38,10 +53,20 @@ def render_configs(plan: BundlePlan) -> dict[str, str]:
 
     Returns:
         Texts by file name, as ``train.yaml``; ``metadata.json`` among them.
+
+    Raises:
+        ConfigError: When the plan has a setting that no config has.
     """
-    environment = _environment()
-    names = sorted(path.name for path in _TEMPLATES.iterdir() if path.name != _README)
-    configs = {name: environment.get_template(name).render(plan=plan) for name in names}
+    environment = template_environment()
+    names = sorted(path.name for path in (_TEMPLATES / _KIND).iterdir() if path.name != _README)
+    configs = {name: environment.get_template(f"{_KIND}/{name}").render(plan=plan) for name in names}
+    for name, value in plan.settings.items():
+        files = [file for file, text in configs.items() if re.search(rf"^{name}: ", text, re.M)]
+        if not files:
+            raise ConfigError(f"The plan {plan.name} sets {name!r}, which no config of a bundle has.")
+        for file in files:
+            if file != "inference.yaml" or name not in _NOT_OF_INFERENCE:
+                configs[file] = _with_setting(configs[file], name, value)
     return {**configs, "metadata.json": bundle_metadata(plan)}
 
 
@@ -51,7 +76,7 @@ def render_readme(plan: BundlePlan) -> str:
     Args:
         plan: what the bundle is for.
     """
-    return _environment().get_template(_README).render(plan=plan, references=references_of(plan))
+    return template_environment().get_template(f"{_KIND}/{_README}").render(plan=plan, references=references_of(plan))
 
 
 def write_bundle(plan: BundlePlan, folder: str | Path) -> Path:

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``sam2unet plan``: a bundle for images and masks of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+__all__ = ["plan"]
+
+
+def _gpu_memory() -> float:
+    import torch
+
+    return torch.cuda.get_device_properties(0).total_memory / 2**30 if torch.cuda.is_available() else 0.0
+
+
+def plan(
+    data: Annotated[Path, typer.Argument(help="Folder of images and masks: a public set, or images/ and masks/.")],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle; it is made.")],
+    modality: Annotated[
+        str | None, typer.Option(help="What the images are, as dermoscopy or xray; else told by their colours.")
+    ] = None,
+    marked: Annotated[str, typer.Option("--object", help="What masks of one class show, as wound.")] = "object",
+    classes: Annotated[str | None, typer.Option(help="Names of the classes, comma-separated, in their order.")] = None,
+    gpu_memory: Annotated[
+        float | None, typer.Option(help="GB of the GPU to train on, 0 for none; else that of this machine.", min=0)
+    ] = None,
+    group_pattern: Annotated[
+        str | None, typer.Option(help="Regular expression that finds the patient in a file's name.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that read the images.", min=1)] = 4,
+) -> None:
+    """Look through DATA and write a bundle for it: configs, docs, and plan.md, which gives the reason of each choice.
+
+    What keeps the data from being trained on is listed, all at once, with exit code 1; nothing is written then.
+    """
+    # `--help` should not wait for PyTorch.
+    from monai_sam2unet.plan.picture_survey import survey_pictures
+    from monai_sam2unet.plan.plan_pictures import plan_pictures
+
+    console = Console()
+    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("reading", total=None)
+        survey = survey_pictures(
+            data,
+            group_pattern,
+            workers,
+            Path.home() / ".cache" / "monai_sam2unet" / "surveys",
+            lambda: progress.advance(task),
+            lambda count: progress.update(task, total=count),
+        )
+    console.print(f"{data}: {survey.layout}, {len(survey.cases)} images with masks", markup=False, highlight=False)
+    memory = _gpu_memory() if gpu_memory is None else gpu_memory
+    names = None if classes is None else [name.strip() for name in classes.split(",")]
+    choices = plan_pictures(survey, data, out, modality, marked, names, memory, group_pattern)
+    for remark in survey.remarks[:10]:
+        console.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
+    table = Table("setting", "value", "reason")
+    for choice in choices:
+        table.add_row(choice.name, "none" if choice.value is None else str(choice.value), choice.reason)
+    console.print(table)
+    console.print(
+        f"The bundle is {out}; how to train it is in {out / 'plan.md'}.", markup=False, highlight=False, soft_wrap=True
+    )

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks through a folder of pictures and masks: what is in it, and everything that is wrong with it, at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from monai_sam2unet import __version__
+from monai_sam2unet.data import find_sets, match_by_stem, recognise_pictures
+from monai_sam2unet.errors import DataError
+from monai_sam2unet.plan.picture_fingerprint import PictureFingerprint, fingerprint_picture
+
+__all__ = ["PictureSurvey", "survey_pictures"]
+
+#: More values than that are no classes.
+MAX_CLASSES = 254
+
+
+@dataclass(frozen=True)
+class PictureSurvey:
+    """What is in a folder of pictures.
+
+    Attributes:
+        layout: how it is laid out.
+        cases: what the pictures and masks are like.
+        problems: a line for each thing that keeps it from being trained on.
+        remarks: a line for each thing to be known.
+    """
+
+    layout: str
+    cases: list[PictureFingerprint]
+    problems: list[str]
+    remarks: list[str]
+
+    @cached_property
+    def pixels(self) -> Counter[int]:
+        """Number of pixels of each value, over all masks."""
+        return sum((Counter(case.values) for case in self.cases), Counter())
+
+    @property
+    def mask_threshold(self) -> float | None:
+        """From where on a mask's value is foreground; None where masks hold class indices."""
+        values = set(self.pixels)
+        return 0.5 if values <= {0, 1} else 127.5 if values <= {0, 255} else None
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, without background."""
+        return 1 if self.mask_threshold is not None else max(self.pixels)
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether most pictures are coloured."""
+        return 2 * sum(case.is_colour for case in self.cases) > len(self.cases)
+
+
+def _pairs(dataset_dir: Path) -> tuple[str, list[dict[str, Any]], list[str]]:
+    known = recognise_pictures(dataset_dir)
+    if known is not None:
+        lost = [f"{image}: there is no mask" for images in known.unlabelled.values() for image in images]
+        return known.layout, [dict(item) for items in known.sets.values() for item in items], lost
+    items: list[dict[str, Any]] = []
+    problems: list[str] = []
+    sets = find_sets(dataset_dir, "TrainDataset")
+    for images, masks in sets.values():
+        pairs, unpaired = match_by_stem(images, masks)
+        items += pairs
+        problems += unpaired
+    return f"folders of images and of masks ({', '.join(sets)})", items, problems
+
+
+def _value_problems(pixels: Mapping[int, int]) -> list[str]:
+    values = sorted(pixels)
+    if set(values) <= {0, 255}:
+        return []
+    largest = values[-1]
+    gaps = sorted(set(range(largest + 1)) - set(values))
+    if largest > MAX_CLASSES or len(gaps) > len(values):
+        shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
+        return [f"masks hold the values {shown}; expected are 0 and 255, 0 and 1, or class indices 0, 1, 2 and so on"]
+    if gaps:
+        return [f"labels are not contiguous: of 0 to {largest} no mask has {', '.join(map(str, gaps))}"]
+    return []
+
+
+def _duplicates(cases: Sequence[PictureFingerprint]) -> list[str]:
+    first: dict[str, str] = {}
+    found = []
+    for case in cases:
+        if case.sha256 in first:
+            found.append(f"{case.image}: the same file as {first[case.sha256]}; folds may then share it")
+        first.setdefault(case.sha256, case.image)
+    return found
+
+
+def _split_patients(dataset_dir: Path, group_pattern: str | None) -> list[str]:
+    """Patients that are in the test sets, too."""
+    if group_pattern is None or not (dataset_dir / "TestDataset").is_dir():
+        return []
+    patients: list[set[str]] = []
+    for part in ("TrainDataset", "TestDataset"):
+        names = [image.name for images, _ in find_sets(dataset_dir, part).values() for image in images.iterdir()]
+        patients.append({found.group(0) for name in names if (found := re.search(group_pattern, name))})
+    return [
+        f"{name}: this patient is in the training and in the test sets" for name in sorted(set.intersection(*patients))
+    ]
+
+
+def _fingerprints(
+    items: Sequence[Mapping[str, Any]], workers: int, cache: Path | None, advance: Callable[[], None]
+) -> list[PictureFingerprint | str]:
+    files = [
+        str(path)
+        for item in items
+        for path in (item["image"], *([item["label"]] if isinstance(item["label"], str) else item["label"]))
+    ]
+    known = [[path, Path(path).stat().st_size, Path(path).stat().st_mtime_ns] for path in files]
+    key = hashlib.sha256(
+        json.dumps([__version__, [own.name for own in fields(PictureFingerprint)], known]).encode()
+    ).hexdigest()[:32]
+    kept = None if cache is None else cache / f"{key}.json"
+    if kept is not None and kept.exists():
+        content = json.loads(kept.read_text(encoding="utf-8"))
+        return [case if isinstance(case, str) else _from_json(case) for case in content]
+    found = []
+    with ProcessPoolExecutor(workers) as pool:
+        for case in pool.map(fingerprint_picture, items, chunksize=4):
+            found.append(case)
+            advance()
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = kept.with_suffix(".part")
+        part.write_text(json.dumps([case if isinstance(case, str) else asdict(case) for case in found]))
+        part.replace(kept)
+    return found
+
+
+def _from_json(case: dict[str, Any]) -> PictureFingerprint:
+    # JSON's keys are texts.
+    return PictureFingerprint(**{**case, "values": {int(value): count for value, count in case["values"].items()}})
+
+
+def survey_pictures(
+    dataset_dir: str | Path,
+    group_pattern: str | None = None,
+    workers: int = 4,
+    cache: Path | None = None,
+    advance: Callable[[], None] = lambda: None,
+    total: Callable[[int], None] = lambda count: None,
+) -> PictureSurvey:
+    """Look through a folder of pictures and masks.
+
+    Args:
+        dataset_dir: a public set, or folders of images and masks, as the bundles read them.
+        group_pattern: regular expression that finds the patient in a file's name; with it patients that are in training
+            and test sets are found.
+        workers: processes that read.
+        cache: folder where what was found is kept for the next call; the same files are not read again.
+        advance: called after each picture.
+        total: called with their number.
+
+    Raises:
+        DataError: When there is no folder, or no picture with a mask in it.
+    """
+    root = Path(dataset_dir)
+    layout, items, problems = _pairs(root)
+    if not items:
+        raise DataError(f"None of the images in {root} has a mask:\n" + "\n".join(problems[:10]))
+    total(len(items))
+    found = _fingerprints(items, workers, cache, advance)
+    cases = [case for case in found if not isinstance(case, str)]
+    problems += [case for case in found if isinstance(case, str)]
+    survey = PictureSurvey(layout, cases, problems, _duplicates(cases))
+    problems += _value_problems(survey.pixels) if cases else []
+    problems += _split_patients(root, group_pattern)
+    return survey
