@@ -33,9 +33,14 @@ class BundlePlan:
         set_example: name of a set, for the comments in configs.
         flip_axes: axes along which images are flipped in training: 0 rows, 1 columns.
         rotation: largest angle of random rotations, in radians.
+        windows: whether images keep their own resolution and windows are drawn from them; else they are resized.
+        num_samples: windows drawn from an image each time.
+        centerline: whether evaluations measure clDice, too.
+        cldice_weight: of the clDice loss in training.
 
     Raises:
-        ConfigError: When the modality is not known, or its images are volumes; or there is one class only.
+        ConfigError: When the modality is not known, or its images are volumes; there is one class only; or there are
+            not 1 to 12 windows an image.
     """
 
     name: str
@@ -52,6 +57,10 @@ class BundlePlan:
     set_example: str = "NAME"
     flip_axes: tuple[int, ...] = (0, 1)
     rotation: float = 1.5708
+    windows: bool = False
+    num_samples: int = 4
+    centerline: bool = False
+    cldice_weight: float = 0.0
 
     def __post_init__(self) -> None:
         pictures = [name for name, modality in MODALITIES.items() if not modality.is_volume]
@@ -59,6 +68,8 @@ class BundlePlan:
             raise ConfigError(f"The modality of pictures must be one of {', '.join(pictures)}, got {self.modality!r}.")
         if len(self.classes) == 1:
             raise ConfigError("One class has no list of classes: it is what the bundle's object says.")
+        if self.num_samples not in range(1, 13):
+            raise ConfigError(f"num_samples must be a whole number of 1 to 12, got {self.num_samples!r}.")
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> BundlePlan:
