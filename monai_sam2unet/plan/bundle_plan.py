@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -87,7 +88,8 @@ class BundlePlan:
         wrong = [name for name in content if name not in known] + [name for name in needed if name not in content]
         if wrong:
             raise ConfigError(f"{path}: unknown or missing: {', '.join(wrong)}. A plan has: {', '.join(known)}.")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
+        values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in content.items()}
+        return cls(**values)
 
     @property
     def out_channels(self) -> int:

@@ -131,7 +131,7 @@ def test_flips_need_a_single_result():
 
 
 class Position(nn.Module):
-    """No function of the pixels alone: its result depends on where in the window they lie, as that of a network does."""
+    """Its result depends on where in the window a pixel lies, as that of a network does."""
 
     def forward(self, x):
         self.seen = x.shape
