@@ -57,7 +57,8 @@ class ScoreTable:
     Args:
         threshold: of the clinical reading: pixels with at least this probability are foreground; in (0, 1].
         empty_truth: of the papers' reading: what 0/0 counts in images without object: 0, 1, or ``"ignore"``: such
-            images do not count. In the clinical reading their Dice, IoU and clDice are 1 if nothing is predicted, else 0.
+            images do not count. In the clinical reading their Dice, IoU and clDice are 1 if nothing is predicted, else
+            0.
         tolerance: of the surface Dice, in ``unit``.
         unit: of distances: ``"pixels"``; or ``"mm"``, with the spacing that the MetaTensors bring; see
             :func:`monai_sam2unet.metrics.mask_spacing.image_spacings`.
