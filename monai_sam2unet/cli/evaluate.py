@@ -65,6 +65,9 @@ def evaluate(
         EmptyTruth, typer.Option(help="Papers' protocol: what images without object count where a score is 0/0.")
     ] = EmptyTruth.zero,
     tolerance: Annotated[float, typer.Option(help="Of the surface Dice, in pixels.")] = 2.0,
+    centerline: Annotated[
+        bool, typer.Option("--centerline", help="Clinical: measure clDice, too, as vessels need it; takes time.")
+    ] = False,
     images: Annotated[
         Path | None, typer.Option(help="Folder of the images, for the report; else those beside the masks are taken.")
     ] = None,
@@ -101,7 +104,7 @@ def evaluate(
 
     console, errors = Console(), Console(stderr=True)
     counts: Any = "ignore" if empty_truth is EmptyTruth.ignore else int(empty_truth.value)
-    table = ScoreTable(threshold, counts, tolerance, protocol=protocol.value)
+    table = ScoreTable(threshold, counts, tolerance, protocol=protocol.value, centerline=centerline)
     check_mask_threshold(mask_threshold)
     beside = None if published is None else PublishedTable(_read_published(published))
     cases, unpaired = find_prediction_cases(pred_dir, truth_dir, images, allow_unpaired, name)

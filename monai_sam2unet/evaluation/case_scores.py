@@ -16,6 +16,7 @@ from monai_sam2unet.errors import DataError
 from monai_sam2unet.evaluation.columns import MEASURED_CURVES
 from monai_sam2unet.metrics import (
     compute_boundary_scores,
+    compute_centerline_dice,
     compute_false_alarms,
     compute_hausdorff_distance_95,
     compute_map_scores,
@@ -107,6 +108,7 @@ def clinical_scores(
     threshold: float = 0.5,
     tolerance: float | None = 2.0,
     spacings: Sequence[Sequence[float]] | None = None,
+    centerline: bool = False,
 ) -> Scores:
     """Score the masks that a fixed threshold makes of the maps, as they are.
 
@@ -117,6 +119,7 @@ def clinical_scores(
         tolerance: of the surface Dice, in mm if there are spacings, else in pixels. None: HD95, surface Dice and
             boundary F are left out.
         spacings: mm between rows and between columns of each case; None: distances are in pixels.
+        centerline: whether clDice is computed.
 
     Returns:
         Scores (B,) by column; NaN where a case does not count.
@@ -129,6 +132,8 @@ def clinical_scores(
             mask, truth, tolerance=BOUNDARY_TOLERANCE, unit="diagonal", include_background=True
         )
         scores["boundary_f"] = _numbers(boundary.f_measure)[:, 0]
+    if centerline:
+        scores["cldice"] = _numbers(compute_centerline_dice(mask, truth, include_background=True))[:, 0]
     confusion = get_confusion_matrix(mask.float(), truth.float())
     scores["balanced_error_rate"] = 1 - _numbers(compute_confusion_matrix_metric("balanced accuracy", confusion))[:, 0]
     for column, value in (("false_alarm", "rate"), ("false_alarm_area", "area")):
@@ -170,7 +175,9 @@ def _surfaces(mask: Tensor, truth: Tensor, tolerance: float, spacings: Sequence[
     return {"hd95": _numbers(torch.stack(distances)), "surface_dice": _numbers(torch.stack(dice))}
 
 
-def class_scores(maps: Tensor, truth: Tensor, class_names: Sequence[str], threshold: float = 0.5) -> Scores:
+def class_scores(
+    maps: Tensor, truth: Tensor, class_names: Sequence[str], threshold: float = 0.5, centerline: bool = False
+) -> Scores:
     """Dice and IoU of each class, and their means over the classes as ``dice`` and ``iou``.
 
     Args:
@@ -178,13 +185,21 @@ def class_scores(maps: Tensor, truth: Tensor, class_names: Sequence[str], thresh
         truth: (B, K, H, W), bool.
         class_names: K names.
         threshold: pixels with at least this probability are of the class.
+        centerline: whether clDice is computed.
 
     Returns:
-        Scores (B,) by column: ``dice``, ``iou``, and ``dice_NAME``, ``iou_NAME`` for each class.
+        Scores (B,) by column: ``dice``, ``iou``, and ``dice_NAME``, ``iou_NAME`` for each class; so with ``cldice``.
     """
     mask = to_probabilities(maps) >= threshold
     scores = _overlap(mask, truth)
-    for column, compute in (("dice", compute_dice), ("iou", compute_iou)):
-        found = _numbers(compute(mask.float(), truth.float(), ignore_empty=False))
+    found_by_column = {
+        "dice": compute_dice(mask.float(), truth.float(), ignore_empty=False),
+        "iou": compute_iou(mask.float(), truth.float(), ignore_empty=False),
+    }
+    if centerline:
+        found_by_column["cldice"] = compute_centerline_dice(mask, truth, include_background=True)
+        scores["cldice"] = _numbers(found_by_column["cldice"].mean(1))
+    for column, values in found_by_column.items():
+        found = _numbers(values)
         scores |= {f"{column}_{name}": found[:, k] for k, name in enumerate(class_names)}
     return scores

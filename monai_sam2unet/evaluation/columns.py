@@ -30,6 +30,7 @@ CLINICAL_COLUMNS = {
     "hd95": "HD95",
     "surface_dice": "surface Dice",
     "boundary_f": "boundary F",
+    "cldice": "clDice",
     "balanced_error_rate": "balanced error rate",
     "false_alarm": "false alarm rate",
     "false_alarm_area": "false alarm area",

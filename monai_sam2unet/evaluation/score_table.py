@@ -57,13 +57,15 @@ class ScoreTable:
     Args:
         threshold: of the clinical reading: pixels with at least this probability are foreground; in (0, 1].
         empty_truth: of the papers' reading: what 0/0 counts in images without object: 0, 1, or ``"ignore"``: such
-            images do not count. In the clinical reading their Dice and IoU are 1 if nothing is predicted, else 0.
+            images do not count. In the clinical reading their Dice, IoU and clDice are 1 if nothing is predicted, else
+            0.
         tolerance: of the surface Dice, in ``unit``.
         unit: of distances: ``"pixels"``; or ``"mm"``, with the spacing that the MetaTensors bring; see
             :func:`monai_sam2unet.metrics.mask_spacing.image_spacings`.
         surface: whether HD95, surface Dice and boundary F are computed.
         protocol: ``"both"``, ``"sod"`` or ``"clinical"``.
         class_names: names of the channels, where there is more than one class; clinical Dice and IoU only.
+        centerline: whether clDice is computed, too, in the clinical reading; its skeletons take time.
 
     Raises:
         ConfigError: When a value is not allowed.
@@ -85,6 +87,7 @@ class ScoreTable:
         surface: bool = True,
         protocol: str = "both",
         class_names: Sequence[str] | None = None,
+        centerline: bool = False,
     ) -> None:
         if protocol not in PROTOCOLS:
             raise ConfigError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}.")
@@ -100,6 +103,7 @@ class ScoreTable:
         self.tolerance = float(tolerance)
         self.unit = unit
         self.surface = surface
+        self.centerline = centerline
         self.class_names = None if class_names is None else check_class_names(class_names)
         self.protocol = "clinical" if self.class_names else protocol
         self.rows: list[dict[str, Any]] = []
@@ -149,8 +153,10 @@ class ScoreTable:
         if self.protocol == "sod":
             return []
         if self.class_names is not None:
-            return ["dice", "iou", *(f"{column}_{name}" for column in ("dice", "iou") for name in self.class_names)]
-        return [name for name in CLINICAL_COLUMNS if self.surface or name not in SURFACE_COLUMNS]
+            columns = ["dice", "iou", *(["cldice"] if self.centerline else [])]
+            return [*columns, *(f"{column}_{name}" for column in columns for name in self.class_names)]
+        left_out = (() if self.surface else SURFACE_COLUMNS) + (() if self.centerline else ("cldice",))
+        return [name for name in CLINICAL_COLUMNS if name not in left_out]
 
     @property
     def papers_columns(self) -> list[str]:
@@ -195,10 +201,11 @@ class ScoreTable:
         curves: dict[str, NDArray[np.float64]] = {}
         bins: NDArray[np.float64] | None = None
         if self.class_names is not None:
-            scores = class_scores(maps, mask, self.class_names, self.threshold)
+            scores = class_scores(maps, mask, self.class_names, self.threshold, self.centerline)
         elif self.protocol != "sod":
             spacings = image_spacings(probabilities, truth, "mm") if self.surface and self.unit == "mm" else None
-            scores = clinical_scores(maps, mask, self.threshold, self.tolerance if self.surface else None, spacings)
+            tolerance = self.tolerance if self.surface else None
+            scores = clinical_scores(maps, mask, self.threshold, tolerance, spacings, self.centerline)
             bins = calibration_bins(to_probabilities(maps), mask)
             scores["calibration_error"] = expected_calibration_error(bins)
         if self.protocol != "clinical":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from monai.bundle import ConfigParser
+from monai.transforms import Compose, ResizeWithPadOrCropd
 
 from monai_sam2unet.errors import ConfigError, UserError, causes
 from monai_sam2unet.networks import SAM2UNet
@@ -20,7 +21,8 @@ class BundleParts(NamedTuple):
 
     Attributes:
         network: as the bundle's inference config has it, without the trained weights.
-        preprocessing: makes of ``{"image": FILE}`` the same with the network's input (C, H, W) under ``image``.
+        preprocessing: makes of ``{"image": FILE}`` the same with the network's input (C, H, W) under ``image``; where
+            the bundle predicts over windows, the one in the image's middle.
         facts: ``bundle``, ``bundle_version``, ``spatial_size`` (in training, as 352x352) and ``class_names``.
     """
 
@@ -72,4 +74,8 @@ def read_bundle(folder: str | Path, settings: Mapping[str, Any]) -> BundleParts:
         "spatial_size": "x".join(map(str, parser["spatial_size"])),
         "class_names": ", ".join(classes.values()),
     }
-    return BundleParts(network, _built(parser, "preprocessing", config), facts)
+    preprocessing = _built(parser, "preprocessing", config)
+    if parser.get("windows", False):
+        window = ResizeWithPadOrCropd("image", parser["spatial_size"], mode="edge")
+        preprocessing = Compose([preprocessing, window])
+    return BundleParts(network, preprocessing, facts)

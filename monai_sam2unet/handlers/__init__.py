@@ -18,6 +18,7 @@ from monai_sam2unet.handlers.map_metric_handlers import (
 )
 from monai_sam2unet.handlers.mask_metric_handlers import (
     BoundaryFMeasure,
+    CenterlineDice,
     FalseAlarmRate,
     HausdorffDistance95,
     NormalizedSurfaceDice,
@@ -31,6 +32,7 @@ from monai_sam2unet.handlers.weight_average import WeightAverage
 __all__ = [
     "BalancedErrorRate",
     "BoundaryFMeasure",
+    "CenterlineDice",
     "DiceOverThresholds",
     "EMeasure",
     "EpochSeed",

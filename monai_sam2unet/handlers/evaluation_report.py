@@ -48,6 +48,7 @@ class EvaluationReport:
         surface: as in :class:`monai_sam2unet.evaluation.ScoreTable`.
         class_names: names of the K classes, where there is more than one: ``pred`` and ``label`` are then (K, H, W), or
             (1, H, W) with class indices from 0, the background.
+        centerline: as in :class:`monai_sam2unet.evaluation.ScoreTable`.
 
     Raises:
         ConfigError: When a value is not allowed.
@@ -68,10 +69,11 @@ class EvaluationReport:
         unit: str = "pixels",
         surface: bool = True,
         class_names: Sequence[str] | None = None,
+        centerline: bool = False,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.settings = dict(settings or {})
-        self.table = ScoreTable(threshold, empty_truth, tolerance, unit, surface, protocol, class_names)
+        self.table = ScoreTable(threshold, empty_truth, tolerance, unit, surface, protocol, class_names, centerline)
         self.published = PublishedTable(published) if published else None
         self.pictures = CasePictures(threshold) if report else None
 

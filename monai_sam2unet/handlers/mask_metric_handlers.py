@@ -20,6 +20,7 @@ from monai.utils import MetricReduction
 
 from monai_sam2unet.metrics import (
     BoundaryFMeasureMetric,
+    CenterlineDiceMetric,
     FalseAlarmRateMetric,
     HausdorffDistance95Metric,
     NormalizedSurfaceDiceMetric,
@@ -27,6 +28,7 @@ from monai_sam2unet.metrics import (
 
 __all__ = [
     "BoundaryFMeasure",
+    "CenterlineDice",
     "FalseAlarmRate",
     "HausdorffDistance95",
     "NormalizedSurfaceDice",
@@ -112,4 +114,19 @@ class BoundaryFMeasure(IgniteMetricHandler):
             include_background=include_background,
             reduction=reduction,
         )
+        super().__init__(metric, output_transform=output_transform, save_details=save_details)
+
+
+class CenterlineDice(IgniteMetricHandler):
+    """clDice of vessels and other thin structures; see :class:`~monai_sam2unet.metrics.CenterlineDiceMetric`."""
+
+    def __init__(
+        self,
+        one_empty: str = "zero",
+        include_background: bool = False,
+        reduction: MetricReduction | str = MetricReduction.MEAN,
+        output_transform: Callable[[Any], Any] = lambda x: x,
+        save_details: bool = True,
+    ) -> None:
+        metric = CenterlineDiceMetric(one_empty=one_empty, include_background=include_background, reduction=reduction)
         super().__init__(metric, output_transform=output_transform, save_details=save_details)

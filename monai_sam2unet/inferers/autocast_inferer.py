@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from monai.data import MetaTensor
-from monai.inferers import Inferer
+from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor
 
 from monai_sam2unet.errors import ConfigError
@@ -37,23 +37,43 @@ class AutocastInferer(Inferer):
     With ``flips`` or ``scales`` (test-time augmentation) the result is the mean of the logits of all passes: as many
     times the time for, as a rule, a somewhat better mask.
 
+    With ``inferer`` the network is run by that: over windows by MONAI's ``SlidingWindowInferer``, which keep thin
+    structures at the image's own resolution. Each pass is then one over all windows of the flipped or resized image;
+    windows are blended in float32, whatever the network computes in.
+
     Args:
         precision: ``"fp32"``; ``"bf16"``; ``"fp16"`` (for inference: gradients would need a scaler); or ``"auto"``,
             which is bf16 on a GPU that computes it and fp32 elsewhere.
         flips: ``"rows"`` (upside down), ``"columns"`` (left to right) and ``"both"``: predicted, too.
         scales: factors on height and width at which the image is predicted.
+        inferer: what runs the network on a batch, as ``SlidingWindowInferer(roi_size=(352, 352), mode="gaussian")``;
+            None: the whole images at once.
 
     Raises:
         ConfigError: When ``precision`` is none of these, a flip is not known, or a scale is not above 0.
+
+    Example:
+        >>> from monai.inferers import SlidingWindowInferer
+        >>> windows = SlidingWindowInferer(roi_size=(32, 32), mode="gaussian", padding_mode="replicate")
+        >>> image = torch.rand(1, 3, 50, 20)
+        >>> tuple(AutocastInferer("fp32", flips=["columns"], inferer=windows)(image, lambda x: x[:, :1]).shape)
+        (1, 1, 50, 20)
     """
 
-    def __init__(self, precision: str = "auto", flips: Sequence[str] = (), scales: Sequence[float] = (1.0,)) -> None:
+    def __init__(
+        self,
+        precision: str = "auto",
+        flips: Sequence[str] = (),
+        scales: Sequence[float] = (1.0,),
+        inferer: Inferer | None = None,
+    ) -> None:
         super().__init__()
         allowed = ("auto", "fp32", *PRECISIONS)
         if precision not in allowed:
             raise ConfigError(f"precision must be one of {', '.join(allowed)}, got {precision!r}.")
         self.precision = precision
         self.augmentation = FlipsAndScales(flips, scales)
+        self.inferer = SimpleInferer() if inferer is None else inferer
 
     def dtype(self, device: torch.device) -> torch.dtype | None:
         """The type that the precision means on a device; None for float32."""
@@ -87,8 +107,12 @@ class AutocastInferer(Inferer):
                 network gives more than one tensor.
         """
 
-        def predict(x: Tensor) -> Any:
+        def in_float(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+            # Here, before windows are weighted and added up: in 16 bits that would be done in their few digits.
             return _to_float(network(x, *args, **kwargs))
+
+        def predict(x: Tensor) -> Any:
+            return self.inferer(x, in_float, *args, **kwargs)
 
         dtype = self.dtype(inputs.device)
         if dtype == torch.float16 and torch.is_grad_enabled():

@@ -37,7 +37,7 @@ class WeightedSumLoss(nn.Module):
         if len(losses) != len(weights) or not allowed:
             raise ConfigError(
                 f"{len(losses)} losses need as many weights of at least 0, not all 0; got {list(weights)} (of a bundle "
-                "the second is `--hausdorff_weight`)."
+                "the second is `--hausdorff_weight`, the third `--cldice_weight`)."
             )
         used = [(loss, float(weight)) for loss, weight in zip(losses, weights, strict=True) if weight]
         self.losses = nn.ModuleList(loss for loss, _ in used)

@@ -3,6 +3,7 @@
 
 from monai_sam2unet.metrics.balanced_error_rate import BalancedErrorRateMetric, compute_balanced_error_rate
 from monai_sam2unet.metrics.boundary_f_measure import BoundaryFMeasureMetric, BoundaryScores, compute_boundary_scores
+from monai_sam2unet.metrics.centerline_dice import CenterlineDiceMetric, compute_centerline_dice
 from monai_sam2unet.metrics.dice_over_thresholds import DiceOverThresholdsMetric, compute_dice_over_thresholds
 from monai_sam2unet.metrics.e_measure import EMeasureMetric, compute_e_measure
 from monai_sam2unet.metrics.f_measure import FMeasureMetric, compute_f_measure
@@ -20,6 +21,7 @@ __all__ = [
     "BalancedErrorRateMetric",
     "BoundaryFMeasureMetric",
     "BoundaryScores",
+    "CenterlineDiceMetric",
     "DiceOverThresholdsMetric",
     "EMeasureMetric",
     "FMeasureMetric",
@@ -33,6 +35,7 @@ __all__ = [
     "WeightedFMeasureMetric",
     "compute_balanced_error_rate",
     "compute_boundary_scores",
+    "compute_centerline_dice",
     "compute_dice_over_thresholds",
     "compute_e_measure",
     "compute_f_measure",

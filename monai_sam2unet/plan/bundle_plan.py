@@ -38,9 +38,14 @@ class BundlePlan:
         data: what is to be known of the data, in Markdown, for the bundle's README; empty: their source.
         settings: values of settings in the configs that differ from what they are elsewhere, as ``{"batch_size": 4}``.
         performance: what was measured, and how, in Markdown; empty: nothing yet.
+        windows: whether images keep their own resolution and windows are drawn from them; else they are resized.
+        num_samples: windows drawn from an image each time.
+        centerline: whether evaluations measure clDice, too.
+        cldice_weight: of the clDice loss in training.
 
     Raises:
-        ConfigError: When the modality is not known, or its images are volumes; or there is one class only.
+        ConfigError: When the modality is not known, or its images are volumes; there is one class only; or there are
+            not 1 to 12 windows an image.
     """
 
     name: str
@@ -61,6 +66,10 @@ class BundlePlan:
     data: str = ""
     performance: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    windows: bool = False
+    num_samples: int = 4
+    centerline: bool = False
+    cldice_weight: float = 0.0
 
     def __post_init__(self) -> None:
         pictures = [name for name, modality in MODALITIES.items() if not modality.is_volume]
@@ -68,6 +77,8 @@ class BundlePlan:
             raise ConfigError(f"The modality of pictures must be one of {', '.join(pictures)}, got {self.modality!r}.")
         if len(self.classes) == 1:
             raise ConfigError("One class has no list of classes: it is what the bundle's object says.")
+        if self.num_samples not in range(1, 13):
+            raise ConfigError(f"num_samples must be a whole number of 1 to 12, got {self.num_samples!r}.")
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> BundlePlan:

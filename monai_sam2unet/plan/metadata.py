@@ -14,7 +14,7 @@ __all__ = ["bundle_metadata", "references_of"]
 _SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
 _PACKAGES = (
     "nibabel", "pydicom", "pytorch-ignite", "scipy", "pandas", "matplotlib", "jinja2", "pillow", "rich", "safetensors",
-    "tensorboard", "tqdm",
+    "scikit-image", "tensorboard", "tqdm",
 )  # fmt: skip
 _REFERENCES = (
     "Xiong et al. SAM2-UNet: Segment Anything 2 Makes Strong Encoder for Natural and Medical Image Segmentation. "
@@ -33,7 +33,7 @@ def _version(package: str) -> str:
 
 def _network_data_format(plan: BundlePlan) -> dict[str, Any]:
     side = ["32 * n", "32 * n"]
-    common = {"spatial_shape": side, "dtype": "float32", "is_patch_data": False}
+    common = {"spatial_shape": side, "dtype": "float32", "is_patch_data": plan.windows}
     names = ("background", *plan.classes) if plan.classes else (plan.object,)
     is_rgb = plan.picture == "rgb"
     image = {

@@ -56,6 +56,7 @@ class HieraInput(InvertibleTransform):
         anti_aliasing: as in :class:`FitToSize`.
         enlarge_or_shrink: as in :class:`FitToSize`.
         repeat_gray: as in :class:`NormalizeAsImageNet`.
+        multiple: as in :class:`FitToSize`.
 
     Raises:
         ConfigError: When a value is not allowed.
@@ -79,6 +80,7 @@ class HieraInput(InvertibleTransform):
         anti_aliasing: bool = True,
         enlarge_or_shrink: bool = True,
         repeat_gray: bool = True,
+        multiple: int = 32,
     ) -> None:
         self.fit = FitToSize(
             spatial_size,
@@ -86,6 +88,7 @@ class HieraInput(InvertibleTransform):
             pixel_spacing,
             anti_aliasing=anti_aliasing,
             enlarge_or_shrink=enlarge_or_shrink,
+            multiple=multiple,
         )
         self.normalization = NormalizeAsImageNet(mean, std, in_channels, repeat_gray)
 
@@ -178,6 +181,7 @@ class HieraInputd(MapTransform, InvertibleTransform):
         anti_aliasing: as in :class:`HieraInput`.
         enlarge_or_shrink: as in :class:`HieraInput`.
         repeat_gray: as in :class:`HieraInput`.
+        multiple: as in :class:`HieraInput`.
         allow_missing_keys: whether a missing key is passed over.
 
     Raises:
@@ -198,6 +202,7 @@ class HieraInputd(MapTransform, InvertibleTransform):
         anti_aliasing: bool = True,
         enlarge_or_shrink: bool = True,
         repeat_gray: bool = True,
+        multiple: int = 32,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
@@ -211,6 +216,7 @@ class HieraInputd(MapTransform, InvertibleTransform):
             anti_aliasing,
             enlarge_or_shrink,
             repeat_gray,
+            multiple,
         )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

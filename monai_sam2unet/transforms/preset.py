@@ -38,7 +38,10 @@ class Preset:
 
     Args:
         modality: ``endoscopy``, ``dermoscopy``, ``fundus``, ``microscopy``, ``ultrasound``, ``xray``, ``ct`` or ``mr``.
-        spatial_size: height and width of the network's input; an int makes a square.
+        spatial_size: height and width of the network's input; an int makes a square. None: pictures keep their own
+            resolution, to the pixel, for windows to be drawn from them (MONAI's ``RandCropByPosNegLabeld`` among the
+            random transforms, ``SlidingWindowInferer`` in :class:`~monai_sam2unet.inferers.AutocastInferer`); slices of
+            volumes, too, and are padded to multiples of 32.
         image_key: key of the image.
         label_key: key of the label.
         in_channels: channels that the network takes; with 3, a gray image is repeated.
@@ -69,7 +72,7 @@ class Preset:
     def __init__(
         self,
         modality: str,
-        spatial_size: int | Sequence[int] = (352, 352),
+        spatial_size: int | Sequence[int] | None = (352, 352),
         image_key: str = "image",
         label_key: str = "label",
         in_channels: int = 3,
@@ -114,6 +117,7 @@ class Preset:
             "spatial_size": spatial_size,
             "keep_aspect": self.particulars.keep_aspect if keep_aspect is None else keep_aspect,
             "pixel_spacing": pixel_spacing,
+            "multiple": 32 if is_volume else 1,
         }
         self._intensity = self._make_intensity(windows, percentiles)
         self._to_input = HieraInputd(image_key, in_channels=in_channels, repeat_gray=not neighbours, **self.fit)
@@ -209,6 +213,7 @@ class Preset:
 
         Args:
             random_transforms: augmentation, of images (C, h, w) in [0, 1] and labels (1, h, w) at the network's size.
+                Where one of them makes several windows of a case, the result is a list of them.
         """
         both = (self.image_key, self.label_key)
         return PresetCompose(

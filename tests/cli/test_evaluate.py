@@ -73,6 +73,18 @@ def test_one_reading(folders, protocol, absent):
     assert not (folders / "out" / "report.html").exists()
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_centerline_dice_is_measured_where_it_is_asked_for(folders, asked):
+    out = ("--output", folders / "out", "--protocol", "clinical", "--no-report")
+    result, text = invoke(folders / "maps", folders / "truth", *out, *(["--centerline"] if asked else []))
+    assert result.exit_code == 0
+    assert ("clDice" in text) == asked
+    frame = pd.read_csv(folders / "out" / "metrics.csv")
+    assert ("cldice" in frame) == asked
+    if asked:
+        assert frame["cldice"].between(0.2, 1).all()
+
+
 def test_published_numbers_stand_beside(folders):
     (folders / "cod.yaml").write_text("published: {CAMO: {s_measure: 0.884}}\n")
     result, text = invoke(

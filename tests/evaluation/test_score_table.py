@@ -19,6 +19,9 @@ from monai_sam2unet.evaluation.bootstrap import bootstrap_interval
 from monai_sam2unet.evaluation.calibration import calibration_bins, expected_calibration_error
 from monai_sam2unet.evaluation.case_scores import clinical_scores, papers_scores
 from monai_sam2unet.evaluation.columns import CLINICAL_COLUMNS, PAPERS_COLUMNS
+from monai_sam2unet.metrics import compute_centerline_dice
+
+WITHOUT_CENTERLINE = [name for name in CLINICAL_COLUMNS if name != "cldice"]
 
 
 def case(seed, height=24, width=32, empty=False):
@@ -46,7 +49,7 @@ def table():
 
 def test_a_row_an_image_in_both_readings(table):
     frame = table.frame()
-    expected = ["dataset", "image", "height", "width", "foreground", *CLINICAL_COLUMNS, *PAPERS_COLUMNS]
+    expected = ["dataset", "image", "height", "width", "foreground", *WITHOUT_CENTERLINE, *PAPERS_COLUMNS]
     assert list(frame) == expected
     assert frame["foreground"].tolist() == pytest.approx([float(truth.float().mean()) for _, _, (_, truth) in CASES])
     assert frame[["dataset", "image"]].values.tolist() == [[d, i] for d, i, _ in CASES]
@@ -125,7 +128,9 @@ def test_files(table, tmp_path):
     ("options", "columns"),
     [
         ({"protocol": "sod"}, list(PAPERS_COLUMNS)),
-        ({"protocol": "clinical"}, list(CLINICAL_COLUMNS)),
+        ({"protocol": "clinical"}, WITHOUT_CENTERLINE),
+        ({"protocol": "clinical", "centerline": True}, list(CLINICAL_COLUMNS)),
+        ({"protocol": "sod", "centerline": True}, list(PAPERS_COLUMNS)),
         (
             {"protocol": "clinical", "surface": False},
             ["dice", "iou", "balanced_error_rate", "false_alarm", "false_alarm_area", "calibration_error"],
@@ -154,6 +159,32 @@ def test_what_an_image_without_object_counts():
     assert found["ignore"]["mean_dice_mean"] == pytest.approx(2 * found[0]["mean_dice_mean"])
     assert found["ignore"]["images_dice_mean"] == 1
     assert found["ignore"]["mean_dice_max"] is not None
+
+
+def test_centerline_dice_is_measured_where_it_is_asked_for(capsys):
+    table = ScoreTable(protocol="clinical", surface=False, centerline=True)
+    maps, truth = case(1)
+    nothing = torch.zeros_like(maps)
+    for name, pair in {"1": (maps, truth), "nothing": (nothing, nothing), "missed": (nothing, truth)}.items():
+        table.add("A", name, *pair)
+    expected = float(compute_centerline_dice(maps[None] >= 0.5, truth[None]))
+    assert 0 < expected < 1
+    assert [row["cldice"] for row in table.rows] == pytest.approx([expected, 1, 0])
+    assert [row["dice"] for row in table.rows][1:] == [1, 0]  # empty masks count as in the Dice
+    table.print()
+    assert "clDice ↑" in capsys.readouterr().out
+
+
+def test_centerline_dice_of_classes():
+    table = ScoreTable(class_names=["artery", "vein"], centerline=True)
+    maps, truth = (torch.cat([a, b]) for a, b in zip(case(1), case(2), strict=True))
+    table.add("A", "1", maps, truth)
+    columns = ["dice", "iou", "cldice", *(f"{s}_{c}" for s in ("dice", "iou", "cldice") for c in ("artery", "vein"))]
+    assert list(table.frame())[5:] == columns
+    found = compute_centerline_dice(maps[None] >= 0.5, truth[None], include_background=True)[0].tolist()
+    (row,) = table.rows
+    assert [row["cldice_artery"], row["cldice_vein"]] == pytest.approx(found)
+    assert row["cldice"] == pytest.approx(sum(found) / 2)
 
 
 def test_classes(tmp_path, capsys):

@@ -75,7 +75,8 @@ def test_table_of_images(tmp_path, report):
     evaluator(tmp_path, CASES, report).run()
     with (tmp_path / "eval" / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["dataset", "image", "height", "width", "foreground", *CLINICAL_COLUMNS, *PAPERS_COLUMNS]
+    scores = [name for name in (*CLINICAL_COLUMNS, *PAPERS_COLUMNS) if name != "cldice"]
+    assert list(rows[0]) == ["dataset", "image", "height", "width", "foreground", *scores]
     for row, (name, dataset, _, truth, dice, iou) in zip(rows, CASES, strict=True):
         assert row["dataset"] == dataset
         assert Path(row["image"]) == tmp_path / f"{name}.png"
@@ -189,6 +190,14 @@ def test_class_indices(tmp_path):
     assert report.rows[0]["dice_first"] == pytest.approx(2 * 3 / (4 + 6))
     assert report.rows[0]["dice_second"] == 1
     assert report.rows[0]["dice"] == pytest.approx(0.8)
+
+
+def test_centerline_dice_is_measured_where_it_is_asked_for(tmp_path):
+    """Of strips one pixel high, which are their own centerline, it is the Dice."""
+    report = EvaluationReport(tmp_path, protocol="clinical", centerline=True)
+    evaluator(tmp_path, [case for case in CASES if case[0] != "overlap"], report).run()
+    assert [row["cldice"] for row in report.rows] == [1, 0, 1, 0, 0]
+    assert "clDice" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_what_an_earlier_run_wrote_is_removed(tmp_path):

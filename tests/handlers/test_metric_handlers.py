@@ -33,6 +33,7 @@ OF_MASKS = {
         {"tolerance": [2.0], "unit": "pixels", "one_empty": "ignore"},
     ),
     "FalseAlarmRate": ({}, {"min_size": 7, "value": "area"}),
+    "CenterlineDice": ({}, {"one_empty": "ignore"}),
     "BoundaryFMeasure": ({}, {"tolerance": 3, "unit": "pixels", "one_empty": "ignore"}),
 }
 ALL = OF_MAPS | OF_MASKS

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.inferers import SlidingWindowInferer
 from monai.transforms import Flip
 from torch import nn
 
@@ -127,3 +128,49 @@ def test_flips_need_a_single_result():
         AutocastInferer("fp32", flips=["rows"])(torch.zeros(1, 1, 32, 32), lambda x: [x, x])
     with pytest.raises(ConfigError, match="flips must be a list"):
         AutocastInferer("fp32", flips=["sideways"])
+
+
+class Position(nn.Module):
+    """Its result depends on where in the window a pixel lies, as that of a network does."""
+
+    def forward(self, x):
+        self.seen = x.shape
+        rows = torch.linspace(0, 1, x.shape[2], device=x.device)[:, None]
+        return nn.functional.conv2d(x, torch.ones(1, 3, 3, 3), padding=1) * rows
+
+
+WINDOWS = {"roi_size": (32, 32), "sw_batch_size": 3, "overlap": 0.5, "mode": "gaussian", "padding_mode": "replicate"}
+
+
+@pytest.mark.parametrize("size", [(70, 50), (20, 50), (9, 7), (32, 32)])
+def test_windows_are_those_of_monai(size):
+    image, network = torch.rand(2, 3, *size), Position()
+    windows = SlidingWindowInferer(**WINDOWS)
+    found = AutocastInferer("fp32", inferer=windows)(MetaTensor(image), network)
+    assert network.seen[2:] == (32, 32)
+    assert found.shape == (2, 1, *size)
+    assert torch.equal(found.as_tensor(), windows(image, network))
+
+
+def test_windows_flips_and_scales_go_together():
+    image, network = torch.rand(1, 3, 70, 50), Position()
+    windows = SlidingWindowInferer(**WINDOWS)
+    found = AutocastInferer("fp32", flips=["rows"], scales=[1, 2], inferer=windows)(image, network)
+    passes = []
+    for x in (image, nn.functional.interpolate(image, (128, 96), mode="bilinear")):
+        for y in (windows(x, network), windows(x.flip(-2), network).flip(-2)):
+            passes.append(nn.functional.interpolate(y, (70, 50), mode="bilinear", antialias=y.shape[2] > 70))
+    torch.testing.assert_close(found, sum(passes) / 4)
+
+
+def test_windows_are_blended_in_float32_whatever_the_network_computes_in():
+    """A constant that bf16 holds exactly: blended in bf16 it would not come out again."""
+    image, windows = torch.rand(1, 3, 70, 50), SlidingWindowInferer(**WINDOWS)
+    found = AutocastInferer("bf16", inferer=windows)(image, lambda x: torch.full_like(x[:, :1], 3.140625).bfloat16())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, torch.full_like(found, 3.140625), rtol=1e-6, atol=0)
+
+
+def test_arguments_reach_the_network_through_windows(images):
+    found = AutocastInferer("fp32", inferer=SlidingWindowInferer((12, 14)))(images, lambda x, by: x * by, by=3)
+    torch.testing.assert_close(found, images * 3)

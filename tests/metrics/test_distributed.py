@@ -14,6 +14,7 @@ from monai_sam2unet import metrics
 from monai_sam2unet.metrics import (
     BalancedErrorRateMetric,
     BoundaryFMeasureMetric,
+    CenterlineDiceMetric,
     DiceOverThresholdsMetric,
     EMeasureMetric,
     FalseAlarmRateMetric,
@@ -41,6 +42,7 @@ OF_MASKS = {
     "HausdorffDistance95Metric": (HausdorffDistance95Metric, [{"unit": "pixels", "one_empty": "ignore"}]),
     "NormalizedSurfaceDiceMetric": (NormalizedSurfaceDiceMetric, [{"tolerance": 2, "unit": "pixels"}]),
     "FalseAlarmRateMetric": (FalseAlarmRateMetric, [{}]),
+    "CenterlineDiceMetric": (CenterlineDiceMetric, [{}]),
     "BoundaryFMeasureMetric": (BoundaryFMeasureMetric, [{}]),
 }
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import CacheDataset, DataLoader, Dataset, decollate_batch
-from monai.transforms import RandFlipd
+from monai.transforms import RandCropByPosNegLabeld, RandFlipd, SpatialPadd
 from PIL import Image
 
 from monai_sam2unet.errors import ConfigError, DataError
@@ -99,6 +99,46 @@ def test_what_is_not_random_is_cached(pictures):
     cached = dataset._cache[0]
     assert cached["image"].shape == (3, 64, 64)
     assert torch.equal(dataset[0]["label"].flip(1), cached["label"].as_tensor())
+
+
+@pytest.mark.parametrize("modality", PICTURES)
+def test_without_a_size_pictures_keep_their_own_grid(pictures, modality):
+    """Values pixel on pixel, so that the network's grid is the file's; and predictions come back to it unchanged."""
+    preset = Preset(modality, spatial_size=None, mask_threshold=127.5)
+    resized = Preset(modality, spatial_size=(60, 80), mask_threshold=127.5)  # the first picture's own size
+    assert torch.equal(preset.inference()(pictures[0])["image"], resized.inference()(pictures[0])["image"])
+    for source, (height, width) in zip(pictures, [(60, 80), (50, 44)], strict=True):
+        trained, evaluated, predicted = (
+            transform(source) for transform in (preset.training(), preset.evaluation(), preset.inference())
+        )
+        for item in (trained, evaluated, predicted):
+            assert item["image"].shape == (3, height, width)
+        assert torch.equal(trained["label"], evaluated["label"].as_tensor())
+        logits = torch.randn(1, height, width)
+        mask = preset.postprocessing(squeeze_channel=False)({**predicted, "pred": logits})["pred"]
+        assert torch.equal(mask.as_tensor().bool(), logits >= 0)
+        found = preset.probabilities()({**predicted, "pred": logits})["pred"]
+        assert torch.equal(found.as_tensor(), logits.sigmoid())
+
+
+def test_windows_are_drawn_from_pictures_in_training(pictures):
+    """Each is a piece of the picture, of the size asked for, also where the picture is smaller; label on image."""
+    preset = Preset("fundus", spatial_size=None, mask_threshold=127.5)
+    both = ["image", "label"]
+    windows = [
+        SpatialPadd(both, (64, 64), mode="edge"),
+        RandCropByPosNegLabeld(both, label_key="label", spatial_size=(64, 64), num_samples=3),
+    ]
+    dataset = CacheDataset(pictures, preset.training(windows), progress=False)
+    assert dataset._cache[0]["image"].shape == (3, 64, 80)  # what is random is drawn anew each time
+    batch = next(iter(DataLoader(dataset, batch_size=2)))
+    assert batch["image"].shape == (6, 3, 64, 64)
+    assert batch["label"].shape == (6, 1, 64, 64)
+    padded = Preset("fundus", spatial_size=None, mask_threshold=127.5).training(windows[:1])(pictures[0])
+    for image, label in zip(batch["image"][:3], batch["label"][:3], strict=True):
+        places = [n for n in range(17) if torch.equal(padded["image"][:, :, n : n + 64], image)]
+        assert places
+        assert torch.equal(padded["label"][:, :, places[0] : places[0] + 64], label)
 
 
 @pytest.mark.parametrize("modality", VOLUMES)
