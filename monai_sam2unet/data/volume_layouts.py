@@ -44,9 +44,7 @@ _ONE_MAP = ("segmentations", "segmentation", "labels", "label", "seg")
 
 #: The layouts that are known.
 VOLUME_LAYOUTS = (
-    VolumeLayout(
-        "nnU-Net", "images{set}/{stem}_0000.nii*", ("labels{set}/{stem}.nii*",), channels="*_000[1-9].nii*"
-    ),
+    VolumeLayout("nnU-Net", "images{set}/{stem}_0000.nii*", ("labels{set}/{stem}.nii*",), channels="*_000[1-9].nii*"),
     VolumeLayout("Medical Segmentation Decathlon", "images{set}/{stem}.nii*", ("labels{set}/{stem}.nii*",)),
     *_at_any_depth("images and labels", "images/{stem}.nii*", ("labels/{stem}.nii*",)),
     *_at_any_depth("BTCV", "img/img{stem}.nii*", ("label/label{stem}.nii*",)),
@@ -130,9 +128,9 @@ def _given(root: Path, folders: Mapping[str, Mapping[str, str | Path]], paths: S
             raise ConfigError(f"The folders of the set {name} must lie below {root}, got {', '.join(map(str, pair))}.")
         images, labels = (folder.relative_to(root).as_posix() for folder in pair)
         found = _recognise_as(VolumeLayout(name, f"{images}/{{stem}}.nii*", (f"{labels}/{{stem}}.nii*",)), root, paths)
-        # They are one set each, so there is at most one list.
-        made.sets.update({name: items for items in found.sets.values()})
-        made.unlabelled.update({name: images for images in found.unlabelled.values()})
+        # They are one set, whatever it is called there.
+        for whole, own in ((made.sets, found.sets), (made.unlabelled, found.unlabelled)):
+            whole.update(zip([name], own.values(), strict=False))  # type: ignore[attr-defined]
         problems += found.problems
     return RecognisedVolumes(made.layout, made.sets, made.unlabelled, tuple(problems))
 

@@ -76,9 +76,7 @@ class LabelClasses:
         self.drops_others = background == OTHERS
         numbers = {name: given.get(name, index) for index, name in enumerate(names, 1)}
         self.ids: dict[int, int] = {0: 0}
-        for index, (name, own) in enumerate(
-            [(BACKGROUND, () if self.drops_others else background), *numbers.items()]
-        ):
+        for index, (name, own) in enumerate([(BACKGROUND, () if self.drops_others else background), *numbers.items()]):
             for number in self._numbers(name, own):
                 if self.ids.get(number, index) != index:
                     raise ConfigError(f"label_ids: {number} is that of two classes, one of them {name}.")
@@ -194,8 +192,8 @@ class LoadLabelClassesd(MapTransform):
         """Load what is under the keys.
 
         Raises:
-            DataError: As :class:`monai_sam2unet.transforms.LoadAnyImage` and :class:`LabelClasses`; or when the files of
-                the classes do not lie on one grid, or overlap.
+            DataError: As :class:`monai_sam2unet.transforms.LoadAnyImage` and :class:`LabelClasses`; or when the files
+                of the classes do not lie on one grid, or overlap.
         """
         d = dict(data)
         for key in self.key_iterator(d):

@@ -166,21 +166,27 @@ class Preset:
     def _load(self, labelled: bool = False) -> list[Transform]:
         transforms: list[Transform] = [self._load_image, self._check_image]
         if labelled:
-            # A palette's indices are classes; where a threshold is asked for, its colours are meant.
-            picture = "label" if self.mask_threshold is None else "gray"
-            if self.label_classes is not None:
-                transforms.append(LoadLabelClassesd(self.label_key, self.label_classes, self.require_orientation))
-            else:
-                transforms.append(LoadAnyImaged(self.label_key, picture, None, self.require_orientation, union=True))
-            if self.is_volume:
-                transforms.append(MatchOrientationd(self.label_key, self.image_key))
-            transforms.append(CheckLabeld(self.label_key, self.image_key, self.mask_threshold))
-            if self.mask_threshold is not None:
-                transforms.append(AsDiscreted(self.label_key, threshold=self.mask_threshold))
+            transforms += self.labels().transforms
         if self.device is not None:
             keys = (self.image_key, self.label_key) if labelled else (self.image_key,)
             transforms.append(EnsureTyped(keys, device=self.device))
         return [*transforms, self._intensity]
+
+    def labels(self) -> Compose:
+        """Files of labels to labels on the grid of their image, which is loaded already."""
+        transforms: list[Transform] = []
+        if self.label_classes is not None:
+            transforms.append(LoadLabelClassesd(self.label_key, self.label_classes, self.require_orientation))
+        else:
+            # A palette's indices are classes; where a threshold is asked for, its colours are meant.
+            picture = "label" if self.mask_threshold is None else "gray"
+            transforms.append(LoadAnyImaged(self.label_key, picture, None, self.require_orientation, union=True))
+        if self.is_volume:
+            transforms.append(MatchOrientationd(self.label_key, self.image_key))
+        transforms.append(CheckLabeld(self.label_key, self.image_key, self.mask_threshold))
+        if self.mask_threshold is not None:
+            transforms.append(AsDiscreted(self.label_key, threshold=self.mask_threshold))
+        return PresetCompose(transforms)
 
     def volumes(self, labelled: bool = True) -> Compose:
         """Files of volumes, image and label, to the volumes on the image's grid with the image in [0, 1].

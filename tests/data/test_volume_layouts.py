@@ -84,9 +84,7 @@ def test_layouts(tmp_path, name):
     def whole(label):
         return [str(root / one) for one in label] if isinstance(label, list) else str(root / label)
 
-    assert {
-        part: {item["image"]: item["label"] for item in items} for part, items in found.sets.items()
-    } == {
+    assert {part: {item["image"]: item["label"] for item in items} for part, items in found.sets.items()} == {
         part: {str(root / image): whole(label) for image, label in pairs.items()} for part, pairs in sets.items()
     }
     assert found.layout == name.partition(",")[0].partition(" MR")[0] or name == "several sets"

@@ -105,7 +105,7 @@ def test_a_map_of_other_numbers_is_loaded_as_classes(case, tmp_path):
     label = save(tmp_path / "label.nii.gz", np.array([0, 40, 50], np.int16)[classes][::-1], turned)
     found = loaded(image, label, {"spleen": 40, "liver": 50})
     assert torch.equal(found.as_tensor()[0], torch.from_numpy(classes).float())
-    with pytest.raises(DataError, match="label.nii.gz holds the numbers 40, 50"):
+    with pytest.raises(DataError, match=r"label.nii.gz holds the numbers 40, 50"):
         loaded(image, label)
 
 
@@ -124,7 +124,7 @@ def test_files_that_do_not_fit_are_refused(case, tmp_path):
         loaded(image, [*files, heart])
     assert loaded(image, [*files, heart], {"background": "others"}).max() == 2
     save(tmp_path / "s1" / "segmentations" / "liver.nii.gz", np.ones_like(classes))
-    with pytest.raises(DataError, match="liver.nii.gz overlaps with another class"):
+    with pytest.raises(DataError, match=r"liver.nii.gz overlaps with another class"):
         loaded(image, files)
     save(tmp_path / "s1" / "segmentations" / "liver.nii.gz", 0 * classes, np.diag([1.0, 2.0, 3.0, 1.0]))
     with pytest.raises(DataError, match="do not have one grid"):
