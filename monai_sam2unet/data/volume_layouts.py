@@ -128,9 +128,9 @@ def _given(root: Path, folders: Mapping[str, Mapping[str, str | Path]], paths: S
             raise ConfigError(f"The folders of the set {name} must lie below {root}, got {', '.join(map(str, pair))}.")
         images, labels = (folder.relative_to(root).as_posix() for folder in pair)
         found = _recognise_as(VolumeLayout(name, f"{images}/{{stem}}.nii*", (f"{labels}/{{stem}}.nii*",)), root, paths)
-        # They are one set, whatever it is called there.
-        for whole, own in ((made.sets, found.sets), (made.unlabelled, found.unlabelled)):
-            whole.update(zip([name], own.values(), strict=False))  # type: ignore[attr-defined]
+        # They are one set, called as the folder there.
+        made.sets.update({own: items for own, items in zip([name], found.sets.values(), strict=False)})
+        made.unlabelled.update({own: images for own, images in zip([name], found.unlabelled.values(), strict=False)})
         problems += found.problems
     return RecognisedVolumes(made.layout, made.sets, made.unlabelled, tuple(problems))
 

@@ -172,7 +172,7 @@ class LoadLabelClassesd(MapTransform):
     def _load(self, label: PathLike | Sequence[PathLike]) -> MetaTensor:
         if isinstance(label, (list, tuple)):
             return self._joined(label)
-        found = self.load(label)  # type: ignore[arg-type]
+        found = self.load(label)
         return MetaTensor(self.classes.to_classes(plain(found), str(label))).copy_meta_from(found)
 
     def _joined(self, paths: Sequence[PathLike]) -> MetaTensor:
