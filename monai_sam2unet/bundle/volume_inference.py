@@ -87,7 +87,8 @@ def volume_inference_datalist(
         cannot be read and say why; predictions are named by the path below the root.
 
     Raises:
-        DataError: When there is no volume, or none that can be read; or two would be written to one file.
+        DataError: When there is no volume, or none that can be read; two would be written to one file, or one over
+            itself.
     """
     path = Path(dataset_dir)
     if not isinstance(dataset_dir, (str, Path)) or not path.exists():
@@ -111,5 +112,8 @@ def volume_inference_datalist(
         nothing = rejected or ["there is no NIfTI, MetaImage, NRRD or DICOM file"]
         raise DataError(f"There is no volume in {path} that can be read:\n{listing(nothing)}")
     # A series that lies in the folder itself is called as the folder.
-    own = any(name == str(path) for name in names)
-    return {"cases": cases, "rejected": rejected, "root": str(path.parent if own or path.is_file() else path)}
+    root = path.parent if str(path) in names or path.is_file() else path
+    over = [own for name, own in names.items() if left_out == root.resolve() and not Path(own).is_relative_to(name)]
+    if over:
+        raise DataError(f"Predictions in {output_dir} would be written over the volumes; name another folder.")
+    return {"cases": cases, "rejected": rejected, "root": str(root)}

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from monai_sam2unet.errors import ConfigError
-from monai_sam2unet.transforms import MODALITIES
+from monai_sam2unet.transforms import MODALITIES, Preset
 
 __all__ = ["BundlePlan"]
 
 
 @dataclass(frozen=True)
 class BundlePlan:
-    """A bundle that marks objects in pictures.
+    """A bundle that marks objects in pictures, or organs in volumes.
 
     Attributes:
         name: of its folder, as ``skin_lesion_segmentation``.
@@ -24,18 +25,23 @@ class BundlePlan:
         object: what is marked, in the singular, as ``lesion``.
         objects: in the plural.
         images: what they are marked in, as ``dermoscopic images``.
-        modality: one of :data:`monai_sam2unet.transforms.MODALITIES` whose images are pictures.
+        modality: one of :data:`monai_sam2unet.transforms.MODALITIES`.
         data_source: where the data come from, with addresses.
         classes: names of the classes without background, where there is more than one; their masks hold class indices.
+            Volumes always have such.
         version: of the bundle.
         changelog: what each version brought, newest first.
         references: publications on the data and the task, beside those on the network.
         set_example: name of a set, for the comments in configs.
         flip_axes: axes along which images are flipped in training: 0 rows, 1 columns.
         rotation: largest angle of random rotations, in radians.
+        group_pattern: regular expression that finds the patient in a file's name, where one has several images.
+        plane: for volumes: the plane of the slices, as :class:`monai_sam2unet.transforms.Preset` has it.
+        windows: for CT: the HU windows, as :class:`monai_sam2unet.transforms.Preset` has them.
+        keep_empty: for volumes: share of the slices without any class that is trained on.
 
     Raises:
-        ConfigError: When the modality is not known, or its images are volumes; or there is one class only.
+        ConfigError: When the modality is not known, there is one class only, or an attribute is not for such images.
     """
 
     name: str
@@ -52,13 +58,24 @@ class BundlePlan:
     set_example: str = "NAME"
     flip_axes: tuple[int, ...] = (0, 1)
     rotation: float = 1.5708
+    group_pattern: str | None = None
+    plane: str | int = "axial"
+    windows: str | tuple[Any, ...] | None = None
+    keep_empty: float = 0.1
 
     def __post_init__(self) -> None:
-        pictures = [name for name, modality in MODALITIES.items() if not modality.is_volume]
-        if self.modality not in pictures:
-            raise ConfigError(f"The modality of pictures must be one of {', '.join(pictures)}, got {self.modality!r}.")
+        if self.modality not in MODALITIES:
+            raise ConfigError(f"The modality must be one of {', '.join(MODALITIES)}, got {self.modality!r}.")
+        if self.is_volume and len(self.classes) < 2:
+            raise ConfigError(f"Volumes have two classes or more, by name; got {', '.join(self.classes) or 'none'}.")
         if len(self.classes) == 1:
             raise ConfigError("One class has no list of classes: it is what the bundle's object says.")
+        given = [name for name in ("plane", "windows", "keep_empty") if getattr(self, name) != _DEFAULTS[name]]
+        if given and not self.is_volume:
+            raise ConfigError(f"{', '.join(given)}: for volumes only; {self.modality} images are pictures.")
+        if self.is_volume:
+            # Refuses a plane, windows or a share that are not allowed.
+            Preset(self.modality, plane=self.plane, windows=self.windows).slices(self.keep_empty)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> BundlePlan:
@@ -70,7 +87,7 @@ class BundlePlan:
         Raises:
             ConfigError: When an attribute is not known, missing, or not allowed.
         """
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         known = {attribute.name: attribute for attribute in fields(cls)}
         needed = [name for name, own in known.items() if own.default is MISSING and own.default_factory is MISSING]
         wrong = [name for name in content if name not in known] + [name for name in needed if name not in content]
@@ -79,6 +96,24 @@ class BundlePlan:
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
 
     @property
+    def is_volume(self) -> bool:
+        """Whether a case is a volume that is cut into slices."""
+        return MODALITIES[self.modality].is_volume
+
+    @property
+    def cases(self) -> str:
+        """What a data set holds."""
+        return "volumes" if self.is_volume else "images"
+
+    @property
+    def pictures(self) -> str:
+        """What the network is shown."""
+        return "slices" if self.is_volume else "images"
+
+    @property
     def out_channels(self) -> int:
         """Channels of the network's logits: one for one class, else one for each class and the background."""
         return len(self.classes) + 1 if self.classes else 1
+
+
+_DEFAULTS = {attribute.name: attribute.default for attribute in fields(BundlePlan)}

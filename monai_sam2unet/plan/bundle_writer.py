@@ -25,9 +25,9 @@ def render_configs(plan: BundlePlan) -> dict[str, str]:
     Returns:
         Texts by file name, as ``train.yaml``; `metadata.json` among them.
     """
-    folder = _TEMPLATES / "picture"
+    folder = _TEMPLATES / "configs"
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader([folder, _TEMPLATES / "parts"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
