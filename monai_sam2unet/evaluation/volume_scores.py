@@ -57,10 +57,10 @@ def volume_scores(
         if all(bool(mask.any()) for mask in pair):
             pair = cropped(*pair)
         distance = compute_hausdorff_distance_95(*pair, include_background=True, **unit)
-        masks = [mask.float() for mask in pair]
+        found_mask, true_mask = (mask.float() for mask in pair)
         for column, value in (
-            ("dice", compute_dice(*masks, ignore_empty=False)),
-            ("iou", compute_iou(*masks, ignore_empty=False)),
+            ("dice", compute_dice(found_mask, true_mask, ignore_empty=False)),
+            ("iou", compute_iou(found_mask, true_mask, ignore_empty=False)),
             ("hd95", distance),
         ):
             found[column].append(float(value))

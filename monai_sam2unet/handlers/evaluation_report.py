@@ -119,9 +119,11 @@ class EvaluationReport:
                 pred, label = (self._by_class(values, len(self.table.class_names)) for values in (pred, label))
             dataset, image = item["dataset"], str(item["image"].meta["filename_or_obj"])
             self.table.add(dataset, image, pred, label)
-            if self.pictures is not None and self.plane is None:
+            if self.pictures is None:
+                continue
+            if self.plane is None:
                 self.pictures.add(dataset, image, pred, label, picture=image)
-            elif self.pictures is not None:
+            else:
                 self.pictures.add(dataset, image, *shown_slice(pred > 0, label > 0, item["image"], self.plane))
 
     @staticmethod

@@ -13,7 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 
-from monai_sam2unet.evaluation.overlay import draw_overlay
+from monai_sam2unet.evaluation.overlay import CLASS_COLOURS, GREEN, draw_overlay
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -30,7 +30,8 @@ class TensorBoardLog:
     Args:
         log_dir: folder of the event files.
         validator: the engine that validates, run before this handler (attach it earlier); its outputs are lists of
-            dicts with ``image`` (C, H, W), ``label`` (1, H, W) and ``pred`` (1, H, W).
+            dicts with ``image`` (C, H, W), ``label`` and ``pred`` (1, H, W), or of several classes one-hot (K, H, W)
+            with the background first.
         max_images: how many overlays an epoch.
         mean: what the images were centred by, one value a channel.
         std: what they were divided by.
@@ -97,8 +98,10 @@ class TensorBoardLog:
             shape = (-1, 1, 1)
             image = image * torch.tensor(self.std).view(shape) + torch.tensor(self.mean).view(shape)
             pixels = image.round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-            masks = [np.asarray(torch.as_tensor(item[key])[0].cpu()) for key in ("pred", "label")]
-            overlay = draw_overlay(pixels, masks[0], masks[1])
+            masks = [torch.as_tensor(item[key]) for key in ("pred", "label")]
+            colours = CLASS_COLOURS if len(masks[0]) > 1 else (GREEN,)
+            shown = [np.asarray((mask.argmax(0) if len(mask) > 1 else mask[0]).cpu()) for mask in masks]
+            overlay = draw_overlay(pixels, shown[0], shown[1], colours=colours)
             self._writer.add_image(f"validation/{number}", overlay, engine.state.epoch, dataformats="HWC")
             self._images_left -= 1
 

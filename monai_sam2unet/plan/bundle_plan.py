@@ -93,7 +93,8 @@ class BundlePlan:
         wrong = [name for name in content if name not in known] + [name for name in needed if name not in content]
         if wrong:
             raise ConfigError(f"{path}: unknown or missing: {', '.join(wrong)}. A plan has: {', '.join(known)}.")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
+        return cls(**values)
 
     @property
     def is_volume(self) -> bool:
