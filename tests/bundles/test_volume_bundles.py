@@ -6,13 +6,16 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.metrics import compute_dice
+from monai.utils import set_determinism
 
 from monai_sam2unet.dicom import read_volume
 from monai_sam2unet.networks import SAM2UNet
@@ -51,6 +54,26 @@ def same_grid(written: Path, affine: np.ndarray, shape: tuple[int, ...]) -> np.n
     return np.asarray(found.dataobj)
 
 
+# ---- what MONAI asks of a bundle
+
+
+@pytest.mark.parametrize(("config", "kind"), [("train", "train"), ("evaluate", "infer"), ("inference", "infer")])
+def test_required_properties(repository, heart_volumes, tmp_path, monkeypatch, config, kind) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the bundle sets its own
+    settings = {
+        "dataset_dir": str(heart_volumes),
+        "encoder_size": "tiny",
+        "weights": "random",
+        "spatial_size": [64, 64],
+    }
+    folders = {"ckpt_dir": str(tmp_path), "log_dir": str(tmp_path), "output_dir": str(tmp_path)}
+    path = repository / "bundles" / CARDIAC / "configs" / f"{config}.yaml"
+    workflow = ConfigWorkflow(str(path), workflow_type=kind, **settings, **folders)
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    set_determinism(None)
+
+
 # ---- training
 
 
@@ -62,7 +85,10 @@ def test_training_writes_weights_and_curves_of_each_class(heart: Path) -> None:
     events = EventAccumulator(str(heart / "runs"))
     events.Reload()
     tags = set(events.Tags()["scalars"])
-    assert {"train/loss", "validation/val_mean_dice"} | {f"validation/val_dice_{name}" for name in ("RV", "LV")} <= tags
+    assert {
+        "train/loss",
+        *(f"validation/val_{name}" for name in ("mean_dice", "dice_RV", "dice_MYO", "dice_LV")),
+    } <= tags
     assert "validation/0" in events.Tags()["images"]
 
 
@@ -127,8 +153,6 @@ def test_inference_does_what_it_can_and_names_the_rest(run, heart_volumes: Path,
 @pytest.mark.parametrize("layout", ["numbers", "files"])
 def test_labels_of_totalsegmentator(run, tmp_path: Path, layout: str) -> None:
     """Its numbers, and its files for each class, are the plan's classes by name; nothing else is dropped unasked."""
-    from monai.bundle import ConfigParser
-
     bundles = Path(__file__).parents[2] / "bundles"
     ids = ConfigParser.load_config_file(bundles / ABDOMEN / "configs" / "totalsegmentator.yaml")["label_ids"]
     names = ConfigParser.load_config_file(bundles / ABDOMEN / "configs" / "evaluate.yaml")["class_names"]
