@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from monai_sam2unet.data import write_polyp_phantoms
@@ -45,3 +47,24 @@ def tiny_weights() -> Path:
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve training and four test phantoms in PraNet's layout, about 96x128 pixels."""
     return write_polyp_phantoms(tmp_path_factory.mktemp("phantoms"), num_train=12, num_test=4, height=96, width=128)
+
+
+@pytest.fixture(scope="session")
+def heart_volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MR of four patients at two times, 24x20x6 voxels of 1.5x2x8 mm: classes 1, 2 and 3 are blocks, ever brighter."""
+    folder = tmp_path_factory.mktemp("hearts")
+    generator = np.random.default_rng(0)
+    affine = np.array([[1.5, 0, 0, -10], [0, 2, 0, 5], [0, 0, 8, 3], [0, 0, 0, 1.0]])
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir()
+    for patient in range(1, 5):
+        for frame in (1, 2):
+            label = np.zeros((24, 20, 6), np.uint8)
+            for k in (1, 2, 3):
+                row, column = generator.integers(1, 4), generator.integers(1, 12)
+                label[6 * k - row : 6 * k + 3, column : column + 6, 1:5] = k
+            image = (label * 200 + generator.integers(0, 100, label.shape)).astype(np.int16)
+            for kind, values in (("images", image), ("labels", label)):
+                name = f"patient{patient:03}_frame{frame:02}.nii.gz"
+                nib.save(nib.Nifti1Image(values, affine), folder / kind / name)
+    return folder

@@ -18,10 +18,18 @@ from monai_sam2unet.bundle.start import (
     start,
     start_distributed,
 )
+from monai_sam2unet.bundle.volume_check import check_volumes
+from monai_sam2unet.bundle.volume_datalists import (
+    volume_evaluation_datalist,
+    volume_slices,
+    volume_training_datalist,
+)
+from monai_sam2unet.bundle.volume_inference import volume_inference_datalist
 
 __all__ = [
     "PrepareBatchMultiScale",
     "check_light_checkpoints",
+    "check_volumes",
     "cosine_schedule",
     "default_device",
     "distribute",
@@ -35,4 +43,8 @@ __all__ = [
     "start_distributed",
     "trained_parameters",
     "training_datalist",
+    "volume_evaluation_datalist",
+    "volume_inference_datalist",
+    "volume_slices",
+    "volume_training_datalist",
 ]

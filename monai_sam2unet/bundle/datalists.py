@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
-from monai.data import partition_dataset
 
-from monai_sam2unet.bundle.folds import hold_out, leave_out_fold
+from monai_sam2unet.bundle.folds import leave_out_fold, training_split
 from monai_sam2unet.bundle.labelled_cases import Folders, labelled_cases
 from monai_sam2unet.data import check_pairs, list_images, split_readable
-from monai_sam2unet.errors import ConfigError, DataError, listing
+from monai_sam2unet.errors import DataError, listing
 
 __all__ = ["evaluation_datalist", "fail_on_rejected", "inference_datalist", "training_datalist"]
 
@@ -68,23 +67,18 @@ def training_datalist(
             fewer than two patients, or fewer than folds; a file's name tells no patient; or, in distributed training,
             one part has fewer cases than there are processes.
     """
-    if max_cases is not None and max_cases < 2:
-        raise ConfigError(f"max_cases must be at least 2, got {max_cases}.")
     items = labelled_cases(dataset_dir, "TrainDataset", sets, split_file, folders, allow_unlabelled)
-    if fold is not None:
-        items = leave_out_fold(items, fold, num_folds, group_pattern)[0]
-    if max_cases is not None and max_cases < len(items):
-        items = partition_dataset(items, ratios=[max_cases, len(items) - max_cases], shuffle=True, seed=seed)[0]
-    training, validation = hold_out(items, val_fraction, seed, group_pattern)
+    found = training_split(items, val_fraction, seed, max_cases, fold, num_folds, group_pattern)
+    training, validation = found["training"], found["validation"]
     num_classes = None if class_names is None else len(class_names)
-    check_pairs(items, mask_threshold=mask_threshold, num_classes=num_classes, picture=picture)
+    check_pairs([*training, *validation], mask_threshold=mask_threshold, num_classes=num_classes, picture=picture)
     processes = idist.get_world_size()
     if min(len(training), len(validation)) < processes:
         raise DataError(
             f"{len(training)} images to train on and {len(validation)} held out are too few for {processes} "
             "processes; take a larger `--val_fraction`, more images, or fewer processes."
         )
-    return {"training": training, "validation": validation}
+    return found
 
 
 def evaluation_datalist(

@@ -12,7 +12,7 @@ from monai.data import partition_dataset
 
 from monai_sam2unet.errors import ConfigError, DataError
 
-__all__ = ["hold_out", "leave_out_fold"]
+__all__ = ["hold_out", "leave_out_fold", "training_split"]
 
 Items = Sequence[Mapping[str, Any]]
 #: Folds are the same for every training, whatever its seed.
@@ -97,3 +97,41 @@ def hold_out(items: Items, fraction: float, seed: int = 0, group_pattern: str | 
     count = min(max(1, round(fraction * len(groups))), len(groups) - 1)
     small, large = partition_dataset(groups, ratios=[count, len(groups) - count], shuffle=True, seed=seed)
     return [item for group in large for item in group], [item for group in small for item in group]
+
+
+def training_split(
+    items: Items,
+    val_fraction: float,
+    seed: int = 0,
+    max_cases: int | None = None,
+    fold: int | None = None,
+    num_folds: int = 5,
+    group_pattern: str | None = None,
+) -> dict[str, list[Any]]:
+    """Cases to train on and cases to validate on, of those that a fold and a number leave.
+
+    Args:
+        items: cases with ``image``, a path.
+        val_fraction: as in :func:`hold_out`.
+        seed: of the choice of cases.
+        max_cases: take only so many, chosen at random, those held out included; None takes all.
+        fold: as in :func:`leave_out_fold`; None leaves none out.
+        num_folds: as there.
+        group_pattern: as there.
+
+    Returns:
+        ``{"training": [...], "validation": [...]}``.
+
+    Raises:
+        ConfigError: As :func:`hold_out` and :func:`leave_out_fold`; or when ``max_cases`` is below 2.
+        DataError: As there.
+    """
+    if max_cases is not None and max_cases < 2:
+        raise ConfigError(f"max_cases must be at least 2, got {max_cases}.")
+    if fold is not None:
+        items = leave_out_fold(items, fold, num_folds, group_pattern)[0]
+    if max_cases is not None and max_cases < len(items):
+        ratios = [max_cases, len(items) - max_cases]
+        items = partition_dataset(list(items), ratios=ratios, shuffle=True, seed=seed)[0]
+    training, validation = hold_out(items, val_fraction, seed, group_pattern)
+    return {"training": training, "validation": validation}

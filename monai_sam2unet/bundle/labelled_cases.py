@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images with their masks: of public sets as they are distributed, or of folders of images and of masks."""
+"""Images with their masks, and volumes with their labels: of public sets as they are distributed, or of folders."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,19 @@ from monai_sam2unet.data import (
     pair_by_stem,
     read_split,
     recognise_pictures,
+    recognise_volumes,
     stem_below,
 )
 from monai_sam2unet.errors import DataError, listing
 
-__all__ = ["Folders", "labelled_cases"]
+__all__ = ["Folders", "labelled_cases", "labelled_volumes"]
 
 logger = logging.getLogger(__name__)
 
 Folders = Mapping[str, Mapping[str, str | Path]]
 Cases = dict[str, list[dict[str, Any]]]
-#: How the sets of a public data set begin that are meant for training, and for tests.
-_BEGINNINGS = {"TrainDataset": "train", "TestDataset": "test"}
+#: How the sets of a public data set are called that are meant for training, and for tests.
+_PARTS = {"TrainDataset": re.compile("train|tr$"), "TestDataset": re.compile("test|ts$")}
 
 
 def _named(found: Sequence[str], names: Sequence[str] | str | None, dataset_dir: str | Path) -> list[str]:
@@ -85,7 +87,7 @@ def _of_layout(
 
 
 def _sets_of_part(found: Sequence[str], part: str) -> list[str]:
-    meant = [name for name in found if name.lower().startswith(_BEGINNINGS[part])]
+    meant = [name for name in found if _PARTS[part].match(name.lower())]
     return meant or list(found)
 
 
@@ -125,6 +127,12 @@ def labelled_cases(
         pairs = {name: found[name] for name in _named(list(found), sets, dataset_dir)}
         _check_folders(pairs)
         cases = _of_folders(pairs, stems, recursive=folders is not None)
+    return _items(cases, stems, split_file, dataset_dir)
+
+
+def _items(
+    cases: Cases, stems: Sequence[str] | None, split_file: str | Path | None, dataset_dir: str | Path
+) -> list[dict[str, Any]]:
     missing = set(stems or ()) - {item["stem"] for items in cases.values() for item in items}
     if missing:
         raise DataError(f"{split_file} names images that are in none of the sets:\n{listing(sorted(missing))}")
@@ -135,3 +143,45 @@ def labelled_cases(
         for name, items in cases.items()
         for item in items
     ]
+
+
+def labelled_volumes(
+    dataset_dir: str | Path,
+    part: str,
+    sets: Sequence[str] | None = None,
+    split_file: str | Path | None = None,
+    folders: Folders | None = None,
+    allow_unlabelled: bool = False,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Volumes of the chosen sets, as :func:`monai_sam2unet.data.recognise_volumes` finds them.
+
+    Args:
+        dataset_dir: the folder.
+        part: ``"TrainDataset"`` or ``"TestDataset"``: which sets are taken where none are named.
+        sets: names of the sets to take; None takes all of the part.
+        split_file: a text file of names of cases, one a line: only these; other files may then lack a partner.
+        folders: as in :func:`monai_sam2unet.data.recognise_volumes`.
+        allow_unlabelled: whether images without a label are left out; else they are a problem.
+
+    Returns:
+        Items as those of :func:`labelled_cases`, where a label that has a file for each class is their list; and a line
+        for each file without partner.
+
+    Raises:
+        ConfigError: When ``folders`` is not as it should be.
+        DataError: When there are no volumes, a set is missing, or no case is chosen.
+    """
+    stems = None if split_file is None else read_split(split_file)
+    found = recognise_volumes(dataset_dir, folders)
+    names = list(found.sets)
+    chosen = _sets_of_part(names, part) if sets is None else _named(names, sets, dataset_dir)
+    lost = [image for name in chosen for image in found.unlabelled.get(name, [])]
+    problems: list[str] = []
+    if stems is None:
+        problems = [*found.problems, *(f"{image}: no label" for image in lost if not allow_unlabelled)]
+    left_out = f"; {len(lost)} images without a label are left out" if lost and not problems else ""
+    logger.info(f"Recognised {found.layout}, sets {', '.join(chosen)}{left_out}.")
+    cases: Cases = {
+        name: [item for item in found.sets[name] if stems is None or item["stem"] in set(stems)] for name in chosen
+    }
+    return _items(cases, stems, split_file, dataset_dir), problems

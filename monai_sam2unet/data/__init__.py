@@ -16,13 +16,17 @@ from monai_sam2unet.data.image_sets import (
 from monai_sam2unet.data.phantoms import make_polyp_phantom, write_polyp_phantoms
 from monai_sam2unet.data.picture_layouts import PICTURE_LAYOUTS, PictureLayout, RecognisedPictures, recognise_pictures
 from monai_sam2unet.data.picture_modes import PICTURES, to_gray, to_rgb, to_shown
+from monai_sam2unet.data.volume_layouts import VOLUME_LAYOUTS, RecognisedVolumes, VolumeLayout, recognise_volumes
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "PICTURES",
     "PICTURE_LAYOUTS",
+    "VOLUME_LAYOUTS",
     "PictureLayout",
     "RecognisedPictures",
+    "RecognisedVolumes",
+    "VolumeLayout",
     "check_mask_threshold",
     "check_pairs",
     "files_by_stem",
@@ -34,6 +38,7 @@ __all__ = [
     "pair_by_stem",
     "read_split",
     "recognise_pictures",
+    "recognise_volumes",
     "split_readable",
     "stem_below",
     "to_gray",

@@ -149,6 +149,13 @@ def pair_by_stem(
     return pairs
 
 
+def _stem(name: str) -> str:
+    """A name without its suffix; only a known one is taken off: names such as "case.12" have dots of their own."""
+    if Path(name).suffix.lower() in IMAGE_SUFFIXES:
+        return Path(name).stem
+    return name.removesuffix(".gz").removesuffix(".nii") if name.endswith((".nii", ".nii.gz")) else name
+
+
 def read_split(path: str | Path) -> list[str]:
     """Read a split file: one stem or file name a line, empty lines left out.
 
@@ -162,8 +169,7 @@ def read_split(path: str | Path) -> list[str]:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
         raise DataError(f"The split file {path} is no UTF-8 text.") from error
-    # Only a known suffix is taken off: names such as "case.12" have dots of their own.
-    stems = [Path(s).stem if Path(s).suffix.lower() in IMAGE_SUFFIXES else s for s in lines if s]
+    stems = [_stem(line) for line in lines if line]
     if not stems:
         raise DataError(f"The split file {path} is empty; it should hold one file name or stem a line.")
     twice = sorted({s for s in stems if stems.count(s) > 1}) if len(set(stems)) < len(stems) else []

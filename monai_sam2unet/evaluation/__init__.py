@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from monai_sam2unet.evaluation.published import PublishedTable
     from monai_sam2unet.evaluation.score_table import ScoreTable
     from monai_sam2unet.evaluation.statistics import bootstrap_interval, holm_adjusted, paired_difference
+    from monai_sam2unet.evaluation.volume_scores import VolumeScoreTable
 
 __all__ = [
     "CasePictures",
     "PublishedTable",
     "ScoreTable",
+    "VolumeScoreTable",
     "bootstrap_interval",
     "compare_scores",
     "draw_overlay",
@@ -36,6 +38,7 @@ MODULES = {
     "CasePictures": "case_pictures",
     "PublishedTable": "published",
     "ScoreTable": "score_table",
+    "VolumeScoreTable": "volume_scores",
     "bootstrap_interval": "statistics",
     "compare_scores": "comparison",
     "draw_overlay": "overlay",

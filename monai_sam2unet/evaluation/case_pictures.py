@@ -48,7 +48,7 @@ class _Kept:
     width: int
     truth: bytes
     prediction: bytes
-    picture: Path | None
+    picture: Path | NDArray[np.uint8] | None
 
 
 def _encode(pixels: NDArray[np.uint8], title: str) -> CasePicture:
@@ -59,6 +59,8 @@ def _encode(pixels: NDArray[np.uint8], title: str) -> CasePicture:
 
 class CasePictures:
     """Keeps masks of at most ``size`` pixels a side, packed: about half a kB a case. Images are read when drawn.
+
+    Gray values that are given instead of a file are kept, too: 64 kB a case.
 
     Args:
         threshold: pixels with at least this probability are drawn as foreground.
@@ -80,7 +82,12 @@ class CasePictures:
         self._kept.clear()
 
     def add(
-        self, dataset: str, image: str, probabilities: Tensor, truth: Tensor, picture: str | Path | None = None
+        self,
+        dataset: str,
+        image: str,
+        probabilities: Tensor,
+        truth: Tensor,
+        picture: str | Path | NDArray[np.uint8] | None = None,
     ) -> None:
         """Keep a case.
 
@@ -89,13 +96,15 @@ class CasePictures:
             image: its name.
             probabilities: (K, H, W) in [0, 1], or uint8 levels of 255; of several channels the union is shown.
             truth: (K, H, W); above 0 is foreground.
-            picture: file of the image that both belong to, if it is known.
+            picture: file of the image that both belong to, or its gray values (H, W), if it is known.
         """
         masks = [(to_probabilities(torch.as_tensor(probabilities)) >= self.threshold), torch.as_tensor(truth) > 0]
         prediction, true = (self._pack(np.asarray(mask.any(0).cpu())) for mask in masks)
         height, width = self._fit(*masks[0].shape[1:])
-        path = None if picture is None else Path(picture)
-        self._kept[dataset, image] = _Kept(height, width, true, prediction, path)
+        shown: Path | NDArray[np.uint8] | None = Path(picture) if isinstance(picture, (str, Path)) else picture
+        if isinstance(shown, np.ndarray):
+            shown = np.asarray(Image.fromarray(shown).resize((width, height), Image.Resampling.BILINEAR))
+        self._kept[dataset, image] = _Kept(height, width, true, prediction, shown)
 
     def _fit(self, height: int, width: int) -> tuple[int, int]:
         factor = min(1.0, self.size / max(height, width))
@@ -137,6 +146,8 @@ class CasePictures:
     def _read(kept: _Kept) -> NDArray[np.uint8] | None:
         if kept.picture is None:
             return None
+        if isinstance(kept.picture, np.ndarray):
+            return np.asarray(Image.fromarray(kept.picture).convert("RGB"))
         try:
             with Image.open(kept.picture) as opened:
                 # JPEG decodes to a smaller size at no cost; what is drawn is smaller still.

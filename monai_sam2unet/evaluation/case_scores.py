@@ -25,7 +25,7 @@ from monai_sam2unet.metrics import (
 )
 from monai_sam2unet.metrics.empty_truth import EmptyTruth
 
-__all__ = ["BOUNDARY_TOLERANCE", "class_scores", "clinical_scores", "papers_scores", "to_probabilities"]
+__all__ = ["BOUNDARY_TOLERANCE", "class_scores", "clinical_scores", "cropped", "papers_scores", "to_probabilities"]
 
 #: Of the boundary F, as a share of the image's diagonal.
 BOUNDARY_TOLERANCE = 0.008
@@ -149,17 +149,25 @@ def _overlap(mask: Tensor, truth: Tensor) -> Scores:
     }
 
 
-def _cropped(mask: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Both, (1, 1, H, W), without the rows and columns that are farther than a pixel from either of them.
+def cropped(mask: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Two masks without the rows and columns that are farther than a pixel from either of them.
 
     The outlines stay the same, and most of the work is saved.
+
+    Args:
+        mask: (1, 1, H, W) or (1, 1, X, Y, Z), bool.
+        truth: of the same shape; one of them is not empty.
+
+    Returns:
+        Both, smaller.
     """
     either = (mask | truth)[0, 0]
-    box = []
-    for axis in (0, 1):
-        used = either.any(1 - axis).nonzero()
+    box: list[slice] = [slice(None)] * 2
+    for axis in range(either.ndim):
+        others = tuple(other for other in range(either.ndim) if other != axis)
+        used = either.any(others).nonzero()
         box.append(slice(max(0, int(used[0]) - 1), int(used[-1]) + 2))
-    return mask[:, :, box[0], box[1]], truth[:, :, box[0], box[1]]
+    return mask[tuple(box)], truth[tuple(box)]
 
 
 def _surfaces(mask: Tensor, truth: Tensor, tolerance: float, spacings: Sequence[Sequence[float]] | None) -> Scores:
@@ -168,7 +176,7 @@ def _surfaces(mask: Tensor, truth: Tensor, tolerance: float, spacings: Sequence[
         pair = mask[b : b + 1], truth[b : b + 1]
         # Where one of them is empty, the image's diagonal counts, so its size matters.
         if all(bool(x.any()) for x in pair):
-            pair = _cropped(*pair)
+            pair = cropped(*pair)
         unit: dict[str, Any] = {"unit": "pixels"} if spacings is None else {"unit": "mm", "spacing": spacings[b]}
         distances.append(compute_hausdorff_distance_95(*pair, include_background=True, **unit)[0, 0])
         dice.append(compute_normalized_surface_dice(*pair, tolerance, include_background=True, **unit)[0, 0])

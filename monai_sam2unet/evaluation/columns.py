@@ -16,12 +16,16 @@ __all__ = [
     "MEASURED_CURVES",
     "PAPERS_COLUMNS",
     "PROTOCOLS",
+    "VOLUME_IDENTITY_COLUMNS",
     "check_class_names",
     "is_lower_better",
 ]
 
 #: What identifies and describes a case, before its scores; foreground: the share of the image that is, in truth.
 IDENTITY_COLUMNS = ("dataset", "image", "height", "width", "foreground")
+
+#: Those of a volume: voxels along the axes of its array.
+VOLUME_IDENTITY_COLUMNS = ("dataset", "image", "size_x", "size_y", "size_z", "foreground")
 
 #: Scores of the clinical reading, with their headings.
 CLINICAL_COLUMNS = {
@@ -77,13 +81,13 @@ def is_lower_better(column: str) -> bool:
     """Whether a smaller value of a score is the better one.
 
     Args:
-        column: its name, as ``"mae"``.
+        column: its name, as ``"mae"``, or of one class as ``"hd95_liver"``.
 
     Example:
-        >>> is_lower_better("hd95"), is_lower_better("dice")
-        (True, False)
+        >>> is_lower_better("hd95"), is_lower_better("hd95_liver"), is_lower_better("dice_liver")
+        (True, True, False)
     """
-    return column in LOWER_IS_BETTER
+    return column in LOWER_IS_BETTER or column.startswith("hd95_")
 
 
 def check_class_names(class_names: Sequence[str]) -> tuple[str, ...]:

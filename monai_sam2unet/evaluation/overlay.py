@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLASS_COLOURS", "draw_overlay"]
+__all__ = ["CLASS_COLOURS", "GREEN", "draw_overlay"]
 
 GREEN, YELLOW = (0, 200, 80), (255, 220, 0)
 

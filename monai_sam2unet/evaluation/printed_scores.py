@@ -22,7 +22,7 @@ HEADING_WIDTH = 28
 def heading_of(column: str, table: Scored) -> str:
     """What a score is called in tables, with its unit, and an arrow to where it is better."""
     heading = HEADINGS.get(column, column.replace("_", " ", 1))
-    if column == "hd95":
+    if column.startswith("hd95"):
         heading += f" [{table.unit}]"
     if column == "surface_dice":
         heading += f" at {table.tolerance:g} {table.unit}"
@@ -34,7 +34,7 @@ def cell_of(summary: Mapping[str, Any], column: str) -> tuple[str, str]:
     mean, interval = summary[f"mean_{column}"], summary[f"interval_{column}"]
     if mean is None:
         return "-", ""
-    digits = (2, 2) if column == "hd95" else (4, 3)
+    digits = (2, 2) if column.startswith("hd95") else (4, 3)
     notes = [] if interval is None else [f"{interval[0]:.{digits[1]}f}-{interval[1]:.{digits[1]}f}"]
     if f"images_{column}" in summary:
         notes.append(f"n={summary[f'images_{column}']}")
@@ -43,11 +43,10 @@ def cell_of(summary: Mapping[str, Any], column: str) -> tuple[str, str]:
 
 def readings(table: Scored) -> list[tuple[str, list[str]]]:
     """The readings that a table has: a title that names the protocol, and the scores for which some image counts."""
-    clinical = f"Clinical: probability >= {table.threshold:g} at native size"
     summaries = table.summary().values()
     return [
         (title, [c for c in columns if any(summary[f"mean_{c}"] is not None for summary in summaries)])
-        for title, columns in ((clinical, table.clinical_columns), (PAPERS_TITLE, table.papers_columns))
+        for title, columns in ((table.clinical_title, table.clinical_columns), (PAPERS_TITLE, table.papers_columns))
         if columns
     ]
 

@@ -148,6 +148,16 @@ class ScoreTable:
         return made | {"confidence": CONFIDENCE, "num_resamples": SUMMARY_RESAMPLES}
 
     @property
+    def clinical_title(self) -> str:
+        """What the clinical reading measures."""
+        return f"Clinical: probability >= {self.threshold:g} at native size"
+
+    @property
+    def identity_columns(self) -> tuple[str, ...]:
+        """The columns before the scores."""
+        return IDENTITY_COLUMNS
+
+    @property
     def clinical_columns(self) -> list[str]:
         """The score columns of the clinical reading."""
         if self.protocol == "sod":
@@ -194,9 +204,7 @@ class ScoreTable:
         cases = list(zip(datasets, images, strict=True))
         if len(cases) != len(maps):
             raise DataError(f"{len(cases)} names for {len(maps)} maps.")
-        for number, case in enumerate(cases):
-            if case in self._known or case in cases[:number]:
-                raise DataError(f"There are two cases {case[1]} of the set {case[0]}; each can be scored once.")
+        self._check_new(cases)
         scores: dict[str, NDArray[np.float64]] = {}
         curves: dict[str, NDArray[np.float64]] = {}
         bins: NDArray[np.float64] | None = None
@@ -219,6 +227,11 @@ class ScoreTable:
             own = {name: curve[number] for name, curve in curves.items()}
             self._cases.add(dataset, own, None if bins is None else bins[number])
         self._known.update(cases)
+
+    def _check_new(self, cases: Sequence[tuple[str, str]]) -> None:
+        for number, case in enumerate(cases):
+            if case in self._known or case in cases[:number]:
+                raise DataError(f"There are two cases {case[1]} of the set {case[0]}; each can be scored once.")
 
     def sets(self) -> list[str]:
         """Names of the sets, in the order in which they came."""
@@ -247,7 +260,7 @@ class ScoreTable:
         frame = pd.DataFrame(self.rows)
         for name in MEASURED_CURVES if self.papers_columns else ():
             frame[f"{name}_max"] = self._cases.at_best_level(name)
-        return frame.reindex(columns=[*IDENTITY_COLUMNS, *self.clinical_columns, *self.papers_columns])
+        return frame.reindex(columns=[*self.identity_columns, *self.clinical_columns, *self.papers_columns])
 
     def summary(self) -> dict[str, dict[str, Any]]:
         """For each set: ``images``, and of each score ``mean_``, ``std_`` and ``interval_`` (95 %, over its images).
@@ -261,7 +274,7 @@ class ScoreTable:
             columns = [*self.clinical_columns, *self.papers_columns]
             own = {name: frame[frame["dataset"] == name] for name in self.sets()}
             made = {name: summarise(part, columns) for name, part in own.items()}
-            if "dice" in columns:
+            if "dice" in columns and self.identity_columns == IDENTITY_COLUMNS:
                 made = {name: {**values, "dice_by_size": scores_by_size(own[name])} for name, values in made.items()}
             self._summary = (len(self.rows), made)
         return self._summary[1]

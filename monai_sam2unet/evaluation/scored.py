@@ -31,6 +31,11 @@ class Scored(Protocol):
         ...
 
     @property
+    def clinical_title(self) -> str:
+        """What the clinical reading measures."""
+        ...
+
+    @property
     def clinical_columns(self) -> list[str]:
         """The score columns of the clinical reading."""
         ...

@@ -75,7 +75,7 @@ def read_bundle(folder: str | Path, settings: Mapping[str, Any]) -> BundleParts:
         "class_names": ", ".join(classes.values()),
     }
     preprocessing = _built(parser, "preprocessing", config)
-    if parser.get("windows", False):
+    if parser.get("sliding_window", False):
         window = ResizeWithPadOrCropd("image", parser["spatial_size"], mode="edge")
         preprocessing = Compose([preprocessing, window])
     return BundleParts(network, preprocessing, facts)

@@ -13,11 +13,14 @@ from monai.networks import one_hot
 from rich.console import Console
 from torch import Tensor
 
+from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.evaluation.case_pictures import CasePictures
 from monai_sam2unet.evaluation.picture_report import write_picture_report
 from monai_sam2unet.evaluation.published import PublishedTable
 from monai_sam2unet.evaluation.score_summary import remove_results
 from monai_sam2unet.evaluation.score_table import ScoreTable
+from monai_sam2unet.evaluation.volume_scores import VolumeScoreTable
+from monai_sam2unet.handlers.shown_slice import shown_slice
 from monai_sam2unet.metrics.empty_truth import EmptyTruth
 
 __all__ = ["EvaluationReport"]
@@ -44,14 +47,17 @@ class EvaluationReport:
         report: whether ``report.html`` is written.
         empty_truth: as in :class:`monai_sam2unet.evaluation.ScoreTable`.
         tolerance: as in :class:`monai_sam2unet.evaluation.ScoreTable`.
-        unit: as in :class:`monai_sam2unet.evaluation.ScoreTable`.
+        unit: as in :class:`monai_sam2unet.evaluation.ScoreTable`; None: pixels.
         surface: as in :class:`monai_sam2unet.evaluation.ScoreTable`.
         class_names: names of the K classes, where there is more than one: ``pred`` and ``label`` are then (K, H, W), or
             (1, H, W) with class indices from 0, the background.
         centerline: as in :class:`monai_sam2unet.evaluation.ScoreTable`.
+        plane: for whole volumes: the plane of the slice that the report shows, as :class:`VolumeToSlices` has it.
+            ``pred`` and ``label`` are then (1, X, Y, Z) with class indices; Dice, IoU and HD95 of each class are
+            measured by :class:`monai_sam2unet.evaluation.VolumeScoreTable`, in mm unless the unit is given.
 
     Raises:
-        ConfigError: When a value is not allowed.
+        ConfigError: When a value is not allowed, or a plane is given without names of classes.
         DataError: When the engine runs, and predictions and truth do not have the same size, predictions are no
             probabilities, or an image comes twice.
     """
@@ -66,16 +72,28 @@ class EvaluationReport:
         report: bool = True,
         empty_truth: EmptyTruth = 0,
         tolerance: float = 2.0,
-        unit: str = "pixels",
+        unit: str | None = None,
         surface: bool = True,
         class_names: Sequence[str] | None = None,
         centerline: bool = False,
+        plane: str | int | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.settings = dict(settings or {})
-        self.table = ScoreTable(threshold, empty_truth, tolerance, unit, surface, protocol, class_names, centerline)
+        self.plane = plane
+        self.table = (
+            ScoreTable(threshold, empty_truth, tolerance, unit or "pixels", surface, protocol, class_names, centerline)
+            if plane is None
+            else VolumeScoreTable(self._names(class_names), unit or "mm")
+        )
         self.published = PublishedTable(published) if published else None
         self.pictures = CasePictures(threshold) if report else None
+
+    @staticmethod
+    def _names(class_names: Sequence[str] | None) -> Sequence[str]:
+        if class_names is None:
+            raise ConfigError("Volumes are measured class by class: give class_names with plane.")
+        return class_names
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -99,12 +117,16 @@ class EvaluationReport:
             pred, label = (torch.as_tensor(output[key]) for key in ("pred", "label"))
             # Masks of 0 and 1 may be 8 bit; to the table these would be levels of 255.
             pred = pred if pred.is_floating_point() else pred.float()
-            if self.table.class_names is not None:
+            if self.plane is None and self.table.class_names is not None:
                 pred, label = (self._by_class(values, len(self.table.class_names)) for values in (pred, label))
             dataset, image = item["dataset"], str(item["image"].meta["filename_or_obj"])
             self.table.add(dataset, image, pred, label)
-            if self.pictures is not None:
+            if self.pictures is None:
+                continue
+            if self.plane is None:
                 self.pictures.add(dataset, image, pred, label, picture=image)
+            else:
+                self.pictures.add(dataset, image, *shown_slice(pred > 0, label > 0, item["image"], self.plane))
 
     @staticmethod
     def _by_class(values: Tensor, classes: int) -> Tensor:

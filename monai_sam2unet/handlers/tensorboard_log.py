@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
-from numpy.typing import NDArray
 
 from monai_sam2unet.evaluation.overlay import CLASS_COLOURS, GREEN, draw_overlay
 
@@ -31,7 +30,8 @@ class TensorBoardLog:
     Args:
         log_dir: folder of the event files.
         validator: the engine that validates, run before this handler (attach it earlier); its outputs are lists of
-            dicts with ``image`` (C, H, W), ``label`` and ``pred``, (1, H, W), or (K, H, W) with the background first.
+            dicts with ``image`` (C, H, W), ``label`` and ``pred`` (1, H, W), or of several classes one-hot (K, H, W)
+            with the background first.
         max_images: how many overlays an epoch.
         mean: what the images were centred by, one value a channel.
         std: what they were divided by.
@@ -98,17 +98,12 @@ class TensorBoardLog:
             shape = (-1, 1, 1)
             image = image * torch.tensor(self.std).view(shape) + torch.tensor(self.mean).view(shape)
             pixels = image.round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-            prediction, truth = (self._class_indices(item[key]) for key in ("pred", "label"))
-            colours = CLASS_COLOURS if len(item["pred"]) > 1 else (GREEN,)
+            masks = [torch.as_tensor(item[key]) for key in ("pred", "label")]
+            prediction, truth = (np.asarray((mask.argmax(0) if len(mask) > 1 else mask[0]).cpu()) for mask in masks)
+            colours = CLASS_COLOURS if len(masks[0]) > 1 else (GREEN,)
             overlay = draw_overlay(pixels, prediction, truth, colours=colours)
             self._writer.add_image(f"validation/{number}", overlay, engine.state.epoch, dataformats="HWC")
             self._images_left -= 1
-
-    @staticmethod
-    def _class_indices(masks: torch.Tensor) -> NDArray:
-        """Class indices (H, W) of masks (K, H, W) of all classes; one mask is its own."""
-        values = torch.as_tensor(masks).cpu()
-        return np.asarray(values.argmax(0) if len(values) > 1 else values[0])
 
     def _close(self, engine: Engine) -> None:
         if self._writer is not None:

@@ -10,14 +10,14 @@ from typing import Any
 import yaml
 
 from monai_sam2unet.errors import ConfigError
-from monai_sam2unet.transforms import MODALITIES
+from monai_sam2unet.transforms import MODALITIES, Preset
 
 __all__ = ["BundlePlan"]
 
 
 @dataclass(frozen=True)
 class BundlePlan:
-    """A bundle that marks objects in pictures.
+    """A bundle that marks objects in pictures, or organs in volumes.
 
     Attributes:
         name: of its folder, as ``skin_lesion_segmentation``.
@@ -25,9 +25,10 @@ class BundlePlan:
         object: what is marked, in the singular, as ``lesion``.
         objects: in the plural.
         images: what they are marked in, as ``dermoscopic images``.
-        modality: one of :data:`monai_sam2unet.transforms.MODALITIES` whose images are pictures.
+        modality: one of :data:`monai_sam2unet.transforms.MODALITIES`.
         data_source: where the data come from, with addresses.
         classes: names of the classes without background, where there is more than one; their masks hold class indices.
+            Volumes always have such.
         version: of the bundle.
         changelog: what each version brought, newest first.
         references: publications on the data and the task, beside those on the network.
@@ -36,16 +37,21 @@ class BundlePlan:
         rotation: largest angle of random rotations, in radians.
         readme: whether the bundle's README is made; false: it is written by hand.
         data: what is to be known of the data, in Markdown, for the bundle's README; empty: their source.
-        settings: values of settings in the configs that differ from what they are elsewhere, as ``{"batch_size": 4}``.
         performance: what was measured, and how, in Markdown; empty: nothing yet.
-        windows: whether images keep their own resolution and windows are drawn from them; else they are resized.
+        settings: values of settings in the configs that differ from what they are elsewhere, as ``{"batch_size": 4}``.
+        group_pattern: regular expression that finds the patient in a file's name, where one has several images.
+        sliding_window: for pictures: whether they keep their own resolution and windows are drawn from them; else they
+            are resized.
         num_samples: windows drawn from an image each time.
-        centerline: whether evaluations measure clDice, too.
+        centerline: for pictures: whether evaluations measure clDice, too.
         cldice_weight: of the clDice loss in training.
+        plane: for volumes: the plane of the slices, as :class:`monai_sam2unet.transforms.Preset` has it.
+        windows: for CT: the HU windows, as :class:`monai_sam2unet.transforms.Preset` has them.
+        keep_empty: for volumes: share of the slices without any class that is trained on.
 
     Raises:
-        ConfigError: When the modality is not known, or its images are volumes; there is one class only; or there are
-            not 1 to 12 windows an image.
+        ConfigError: When the modality is not known, there is one class only, there are not 1 to 12 windows an image, or
+            an attribute is not for such images.
     """
 
     name: str
@@ -66,19 +72,32 @@ class BundlePlan:
     data: str = ""
     performance: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
-    windows: bool = False
+    group_pattern: str | None = None
+    sliding_window: bool = False
     num_samples: int = 4
     centerline: bool = False
     cldice_weight: float = 0.0
+    plane: str | int = "axial"
+    windows: str | tuple[Any, ...] | None = None
+    keep_empty: float = 0.1
 
     def __post_init__(self) -> None:
-        pictures = [name for name, modality in MODALITIES.items() if not modality.is_volume]
-        if self.modality not in pictures:
-            raise ConfigError(f"The modality of pictures must be one of {', '.join(pictures)}, got {self.modality!r}.")
+        if self.modality not in MODALITIES:
+            raise ConfigError(f"The modality must be one of {', '.join(MODALITIES)}, got {self.modality!r}.")
+        if self.is_volume and len(self.classes) < 2:
+            raise ConfigError(f"Volumes have two classes or more, by name; got {', '.join(self.classes) or 'none'}.")
         if len(self.classes) == 1:
             raise ConfigError("One class has no list of classes: it is what the bundle's object says.")
         if self.num_samples not in range(1, 13):
             raise ConfigError(f"num_samples must be a whole number of 1 to 12, got {self.num_samples!r}.")
+        others = ("sliding_window", "centerline") if self.is_volume else ("plane", "windows", "keep_empty")
+        given = [name for name in others if getattr(self, name) != _DEFAULTS[name]]
+        if given:
+            kind, told = ("pictures", "volumes") if self.is_volume else ("volumes", "pictures")
+            raise ConfigError(f"{', '.join(given)}: for {kind} only; {self.modality} images are {told}.")
+        if self.is_volume:
+            # Refuses a plane, windows or a share that are not allowed.
+            Preset(self.modality, plane=self.plane, windows=self.windows).slices(self.keep_empty)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> BundlePlan:
@@ -90,16 +109,29 @@ class BundlePlan:
         Raises:
             ConfigError: When an attribute is not known, missing, or not allowed.
         """
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         known = {attribute.name: attribute for attribute in fields(cls)}
         needed = [name for name, own in known.items() if own.default is MISSING and own.default_factory is MISSING]
         wrong = [name for name in content if name not in known] + [name for name in needed if name not in content]
         if wrong:
             raise ConfigError(f"{path}: unknown or missing: {', '.join(wrong)}. A plan has: {', '.join(known)}.")
-        given: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
-        }
-        return cls(**given)
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
+        return cls(**values)
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether a case is a volume that is cut into slices."""
+        return MODALITIES[self.modality].is_volume
+
+    @property
+    def cases(self) -> str:
+        """What a data set holds."""
+        return "volumes" if self.is_volume else "images"
+
+    @property
+    def pictures(self) -> str:
+        """What the network is shown."""
+        return "slices" if self.is_volume else "images"
 
     @property
     def out_channels(self) -> int:
@@ -110,3 +142,6 @@ class BundlePlan:
     def picture(self) -> str:
         """How images are read: ``rgb`` or ``gray``."""
         return MODALITIES[self.modality].picture
+
+
+_DEFAULTS = {attribute.name: attribute.default for attribute in fields(BundlePlan)}

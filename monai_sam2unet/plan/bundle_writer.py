@@ -16,7 +16,6 @@ from monai_sam2unet.plan.metadata import bundle_metadata, references_of
 __all__ = ["render_configs", "render_readme", "template_environment", "write_bundle"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_KIND = "picture"
 _README = "README.md"
 #: Settings that an inference has for itself: other images, and as many a step as it likes.
 _NOT_OF_INFERENCE = ("dataset_dir", "batch_size")
@@ -58,8 +57,8 @@ def render_configs(plan: BundlePlan) -> dict[str, str]:
         ConfigError: When the plan has a setting that no config has.
     """
     environment = template_environment()
-    names = sorted(path.name for path in (_TEMPLATES / _KIND).iterdir() if path.name != _README)
-    configs = {name: environment.get_template(f"{_KIND}/{name}").render(plan=plan) for name in names}
+    names = sorted(path.name for path in (_TEMPLATES / "configs").iterdir())
+    configs = {name: environment.get_template(f"configs/{name}").render(plan=plan) for name in names}
     for name, value in plan.settings.items():
         files = [file for file, text in configs.items() if re.search(rf"^{name}: ", text, re.M)]
         if not files:
@@ -76,7 +75,7 @@ def render_readme(plan: BundlePlan) -> str:
     Args:
         plan: what the bundle is for.
     """
-    return template_environment().get_template(f"{_KIND}/{_README}").render(plan=plan, references=references_of(plan))
+    return template_environment().get_template(_README).render(plan=plan, references=references_of(plan))
 
 
 def write_bundle(plan: BundlePlan, folder: str | Path) -> Path:

@@ -31,18 +31,31 @@ def _version(package: str) -> str:
     return version(package).split("+")[0]
 
 
+def _gray_channels(plan: BundlePlan) -> tuple[str, ...]:
+    """What the three channels of gray images are: one repeated, or the windows of CT."""
+    windows = plan.windows if isinstance(plan.windows, tuple) and len(plan.windows) == 3 else ("gray",) * 3
+    return tuple(str(window) for window in windows)
+
+
+def _image_classes(plan: BundlePlan) -> str:
+    if plan.is_volume:
+        return "volume of one channel, " + ("Hounsfield units" if plan.modality == "ct" else "gray")
+    is_rgb = plan.picture == "rgb"
+    return "three channels, RGB, 8 bit" if is_rgb else "one channel, gray, 8 or 16 bit"
+
+
 def _network_data_format(plan: BundlePlan) -> dict[str, Any]:
     side = ["32 * n", "32 * n"]
-    common = {"spatial_shape": side, "dtype": "float32", "is_patch_data": plan.windows}
+    common = {"spatial_shape": side, "dtype": "float32", "is_patch_data": plan.sliding_window}
     names = ("background", *plan.classes) if plan.classes else (plan.object,)
     is_rgb = plan.picture == "rgb"
     image = {
         "type": "image",
-        "format": "RGB" if is_rgb else "magnitude",
+        "format": "RGB" if is_rgb else "hounsfield" if plan.modality == "ct" else "magnitude",
         "modality": plan.modality,
         "num_channels": 3,
         "value_range": [-2.2, 2.7],
-        "channel_def": dict(zip("012", ("red", "green", "blue") if is_rgb else ("gray",) * 3, strict=True)),
+        "channel_def": dict(zip("012", ("red", "green", "blue") if is_rgb else _gray_channels(plan), strict=True)),
     }
     pred = {
         "type": "logits",
@@ -74,7 +87,6 @@ def bundle_metadata(plan: BundlePlan) -> str:
     else:
         labels = f"one channel, 255 {plan.object}, 0 everything else"
         predictions = f"one channel, 1 {plan.object}, 0 everything else"
-    is_rgb = plan.picture == "rgb"
     content = {
         "schema": _SCHEMA,
         "version": plan.version,
@@ -90,8 +102,8 @@ def bundle_metadata(plan: BundlePlan) -> str:
         "authors": "monai_sam2unet contributors",
         "copyright": "Copyright (c) monai_sam2unet contributors",
         "data_source": f"{plan.data_source}; not part of the bundle",
-        "data_type": "png",
-        "image_classes": "three channels, RGB, 8 bit" if is_rgb else "one channel, gray, 8 or 16 bit",
+        "data_type": "nifti" if plan.is_volume else "png",
+        "image_classes": _image_classes(plan),
         "label_classes": labels,
         "pred_classes": predictions,
         "eval_metrics": {},

@@ -26,7 +26,7 @@ def _plan_of(
     class_names: Sequence[str] | None,
 ) -> BundlePlan:
     chosen = {choice.name: choice.value for choice in choices}
-    of_plan: dict[str, Any] = {key: chosen.pop(key) for key in ("modality", "flip_axes", "rotation")}
+    of_plan: dict[str, Any] = {key: chosen.pop(key) for key in ("modality", "flip_axes", "rotation", "group_pattern")}
     of_plan["flip_axes"] = tuple(of_plan["flip_axes"])
     classes: tuple[str, ...] = ()
     if survey.mask_threshold is None:

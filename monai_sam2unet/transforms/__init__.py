@@ -11,6 +11,7 @@ from monai_sam2unet.transforms.intensity_percentile import PercentileScale, Perc
 from monai_sam2unet.transforms.intensity_voi import VOIWindow, VOIWindowd
 from monai_sam2unet.transforms.intensity_window import CT_WINDOWS, CTWindow, CTWindowd
 from monai_sam2unet.transforms.jpeg_compression import RandJPEGCompression, RandJPEGCompressiond
+from monai_sam2unet.transforms.label_classes import LabelClasses, LoadLabelClassesd
 from monai_sam2unet.transforms.load_any_image import LoadAnyImage, LoadAnyImaged
 from monai_sam2unet.transforms.match_orientation import MatchOrientation, MatchOrientationd
 from monai_sam2unet.transforms.modality import MODALITIES, Modality
@@ -41,8 +42,10 @@ __all__ = [
     "FitToSized",
     "HieraInput",
     "HieraInputd",
+    "LabelClasses",
     "LoadAnyImage",
     "LoadAnyImaged",
+    "LoadLabelClassesd",
     "MatchOrientation",
     "MatchOrientationd",
     "Modality",

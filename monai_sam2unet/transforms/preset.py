@@ -16,6 +16,7 @@ from monai_sam2unet.transforms.fit_to_size import FitToSized
 from monai_sam2unet.transforms.hiera_input import HieraInput, HieraInputd
 from monai_sam2unet.transforms.intensity_percentile import PercentileScaled
 from monai_sam2unet.transforms.intensity_window import CTWindowd
+from monai_sam2unet.transforms.label_classes import LabelClasses, LoadLabelClassesd
 from monai_sam2unet.transforms.load_any_image import LoadAnyImaged
 from monai_sam2unet.transforms.match_orientation import MatchOrientationd
 from monai_sam2unet.transforms.modality import MODALITIES
@@ -58,6 +59,8 @@ class Preset:
         require_orientation: whether a volume without orientation is an error.
         device: where images and labels go once they are read, so that everything after that is computed there; None:
             the CPU, as worker processes of a ``DataLoader`` need it.
+        label_classes: for volumes: which numbers in labels, or which of their files, are which class; None: labels hold
+            class indices.
 
     Raises:
         ConfigError: When the modality is not known, an option does not go with it, or a value is not allowed.
@@ -88,6 +91,7 @@ class Preset:
         any_modality: bool = False,
         require_orientation: bool = True,
         device: torch.device | str | None = None,
+        label_classes: LabelClasses | None = None,
     ) -> None:
         if modality not in MODALITIES:
             raise ConfigError(f"The modality must be one of {', '.join(MODALITIES)}, got {modality!r}.")
@@ -99,9 +103,11 @@ class Preset:
             ("percentiles", percentiles, intensity == "percentile"),
             ("plane", plane, is_volume),
             ("neighbours", neighbours or None, is_volume),
+            ("label_classes", label_classes, is_volume and mask_threshold is None),
         ):
             if value is not None and not fits:
-                raise ConfigError(f"{name} does not go with {modality}.")
+                threshold = " and mask_threshold" if name == "label_classes" and is_volume else ""
+                raise ConfigError(f"{name} does not go with {modality}{threshold}.")
         if channels is not None and (channels < 1 or not is_volume):
             raise ConfigError(f"channels are those of volumes, at least 1; got {channels} for {modality}.")
         if (dicom or {}).get("voi") is not None and intensity != "percentile":
@@ -111,6 +117,7 @@ class Preset:
         self.plane: str | int = "axial" if plane is None else plane
         self.neighbours = neighbours
         self.mask_threshold = mask_threshold
+        self.label_classes = label_classes
         self.require_orientation = require_orientation
         self.device = None if device is None else torch.device(device)
         self.fit: dict[str, Any] = {
@@ -163,18 +170,27 @@ class Preset:
     def _load(self, labelled: bool = False) -> list[Transform]:
         transforms: list[Transform] = [self._load_image, self._check_image]
         if labelled:
-            # A palette's indices are classes; where a threshold is asked for, its colours are meant.
-            picture = "label" if self.mask_threshold is None else "gray"
-            transforms.append(LoadAnyImaged(self.label_key, picture, None, self.require_orientation, union=True))
-            if self.is_volume:
-                transforms.append(MatchOrientationd(self.label_key, self.image_key))
-            transforms.append(CheckLabeld(self.label_key, self.image_key, self.mask_threshold))
-            if self.mask_threshold is not None:
-                transforms.append(AsDiscreted(self.label_key, threshold=self.mask_threshold))
+            transforms += self.labels().transforms
         if self.device is not None:
             keys = (self.image_key, self.label_key) if labelled else (self.image_key,)
             transforms.append(EnsureTyped(keys, device=self.device))
         return [*transforms, self._intensity]
+
+    def labels(self) -> Compose:
+        """Files of labels to labels on the grid of their image, which is loaded already."""
+        transforms: list[Transform] = []
+        if self.label_classes is not None:
+            transforms.append(LoadLabelClassesd(self.label_key, self.label_classes, self.require_orientation))
+        else:
+            # A palette's indices are classes; where a threshold is asked for, its colours are meant.
+            picture = "label" if self.mask_threshold is None else "gray"
+            transforms.append(LoadAnyImaged(self.label_key, picture, None, self.require_orientation, union=True))
+        if self.is_volume:
+            transforms.append(MatchOrientationd(self.label_key, self.image_key))
+        transforms.append(CheckLabeld(self.label_key, self.image_key, self.mask_threshold))
+        if self.mask_threshold is not None:
+            transforms.append(AsDiscreted(self.label_key, threshold=self.mask_threshold))
+        return PresetCompose(transforms)
 
     def volumes(self, labelled: bool = True) -> Compose:
         """Files of volumes, image and label, to the volumes on the image's grid with the image in [0, 1].

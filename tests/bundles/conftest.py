@@ -79,9 +79,12 @@ def command(bundle: Path) -> Callable[..., list[str]]:
 
 @pytest.fixture(scope="session")
 def run(bundle: Path, command: Callable[..., list[str]]) -> Run:
-    def start(run_id: str, config: str, check: bool = True, **overrides: object) -> subprocess.CompletedProcess[str]:
+    def start(
+        run_id: str, config: str, check: bool = True, in_bundle: str = bundle.name, **overrides: object
+    ) -> subprocess.CompletedProcess[str]:
         words = command(run_id, config, **overrides)
-        done = subprocess.run(words, cwd=bundle, capture_output=True, text=True, timeout=300)
+        folder = bundle.parent / in_bundle
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
         if check and done.returncode != 0:
             pytest.fail(f"{words}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
         return done

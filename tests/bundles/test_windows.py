@@ -50,7 +50,7 @@ def test_all_bundles_have_the_same_keys(repository: Path, config: str) -> None:
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("windows", [True, False])
 def test_windows_are_a_setting(retina: Path, phantoms: Path, config: str, windows: bool) -> None:
-    settings = {"dataset_dir": str(phantoms), "spatial_size": [64, 64], "windows": windows}
+    settings = {"dataset_dir": str(phantoms), "spatial_size": [64, 64], "sliding_window": windows}
     parser = parse(retina, config, **settings)
     assert parser.get_parsed_content("preset").fit["spatial_size"] == (None if windows else [64, 64])
     inferer = parser.get_parsed_content("validate::inferer" if config == "train" else "inferer").inferer
@@ -64,9 +64,9 @@ def test_windows_are_a_setting(retina: Path, phantoms: Path, config: str, window
 
 
 def test_the_retina_bundle_is_made_for_vessels(retina: Path, repository: Path) -> None:
-    assert BundlePlan.from_yaml(repository / "configs" / "plans" / f"{retina.name}.yaml").windows
+    assert BundlePlan.from_yaml(repository / "configs" / "plans" / f"{retina.name}.yaml").sliding_window
     found = {config: yaml.safe_load((retina / "configs" / f"{config}.yaml").read_text()) for config in CONFIGS}
-    assert all(content["windows"] for content in found.values())
+    assert all(content["sliding_window"] for content in found.values())
     assert found["evaluate"]["centerline"]
     assert found["train"]["batch_size"] * found["train"]["num_samples"] == 12
     losses = parse(retina, "train").get_parsed_content("loss").loss.losses
@@ -84,7 +84,7 @@ def test_a_training_steps_through_windows(retina: Path, phantoms: Path) -> None:
 @pytest.mark.slow
 def test_a_training_over_windows_is_evaluated_and_predicts(run, phantoms: Path, tmp_path: Path) -> None:
     """Of the polyp bundle, since every bundle can; once as trained, once rebuilt for inference."""
-    shared = {"windows": "True", "dataset_dir": phantoms}
+    shared = {"sliding_window": "True", "dataset_dir": phantoms}
     run("training", "train", ckpt_dir=tmp_path, log_dir=tmp_path / "runs", num_samples=2, cldice_weight=0.5, **shared)
     shared |= {"ckpt_path": tmp_path / "model.pt", "flips": "['columns']", "sw_overlap": 0.5}
     run("evaluating", "evaluate", output_dir=tmp_path / "eval", centerline="True", report="False", **shared)

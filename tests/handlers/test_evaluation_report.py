@@ -10,16 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.data import DataLoader, Dataset
+from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.transforms import AsDiscreted, Compose, EnsureChannelFirstd, Identityd, Lambdad, LoadImaged
 from PIL import Image
 from torch import nn
 
-from monai_sam2unet.errors import DataError
+from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.evaluation.case_scores import papers_scores
 from monai_sam2unet.evaluation.columns import CLINICAL_COLUMNS, PAPERS_COLUMNS
+from monai_sam2unet.evaluation.volume_scores import volume_scores
 from monai_sam2unet.handlers import EvaluationReport
+from monai_sam2unet.handlers.shown_slice import shown_slice
 
 
 def strip(first: int, last: int, height: int = 4, width: int = 10) -> np.ndarray:
@@ -221,3 +223,64 @@ def test_files_are_written_before_anything_is_printed(tmp_path, monkeypatch):
         evaluator(tmp_path, CASES, report).run()
     assert (tmp_path / "report.html").exists()
     assert (tmp_path / "published.md").exists()
+
+
+# ---- whole volumes
+
+
+def heart(seed):
+    """Class indices (1, X, Y, Z) of a volume whose third slice has the most foreground."""
+    classes = np.zeros((12, 10, 5), np.float32)
+    for k in range(5):
+        classes[1 : 3 + k % 3, 1 + seed : 4 + seed, k] = 1
+        classes[7:9, 4:8, k] = 2 if k < 4 else 0
+    return torch.from_numpy(classes)[None]
+
+
+def volume_evaluator(report, count=2):
+    affine = torch.diag(torch.tensor([1.5, 2.0, 8.0, 1.0], dtype=torch.float64))
+    items = []
+    for number in range(count):
+        label, image = heart(0), heart(number)
+        meta = {"filename_or_obj": f"{number}.nii.gz"}
+        items.append(
+            {
+                "image": MetaTensor(image, affine, meta=meta),
+                "label": MetaTensor(label, affine, meta=dict(meta)),
+                "dataset": "A",
+            }
+        )
+    return SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset(items), batch_size=1),
+        network=nn.Identity(),
+        postprocessing=Lambdad("pred", lambda x: x.to(torch.uint8)),
+        val_handlers=[report],
+    )
+
+
+def test_volumes_are_measured_whole(tmp_path):
+    report = EvaluationReport(tmp_path, class_names=["RV", "LV"], plane="axial")
+    volume_evaluator(report).run()
+    assert [row["dice_LV"] for row in report.rows] == [1, 1]
+    expected = volume_scores(heart(1), heart(0), ["RV", "LV"], (1.5, 2, 8))
+    assert {name: report.rows[1][name] for name in expected} == pytest.approx(expected)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "1.nii.gz: image" in page
+    assert "Whole volumes" in page
+
+
+def test_the_slice_with_the_most_foreground_is_shown():
+    volume = MetaTensor(heart(0), affine=torch.diag(torch.tensor([1.5, 2.0, 8.0, 1.0])))
+    prediction, truth, gray = shown_slice(0 * heart(0), heart(0) > 0, volume, 2)
+    assert torch.equal(truth, heart(0)[..., 2] > 0)
+    assert prediction.shape == (1, 12, 10)
+    assert (gray == (heart(0)[0, ..., 2] * 127.5).round().byte().numpy()).all()
+    assert torch.equal(shown_slice(heart(0), 0 * heart(0), volume, 2)[0], heart(0)[..., 2])
+    # Axial slices are shown with the patient's front on top and right on the left.
+    assert torch.equal(shown_slice(heart(0), heart(0), volume, "axial")[0][0], heart(0)[0, ..., 2].T.flip(0, 1))
+
+
+def test_volumes_need_names_of_classes(tmp_path):
+    with pytest.raises(ConfigError, match="class_names with plane"):
+        EvaluationReport(tmp_path, plane="axial")

@@ -8,7 +8,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import LrScheduleHandler, ValidationHandler
@@ -17,6 +17,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
+from monai_sam2unet.evaluation.overlay import CLASS_COLOURS
 from monai_sam2unet.handlers import TensorBoardLog, draw_overlay
 from monai_sam2unet.handlers.tensorboard_log import IMAGENET_MEAN, IMAGENET_STD
 
@@ -123,8 +124,19 @@ def test_the_validator_alone_logs_nothing(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_masks_of_all_classes_are_class_indices():
-    classes = torch.tensor([[0, 2], [1, 0]])
-    masks = torch.nn.functional.one_hot(classes, 3).permute(2, 0, 1)
-    np.testing.assert_array_equal(TensorBoardLog._class_indices(masks), classes)
-    np.testing.assert_array_equal(TensorBoardLog._class_indices(masks[2:]), masks[2])
+def test_classes_are_drawn_and_the_background_is_not(tmp_path):
+    classes = np.zeros((12, 16), np.uint8)
+    classes[2:6, 2:8], classes[7:10, 8:14] = 1, 2
+    one_hot = torch.from_numpy(np.stack([classes == k for k in range(3)])).float()
+    item = {"image": torch.zeros(3, 12, 16), "label": one_hot, "pred": one_hot}
+    validator = Engine(lambda *_: [item])
+    trainer = Engine(lambda *_: [{"loss": 0.0}])
+    trainer.optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: validator.run([0]))
+    TensorBoardLog(tmp_path, validator).attach(trainer)
+    trainer.run([0])
+    events = EventAccumulator(str(tmp_path), {"images": 0})
+    events.Reload()
+    drawn = np.asarray(Image.open(io.BytesIO(events.Images("validation/0")[0].encoded_image_string)))
+    pixels = np.broadcast_to(np.round(IMAGENET_MEAN).astype(np.uint8), (12, 16, 3))
+    assert (drawn == draw_overlay(pixels, classes, classes, colours=CLASS_COLOURS)).all()
