@@ -27,13 +27,13 @@ class BundleData:
 
     Attributes:
         folder: of its data, below the folder of all data.
-        settings: of training and evaluation alike, as ``group_pattern``.
-        epochs: length as a multiple of the run's, so that few images are seen more often.
+        settings: of training and evaluation alike, as ``spatial_size``.
+        epochs: length as a multiple of the run's, so that few images are seen more often, and many less.
     """
 
     folder: str
     settings: Mapping[str, object] = field(default_factory=dict)
-    epochs: int = 1
+    epochs: float = 1
 
 
 #: What each bundle is measured on.
@@ -43,6 +43,9 @@ BUNDLES = {
     "chest_xray_segmentation": BundleData("cxr-lungs"),
     "chest_xray_organs_segmentation": BundleData("cxr-multiclass", epochs=3),
     "nuclei_segmentation": BundleData("dsb2018"),
+    "retinal_vessel_segmentation": BundleData("chasedb1"),
+    "cardiac_mr_segmentation": BundleData("acdc", epochs=0.34),
+    "hippocampus_mr_segmentation": BundleData("msd-hippocampus", {"spatial_size": "[128,128]"}, epochs=0.34),
 }
 
 #: Where training starts: at the published encoder, which stays frozen beside its adapters, or at random values, all of
@@ -106,7 +109,7 @@ def main(
     for bundle in bundles.split(","):
         places["{DIR}"] = (data_dir / BUNDLES[bundle].folder).resolve()
         data_sha256 = files_sha256(*places.values())
-        epochs = max_epochs * BUNDLES[bundle].epochs
+        epochs = max(1, round(max_epochs * BUNDLES[bundle].epochs))
         training = {"weights": weights, "max_epochs": epochs, "batch_size": batch_size}
         for start in starts.split(","):
             print(f"== {bundle}, {start}", flush=True)
