@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import monai.bundle
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -23,7 +24,12 @@ from monai_sam2unet.plan import BundlePlan
 REPOSITORY = Path(__file__).parents[2]
 NAMES = sorted(path.name for path in (REPOSITORY / "bundles").iterdir())
 #: In a bundle by its nature: what came with it, and how to use that.
-EXTRAS = {"polyp_segmentation": {"configs/released.yaml", "docs/model_card.md", "models/polyp_tiny.safetensors"}}
+EXTRAS = {
+    "polyp_segmentation": {"configs/released.yaml", "docs/model_card.md", "models/polyp_tiny.safetensors"},
+    "abdominal_ct_segmentation": {"configs/totalsegmentator.yaml"},
+}
+#: Of each kind one whose settings all others of the kind have.
+FIRST = {True: "cardiac_mr_segmentation", False: "polyp_segmentation"}
 SMALL: dict[str, Any] = {"encoder_size": "tiny", "spatial_size": [64, 64], "num_workers": 0, "device": "cpu"}
 
 
@@ -37,22 +43,35 @@ def folder(plan: BundlePlan) -> Path:
     return REPOSITORY / "bundles" / plan.name
 
 
+def labelled(plan: BundlePlan, number: int) -> np.ndarray:
+    """A label map (70, 130) with a block for each class."""
+    label = np.zeros((70, 130), np.uint8)
+    values = range(1, len(plan.classes) + 1) if plan.classes else [255]
+    for place, value in enumerate(values):
+        row, column = divmod(place, 7)
+        label[8 + 30 * row + number : 28 + 30 * row + number, 18 * column + 2 : 18 * column + 15] = value
+    return label
+
+
 @pytest.fixture
 def cases(plan: BundlePlan, tmp_path: Path) -> Path:
-    """Four images with bright squares, one for each class."""
+    """Four pictures or volumes with bright blocks, one for each class, of a patient each."""
     data = tmp_path / "data"
-    for name in ("images", "masks"):
-        (data / name).mkdir(parents=True)
+    folders = [data / "images", data / ("labels" if plan.is_volume else "masks")]
+    for folder in folders:
+        folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
-    values = range(1, len(plan.classes) + 1) if plan.classes else [255]
     for number in range(4):
-        mask = np.zeros((70, 90), np.uint8)
-        for place, value in enumerate(values):
-            mask[10 + 3 * number : 40, 15 * place + 5 : 15 * place + 17] = value
-        image = generator.integers(0, 80, mask.shape, np.uint8) + 40 * (mask > 0) + 20 * (mask % 5)
-        shown = Image.fromarray(image.astype(np.uint8))
-        (shown.convert("RGB") if plan.picture == "rgb" else shown).save(data / "images" / f"{number}.png")
-        Image.fromarray(mask).save(data / "masks" / f"{number}.png")
+        label, name = labelled(plan, number), f"patient{number:03}"
+        image = (generator.integers(0, 80, label.shape) + 40 * (label > 0) + 7 * (label % 16)).astype(np.uint8)
+        if plan.is_volume:
+            affine = np.diag([-1.5, 1.5, 8.0, 1.0])
+            for values, folder in zip((image.astype(np.int16), label), folders, strict=True):
+                nib.save(nib.Nifti1Image(np.stack([values] * 3, -1), affine), folder / f"{name}.nii.gz")
+        else:
+            shown = Image.fromarray(image)
+            (shown.convert("RGB") if plan.picture == "rgb" else shown).save(folders[0] / f"{name}.png")
+            Image.fromarray(label).save(folders[1] / f"{name}.png")
     return data
 
 
@@ -73,12 +92,12 @@ def test_all_have_the_same_files(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("config", ["train", "evaluate", "inference"])
-def test_all_have_the_same_settings(folder: Path, config: str) -> None:
-    own, polyp = (
+def test_all_of_a_kind_have_the_same_settings(plan: BundlePlan, config: str) -> None:
+    own, first = (
         ConfigParser.load_config_file(REPOSITORY / "bundles" / name / "configs" / f"{config}.yaml")
-        for name in (folder.name, "polyp_segmentation")
+        for name in (plan.name, FIRST[plan.is_volume])
     )
-    assert own.keys() == polyp.keys()
+    assert own.keys() == first.keys()
 
 
 def test_all_have_the_headings_of_the_zoo(folder: Path) -> None:
@@ -120,10 +139,17 @@ def test_it_trains_measures_predicts_and_exports(
     assert {values["images"] for values in summary["sets"].values()} == {4}
     predicted = {"dataset_dir": str(cases / "images"), "output_dir": str(out["predictions"])}
     start(folder, "inference", "infer", **predicted, ckpt_path=checkpoint).run()
+    allowed = set(range(plan.out_channels)) if plan.classes else {0, 255}
     for image in (cases / "images").iterdir():
-        with Image.open(out["predictions"] / "masks" / image.name) as mask:
-            assert mask.size == (90, 70)
-            assert set(np.unique(np.asarray(mask))) <= set(range(plan.out_channels) if plan.classes else (0, 255))
+        if plan.is_volume:
+            found = nib.load(out["predictions"] / image.name)
+            assert np.array_equal(found.affine, nib.load(image).affine)
+            mask, shape = np.asarray(found.dataobj), (70, 130, 3)
+        else:
+            with Image.open(out["predictions"] / "masks" / image.name) as opened:
+                mask, shape = np.asarray(opened), (70, 130)
+        assert mask.shape == shape
+        assert set(np.unique(mask)) <= allowed
     monai.bundle.ckpt_export(
         "network_def", filepath=str(tmp_path / "model.ts"), ckpt_file=checkpoint, config_file="configs/inference.yaml",
         meta_file="configs/metadata.json", encoder_size="tiny",
