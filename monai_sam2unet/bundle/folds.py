@@ -30,7 +30,10 @@ def _groups(items: Items, group_pattern: str | None) -> dict[str, list[Mapping[s
         name = Path(str(item["image"])).name
         found = None if pattern is None else pattern.search(name)
         if pattern is not None and found is None:
-            raise DataError(f"group_pattern {group_pattern!r} finds no patient in the name of {item['image']}.")
+            raise DataError(
+                f"group_pattern {group_pattern!r} finds no patient in the name of {item['image']}. Give another one "
+                "(`--group_pattern`); '.+' takes each name for a patient of its own."
+            )
         key = str(item["image"]) if found is None else found.group(pattern.groups and 1)  # type: ignore[union-attr]
         groups.setdefault(key, []).append(item)
     return dict(sorted(groups.items()))

@@ -54,7 +54,11 @@ def _find(root: Path, left_out: Path | None) -> tuple[list[Image], list[str]]:
     for files in _folders(root, left_out):
         volumes = [file for file in files if file.name.lower().endswith(VOLUME_SUFFIXES)]
         images += [str(file) for file in volumes]
-        dicom = [file for file in files if file not in volumes and file.is_file() and may_be_dicom(file)]
+        try:
+            dicom = [file for file in files if file not in volumes and file.is_file() and may_be_dicom(file)]
+        except OSError as error:
+            rejected.append(f"{error.filename}: {error.strerror}")
+            continue
         if dicom:
             found, refused = _series(dicom)
             images += found
@@ -90,9 +94,9 @@ def volume_inference_datalist(
         DataError: When there is no volume, or none that can be read; two would be written to one file, or one over
             itself.
     """
-    path = Path(dataset_dir)
-    if not isinstance(dataset_dir, (str, Path)) or not path.exists():
+    if not isinstance(dataset_dir, (str, Path)) or not Path(dataset_dir).exists():
         raise DataError(f"There is no file or folder {dataset_dir}. Check the path (`--dataset_dir` of a bundle).")
+    path = Path(dataset_dir).absolute()  # a series in "." has a name, too
     left_out = None if output_dir is None else Path(output_dir).resolve()
     images, rejected = _find(path, left_out) if path.is_dir() else ([str(path)], [])
     load, cases = preset.inference(), []

@@ -83,6 +83,13 @@ def test_a_series_folder_itself(dicom):
     assert found["root"] == str(dicom)
 
 
+def test_a_series_in_the_working_directory_has_a_name(dicom, monkeypatch):
+    monkeypatch.chdir(dicom / "mr_series_hippocrop")
+    found = volume_inference_datalist(".", MR)
+    assert [len(case["image"]) for case in found["cases"]] == [40]
+    assert found["root"] == str(dicom)
+
+
 def test_several_series_of_one_folder_are_refused(dicom, tmp_path):
     for name in ("mr_series_hippocrop", "mr_generic_explicit_vr"):
         for file in (dicom / name).iterdir():
