@@ -17,7 +17,7 @@ from nibabel.filebasedimages import ImageFileError
 from monai_sam2unet.errors import DataError, listing
 from monai_sam2unet.transforms import MatchOrientation, Preset
 
-__all__ = ["check_volumes"]
+__all__ = ["check_volumes", "volume_problems"]
 
 T = TypeVar("T")
 
@@ -59,10 +59,26 @@ def _problems_of(item: Mapping[str, Any], preset: Preset) -> list[str]:
     return problems
 
 
+def volume_problems(items: Sequence[Mapping[str, Any]], preset: Preset, num_threads: int = 4) -> list[str]:
+    """Read all labels, and the headers of all images, and name everything that is wrong with them.
+
+    Args:
+        items: as in :func:`check_volumes`.
+        preset: as there.
+        num_threads: as there.
+
+    Returns:
+        A line for each problem, see there.
+    """
+    ordered = sorted(items, key=lambda item: str(item["image"]))
+    with ThreadPoolExecutor(num_threads) as pool:
+        return list(chain.from_iterable(pool.map(lambda item: _problems_of(item, preset), ordered)))
+
+
 def check_volumes(
     items: Sequence[Mapping[str, Any]], preset: Preset, problems: Sequence[str] = (), num_threads: int = 4
 ) -> None:
-    """Read all labels, and the headers of all images, and name everything that is wrong with them, at once.
+    """Read all labels, and the headers of all images; everything that is wrong with them is one error.
 
     Args:
         items: pairs ``{"image": path, "label": path}`` of NIfTI files; with a file for each class ``label`` is their
@@ -76,8 +92,6 @@ def check_volumes(
             lies; a label does not lie on its image's grid; it holds broken numbers, or numbers or files that are no
             class.
     """
-    ordered = sorted(items, key=lambda item: str(item["image"]))
-    with ThreadPoolExecutor(num_threads) as pool:
-        found = [*problems, *chain.from_iterable(pool.map(lambda item: _problems_of(item, preset), ordered))]
+    found = [*problems, *volume_problems(items, preset, num_threads)]
     if found:
         raise DataError(f"{len(found)} problems with volumes or labels; mend or remove these files:\n{listing(found)}")

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from monai_sam2unet.plan.picture_survey import PictureSurvey
 
 __all__ = ["plan"]
 
@@ -21,10 +24,15 @@ def _gpu_memory() -> float:
 
 
 def plan(
-    data: Annotated[Path, typer.Argument(help="Folder of images and masks: a public set, or images/ and masks/.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of images and masks, or of volumes and labels: a public set, or images/ and masks/."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the bundle; it is made.")],
     modality: Annotated[
-        str | None, typer.Option(help="What the images are, as dermoscopy or xray; else told by their colours.")
+        str | None, typer.Option(help="What the images are, as dermoscopy, xray or ct; else told by their values.")
     ] = None,
     marked: Annotated[str, typer.Option("--object", help="What masks of one class show, as wound.")] = "object",
     classes: Annotated[str | None, typer.Option(help="Names of the classes, comma-separated, in their order.")] = None,
@@ -43,23 +51,29 @@ def plan(
     # `--help` should not wait for PyTorch.
     from monai_sam2unet.plan.picture_survey import survey_pictures
     from monai_sam2unet.plan.plan_pictures import plan_pictures
+    from monai_sam2unet.plan.plan_volumes import plan_volumes
+    from monai_sam2unet.plan.volume_survey import VolumeSurvey, survey_volumes
 
     console = Console()
-    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("reading", total=None)
-        survey = survey_pictures(
-            data,
-            group_pattern,
-            workers,
-            Path.home() / ".cache" / "monai_sam2unet" / "surveys",
-            lambda: progress.advance(task),
-            lambda count: progress.update(task, total=count),
-        )
-    console.print(f"{data}: {survey.layout}, {len(survey.cases)} images with masks", markup=False, highlight=False)
     memory = _gpu_memory() if gpu_memory is None else gpu_memory
     names = None if classes is None else [name.strip() for name in classes.split(",")]
-    choices = plan_pictures(survey, data, out, modality, marked, names, memory, group_pattern)
+    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    survey: PictureSurvey | VolumeSurvey
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("reading", total=None)
+        reading: dict[str, Any] = {
+            "workers": workers,
+            "cache": Path.home() / ".cache" / "monai_sam2unet" / "surveys",
+            "advance": lambda: progress.advance(task),
+            "total": lambda count: progress.update(task, total=count),
+        }
+        holds_volumes = next(data.rglob("*.nii*"), None) is not None
+        survey = survey_volumes(data, **reading) if holds_volumes else survey_pictures(data, group_pattern, **reading)
+    if isinstance(survey, VolumeSurvey):
+        choices = plan_volumes(survey, data, out, modality, names, memory, group_pattern)
+    else:
+        choices = plan_pictures(survey, data, out, modality, marked, names, memory, group_pattern)
+    console.print(f"{data}: {survey.layout}, {len(survey.cases)} cases", markup=False, highlight=False)
     for remark in survey.remarks[:10]:
         console.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
     table = Table("setting", "value", "reason")

@@ -90,15 +90,19 @@ def is_lower_better(column: str) -> bool:
     return column in LOWER_IS_BETTER or column.startswith("hd95_")
 
 
-def check_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
+def check_class_names(class_names: Sequence[str], minimum: int = 2) -> tuple[str, ...]:
     """The names of classes, if columns can be called after them.
 
+    Args:
+        class_names: the names.
+        minimum: how many there are at least.
+
     Raises:
-        ConfigError: When there are fewer than two, one is empty or there twice, or ``dice_NAME`` is a score already.
+        ConfigError: When there are fewer, one is empty or there twice, or ``dice_NAME`` is a score already.
     """
     names = tuple(class_names)
-    if isinstance(class_names, str) or len(names) < 2 or len(set(names)) < len(names) or not all(names):
-        raise ConfigError(f"class_names must be two or more names, all different, got {class_names!r}.")
+    if isinstance(class_names, str) or len(names) < minimum or len(set(names)) < len(names) or not all(names):
+        raise ConfigError(f"class_names must be {minimum} or more names, all different, got {class_names!r}.")
     taken = [name for name in names if {f"dice_{name}", f"iou_{name}"} & set(PAPERS_COLUMNS)]
     if taken:
         raise ConfigError(f"A class cannot be called {taken[0]!r}: dice_{taken[0]} is a score of the papers' protocol.")

@@ -78,6 +78,9 @@ class ScoreTable:
         0.6667
     """
 
+    #: Of one class pictures have probabilities, and no names.
+    MIN_CLASSES = 2
+
     def __init__(
         self,
         threshold: float = 0.5,
@@ -104,7 +107,7 @@ class ScoreTable:
         self.unit = unit
         self.surface = surface
         self.centerline = centerline
-        self.class_names = None if class_names is None else check_class_names(class_names)
+        self.class_names = None if class_names is None else check_class_names(class_names, self.MIN_CLASSES)
         self.protocol = "clinical" if self.class_names else protocol
         self.rows: list[dict[str, Any]] = []
         self._cases = CaseCurves()

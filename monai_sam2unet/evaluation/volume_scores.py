@@ -90,6 +90,8 @@ class VolumeScoreTable(ScoreTable):
         1.0
     """
 
+    MIN_CLASSES = 1
+
     def __init__(self, class_names: Sequence[str], unit: str = "mm") -> None:
         super().__init__(unit=unit, class_names=class_names)
 

@@ -84,9 +84,9 @@ class BundlePlan:
     def __post_init__(self) -> None:
         if self.modality not in MODALITIES:
             raise ConfigError(f"The modality must be one of {', '.join(MODALITIES)}, got {self.modality!r}.")
-        if self.is_volume and len(self.classes) < 2:
-            raise ConfigError(f"Volumes have two classes or more, by name; got {', '.join(self.classes) or 'none'}.")
-        if len(self.classes) == 1:
+        if self.is_volume and not self.classes:
+            raise ConfigError("Volumes have one class or more, by name; got none.")
+        if len(self.classes) == 1 and not self.is_volume:
             raise ConfigError("One class has no list of classes: it is what the bundle's object says.")
         if self.num_samples not in range(1, 13):
             raise ConfigError(f"num_samples must be a whole number of 1 to 12, got {self.num_samples!r}.")

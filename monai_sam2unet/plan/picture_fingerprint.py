@@ -17,7 +17,7 @@ from scipy import ndimage
 from monai_sam2unet.data.image_check import READ_ERRORS
 from monai_sam2unet.data.picture_modes import PICTURES, to_deep_gray, to_rgb
 
-__all__ = ["PERCENTILES", "PictureFingerprint", "fingerprint_picture"]
+__all__ = ["PERCENTILES", "PictureFingerprint", "fingerprint_picture", "measure_objects", "percentiles_of"]
 
 #: Of the intensities in and out of the foreground.
 PERCENTILES = (0.5, 50.0, 99.5)
@@ -56,6 +56,10 @@ class PictureFingerprint:
     outside: list[float] | None
     sha256: str
 
+    def __post_init__(self) -> None:
+        # JSON, in which it may have been kept, makes texts of the keys.
+        object.__setattr__(self, "values", {int(value): count for value, count in self.values.items()})
+
     @property
     def foreground(self) -> float:
         """Share of the pixels that are not 0 in the mask."""
@@ -70,8 +74,11 @@ def _mask_of(paths: list[str]) -> NDArray:
     return np.maximum.reduce(parts)
 
 
-def _objects(mask: NDArray) -> tuple[list[int], list[int], list[float]]:
-    """Of each object its value, its area and its thickness."""
+def measure_objects(mask: NDArray) -> tuple[list[int], list[int], list[float]]:
+    """Of each connected part of one value above 0 in a mask (H, W): the value, the area and the thickness, in pixels.
+
+    The thickness is four times the mean distance of its pixels from what lies around it: of a long strip its width.
+    """
     values, areas, thickness = [], [], []
     for value in np.unique(mask[mask > 0]):
         labels, _ = ndimage.label(mask == value, structure=np.ones((3, 3)))
@@ -85,7 +92,8 @@ def _objects(mask: NDArray) -> tuple[list[int], list[int], list[float]]:
     return values, areas, thickness
 
 
-def _percentiles(values: NDArray) -> list[float] | None:
+def percentiles_of(values: NDArray) -> list[float] | None:
+    """The percentiles :data:`PERCENTILES` of values, None of none."""
     return [round(float(v), 4) for v in np.percentile(values, PERCENTILES)] if values.size else None
 
 
@@ -119,7 +127,7 @@ def fingerprint_picture(item: Mapping[str, Any]) -> PictureFingerprint | str:
     found, counts = np.unique(mask, return_counts=True)
     deep = gray.dtype != np.uint8
     scaled = gray / (65535 if deep else 255)
-    objects, areas, thickness = _objects(mask)
+    objects, areas, thickness = measure_objects(mask)
     sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     return PictureFingerprint(
         image=path,
@@ -131,8 +139,8 @@ def fingerprint_picture(item: Mapping[str, Any]) -> PictureFingerprint | str:
         objects=objects,
         areas=areas,
         thickness=thickness,
-        inside=_percentiles(scaled[mask > 0]),
-        outside=_percentiles(scaled[mask == 0]),
+        inside=percentiles_of(scaled[mask > 0]),
+        outside=percentiles_of(scaled[mask == 0]),
         sha256=sha256,
     )
 

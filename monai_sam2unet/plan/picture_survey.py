@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from monai_sam2unet import __version__
 from monai_sam2unet.data import find_sets, match_by_stem, recognise_pictures
 from monai_sam2unet.errors import DataError
+from monai_sam2unet.plan.cached_fingerprints import cached_fingerprints
 from monai_sam2unet.plan.picture_fingerprint import PictureFingerprint, fingerprint_picture
 
 __all__ = ["PictureSurvey", "survey_pictures"]
@@ -56,6 +53,14 @@ class PictureSurvey:
     def num_classes(self) -> int:
         """Number of classes, without background."""
         return 1 if self.mask_threshold is not None else max(self.pixels)
+
+    @property
+    def objects(self) -> Iterator[tuple[int, float, float]]:
+        """Of each object its class, its thickness and its area, as shares of its picture's longer side and square."""
+        for case in self.cases:
+            side = max(case.height, case.width)
+            for value, thickness, area in zip(case.objects, case.thickness, case.areas, strict=True):
+                yield value, thickness / side, area / side**2
 
     @property
     def is_colour(self) -> bool:
@@ -115,40 +120,6 @@ def _split_patients(dataset_dir: Path, group_pattern: str | None) -> list[str]:
     ]
 
 
-def _fingerprints(
-    items: Sequence[Mapping[str, Any]], workers: int, cache: Path | None, advance: Callable[[], None]
-) -> list[PictureFingerprint | str]:
-    files = [
-        str(path)
-        for item in items
-        for path in (item["image"], *([item["label"]] if isinstance(item["label"], str) else item["label"]))
-    ]
-    known = [[path, Path(path).stat().st_size, Path(path).stat().st_mtime_ns] for path in files]
-    key = hashlib.sha256(
-        json.dumps([__version__, [own.name for own in fields(PictureFingerprint)], known]).encode()
-    ).hexdigest()[:32]
-    kept = None if cache is None else cache / f"{key}.json"
-    if kept is not None and kept.exists():
-        content = json.loads(kept.read_text(encoding="utf-8"))
-        return [case if isinstance(case, str) else _from_json(case) for case in content]
-    found = []
-    with ProcessPoolExecutor(workers) as pool:
-        for case in pool.map(fingerprint_picture, items, chunksize=4):
-            found.append(case)
-            advance()
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        part = kept.with_suffix(".part")
-        part.write_text(json.dumps([case if isinstance(case, str) else asdict(case) for case in found]))
-        part.replace(kept)
-    return found
-
-
-def _from_json(case: dict[str, Any]) -> PictureFingerprint:
-    # JSON's keys are texts.
-    return PictureFingerprint(**{**case, "values": {int(value): count for value, count in case["values"].items()}})
-
-
 def survey_pictures(
     dataset_dir: str | Path,
     group_pattern: str | None = None,
@@ -176,7 +147,7 @@ def survey_pictures(
     if not items:
         raise DataError(f"None of the images in {root} has a mask:\n" + "\n".join(problems[:10]))
     total(len(items))
-    found = _fingerprints(items, workers, cache, advance)
+    found = cached_fingerprints(fingerprint_picture, PictureFingerprint, items, workers, cache, advance)
     cases = [case for case in found if not isinstance(case, str)]
     problems += [case for case in found if isinstance(case, str)]
     survey = PictureSurvey(layout, cases, problems, _duplicates(cases))

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_sam2unet.errors import ConfigError, DataError, listing
+from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.plan.bundle_plan import BundlePlan
-from monai_sam2unet.plan.bundle_writer import write_bundle
-from monai_sam2unet.plan.picture_choices import Choice, choose_for_pictures
+from monai_sam2unet.plan.choices import Choice
+from monai_sam2unet.plan.picture_choices import choose_for_pictures
 from monai_sam2unet.plan.picture_survey import PictureSurvey
-from monai_sam2unet.plan.plan_report import plan_report
+from monai_sam2unet.plan.plan_report import ninety_percent, refuse_problems, value_rows, write_planned
 
 __all__ = ["plan_pictures"]
 
@@ -50,6 +50,30 @@ def _plan_of(
     )
 
 
+def _found(survey: PictureSurvey, plan: BundlePlan) -> list[str]:
+    """Lines on what there is."""
+    cases = survey.cases
+    heights, widths = [case.height for case in cases], [case.width for case in cases]
+    areas = [area for case in cases for area in case.areas]
+    size = f"{min(widths)} to {max(widths)} pixels wide and {min(heights)} to {max(heights)} high"
+    shares = ninety_percent([100 * case.foreground for case in cases], " %")
+    empty = sum(case.foreground == 0 for case in cases)
+    told = f"; area of the middle nine tenths {ninety_percent(areas)} pixels" if areas else ""
+    total = sum(survey.pixels.values())
+    names = plan.classes or (plan.object,)
+    classes = range(1, len(names) + 1) if plan.classes else [max(survey.pixels)]
+    return [
+        f"{survey.layout}: {len(cases)} images with masks, {size}, {'coloured' if survey.is_colour else 'gray'}.",
+        f"Share of the image that is foreground: {shares}; {empty} images are empty.",
+        f"Objects: {len(areas)}, connected parts of one class{told}.",
+        *(
+            f"Class {number}, {name}: {100 * survey.pixels[value] / total:.3f} % of the pixels, in "
+            f"{sum(value > 0 and value in case.values for case in cases)} images."
+            for number, (name, value) in enumerate(zip(names, classes, strict=True), 1)
+        ),
+    ]
+
+
 def plan_pictures(
     survey: PictureSurvey,
     data: str | Path,
@@ -79,14 +103,10 @@ def plan_pictures(
         DataError: When there are problems with the data; all are listed, and nothing is written.
         ConfigError: When the folder exists, the classes are not as many as the masks have, or a choice is not allowed.
     """
-    if survey.problems:
-        raise DataError(
-            f"{len(survey.problems)} problems with {data}; mend them, or take the files away:\n"
-            f"{listing(survey.problems)}"
-        )
+    refuse_problems(survey.problems, data)
     choices = choose_for_pictures(survey, modality, gpu_memory, group_pattern)
-    root = Path(folder)
-    plan = _plan_of(survey, choices, Path(data).resolve(), root.resolve().name, marked, class_names)
-    write_bundle(plan, root)
-    (root / "plan.md").write_text(plan_report(plan, survey, choices, data, folder), encoding="utf-8")
+    plan = _plan_of(survey, choices, Path(data).resolve(), Path(folder).resolve().name, marked, class_names)
+    rows = value_rows((case.inside, case.outside) for case in survey.cases)
+    values = "gray values, 0 to 1, mean over the images"
+    write_planned(plan, folder, choices, _found(survey, plan), values, rows, survey.remarks)
     return choices

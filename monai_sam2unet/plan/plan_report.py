@@ -1,72 +1,93 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells in Markdown what was found in a folder of pictures, what was chosen for it, and why."""
+"""Tells in Markdown what was found in a folder, what was chosen for it, and why."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from monai_sam2unet import __version__
+from monai_sam2unet.errors import DataError, listing
 from monai_sam2unet.plan.bundle_plan import BundlePlan
-from monai_sam2unet.plan.bundle_writer import template_environment
-from monai_sam2unet.plan.picture_choices import Choice
-from monai_sam2unet.plan.picture_survey import PictureSurvey
+from monai_sam2unet.plan.bundle_writer import template_environment, write_bundle
+from monai_sam2unet.plan.choices import Choice
 
-__all__ = ["plan_report"]
+__all__ = ["ninety_percent", "refuse_problems", "value_rows", "write_planned"]
 
 
-def _range(values: Sequence[float], unit: str = "") -> str:
+def ninety_percent(values: Sequence[float], unit: str = "") -> str:
+    """Tell where the middle nine tenths of some values lie.
+
+    Example:
+        >>> ninety_percent([1.0, 2.0, 3.0], " mm")
+        '1.1 to 2.9 mm, in the middle 2 mm'
+    """
     low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
     return f"{low:.4g} to {high:.4g}{unit}, in the middle {middle:.4g}{unit}"
 
 
-def _classes(survey: PictureSurvey, plan: BundlePlan) -> list[tuple[str, float, int]]:
-    """Of each class its name, its share of all pixels, and in how many images it is."""
-    total = sum(survey.pixels.values())
-    names = plan.classes or (plan.object,)
-    values = range(1, len(names) + 1) if plan.classes else [max(survey.pixels)]
-    return [
-        (name, survey.pixels[value] / total, sum(value in case.values and value > 0 for case in survey.cases))
-        for name, value in zip(names, values, strict=True)
-    ]
+def value_rows(cases: Iterable[tuple[list[float] | None, list[float] | None]]) -> list[tuple[str, list[str]]]:
+    """Rows of a table of values in and out of the foreground, mean over the cases.
+
+    Args:
+        cases: of each case the percentiles in the foreground and out of it; None where there is none.
+    """
+    sides = zip(*cases, strict=True)
+    rows = []
+    for name, percentiles in zip(("in the foreground", "around it"), sides, strict=False):
+        found = [values for values in percentiles if values is not None]
+        if found:
+            rows.append((name, [f"{value:.4g}" for value in np.mean(found, axis=0)]))
+    return rows
 
 
-def plan_report(
-    plan: BundlePlan, survey: PictureSurvey, choices: Sequence[Choice], data: str | Path, folder: str | Path
-) -> str:
-    """The text of a `plan.md`.
+def refuse_problems(problems: Sequence[str], data: str | Path) -> None:
+    """Make sure that there is nothing that keeps data from being trained on.
+
+    Raises:
+        DataError: When there are such problems; all are listed.
+    """
+    if problems:
+        raise DataError(
+            f"{len(problems)} problems with {data}; mend them, or take the files away:\n{listing(problems)}"
+        )
+
+
+def write_planned(
+    plan: BundlePlan,
+    folder: str | Path,
+    choices: Sequence[Choice],
+    found: Sequence[str],
+    values: str,
+    intensities: Sequence[tuple[str, list[str]]],
+    remarks: Sequence[str],
+) -> None:
+    """Write a bundle, and its `plan.md`.
 
     Args:
         plan: of the bundle.
-        survey: what was found.
+        folder: the bundle's; it is made, and must not exist.
         choices: what was chosen.
-        data: where the data are.
-        folder: the bundle's.
+        found: lines on what there is.
+        values: what the values are.
+        intensities: as :func:`value_rows` gives them.
+        remarks: lines to be known.
+
+    Raises:
+        ConfigError: When the folder exists.
     """
-    cases = survey.cases
-    areas = [area for case in cases for area in case.areas]
-    heights, widths = [case.height for case in cases], [case.width for case in cases]
-    intensities = []
-    for name, percentiles in (
-        ("in the foreground", [case.inside for case in cases if case.inside is not None]),
-        ("around it", [case.outside for case in cases if case.outside is not None]),
-    ):
-        if percentiles:
-            intensities.append((name, [f"{value:.3f}" for value in np.mean(percentiles, axis=0)]))
-    return template_environment().get_template("plan.md").render(
+    root = write_bundle(plan, folder)
+    text = template_environment().get_template("plan.md").render(
         plan=plan,
-        survey=survey,
-        choices=choices,
-        data=data,
         folder=folder,
-        version=__version__,
-        sizes=f"{min(widths)} to {max(widths)} pixels wide and {min(heights)} to {max(heights)} high",
-        shares=_range([100 * case.foreground for case in cases], " %"),
-        empty=sum(case.foreground == 0 for case in cases),
-        areas=areas,
-        areas_told=_range(areas) if areas else "",
-        classes=_classes(survey, plan),
+        choices=choices,
+        found=found,
+        values=values,
         intensities=intensities,
+        remarks=remarks,
+        data=plan.data_source,
+        version=__version__,
     )  # fmt: skip
+    (root / "plan.md").write_text(text, encoding="utf-8")

@@ -53,7 +53,7 @@ def test_metadata_of_volumes(repository):
         ({**VOLUMES, "sliding_window": True}, "sliding_window: for pictures only; ct"),
         ({**PICTURES, "plane": "coronal"}, "plane: for volumes only; endoscopy"),
         ({**PICTURES, "windows": "liver", "keep_empty": 0.5}, "windows, keep_empty: for volumes only"),
-        ({**VOLUMES, "classes": ()}, "Volumes have two classes or more, by name; got none"),
+        ({**VOLUMES, "classes": ()}, "Volumes have one class or more, by name; got none"),
         ({**VOLUMES, "windows": "spine"}, "A CT window is one of"),
         ({**VOLUMES, "windows": ("liver", "bone")}, "the network takes 3"),
         ({**VOLUMES, "plane": "oblique"}, "oblique"),

@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from monai_sam2unet.errors import ConfigError
-from monai_sam2unet.plan.picture_choices import choose_for_pictures, training_bytes
+from monai_sam2unet.plan.choices import training_bytes
+from monai_sam2unet.plan.picture_choices import choose_for_pictures
 from monai_sam2unet.plan.picture_fingerprint import PictureFingerprint
 from monai_sam2unet.plan.picture_survey import PictureSurvey
 

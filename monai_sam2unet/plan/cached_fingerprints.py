@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures cases in parallel, and keeps what was found for the next time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from monai.utils import ensure_tuple
+
+from monai_sam2unet import __version__
+
+__all__ = ["cached_fingerprints"]
+
+
+T = TypeVar("T")
+
+
+def _place(kind: Any, items: Sequence[Mapping[str, Any]], cache: Path) -> Path:
+    """The file that holds what was found in just these files."""
+    files = [Path(path) for item in items for path in (item["image"], *ensure_tuple(item["label"]))]
+    known = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    measured = [__version__, kind.__name__, *(own.name for own in fields(kind))]
+    return cache / f"{hashlib.sha256(json.dumps([measured, known]).encode()).hexdigest()[:32]}.json"
+
+
+def cached_fingerprints(
+    measure: Callable[[Mapping[str, Any]], T | str],
+    kind: type[T],
+    items: Sequence[Mapping[str, Any]],
+    workers: int = 4,
+    cache: Path | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> list[T | str]:
+    """Measure all cases, or take what was found in the same files before.
+
+    Args:
+        measure: gives a case's fingerprint, or a line that says why there is none.
+        kind: of the fingerprints, a dataclass.
+        items: cases ``{"image": path, "label": path or paths}``.
+        workers: processes that measure.
+        cache: folder of what was found before; None: nothing is kept.
+        advance: called after each case.
+    """
+    kept = None if cache is None else _place(kind, items, cache)
+    if kept is not None and kept.exists():
+        content = json.loads(kept.read_text(encoding="utf-8"))
+        return [case if isinstance(case, str) else kind(**case) for case in content]
+    found: list[T | str] = []
+    with ProcessPoolExecutor(workers) as pool:
+        for case in pool.map(measure, items):
+            found.append(case)
+            advance()
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = kept.with_suffix(".part")
+        told = [case if isinstance(case, str) else asdict(case) for case in found]  # type: ignore[call-overload]
+        part.write_text(json.dumps(told), encoding="utf-8")
+        part.replace(kept)
+    return found

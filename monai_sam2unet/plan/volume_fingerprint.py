@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a volume and its label are like, in the numbers that a plan follows from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from monai.utils import ensure_tuple
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from monai_sam2unet.plan.picture_fingerprint import measure_objects, percentiles_of
+
+__all__ = ["VolumeFingerprint", "fingerprint_volume"]
+
+#: Slices this many times as far apart as pixels are what was acquired.
+ANISOTROPY = 1.9
+PLANES = ("sagittal", "coronal", "axial")
+
+
+@dataclass(frozen=True)
+class VolumeFingerprint:
+    """What one volume and its label are like.
+
+    Attributes:
+        image: its file.
+        shape: (X, Y, Z), voxels.
+        spacing: mm along each axis.
+        axis: along which its slices lie: that of the largest spacing, where it is far larger; else the axial one.
+        plane: the anatomical plane nearest to them.
+        is_anisotropic: whether the spacing told.
+        lowest: value of the volume.
+        values: number of voxels of each label, by number; or by name, where each class has a file.
+        labelled_slices: slices with a label.
+        objects: of each object, a connected part of one label in a slice, the label.
+        areas: of each object its area, as a share of the square of the slice's longer side.
+        thickness: of each object its thickness, as a share of the slice's longer side.
+        inside: percentiles of the values where there is a label; None without.
+        outside: the same where there is none.
+    """
+
+    image: str
+    shape: list[int]
+    spacing: list[float]
+    axis: int
+    plane: str
+    is_anisotropic: bool
+    lowest: float
+    values: dict[str, int]
+    labelled_slices: int
+    objects: list[str]
+    areas: list[float]
+    thickness: list[float]
+    inside: list[float] | None
+    outside: list[float] | None
+
+
+def _stem(path: str) -> str:
+    return Path(path).name.removesuffix(".gz").removesuffix(".nii")
+
+
+def _labels_of(paths: tuple[str, ...]) -> dict[str, NDArray]:
+    """The mask of each label."""
+    if len(paths) > 1:
+        return {_stem(path): np.asarray(nib.load(path).dataobj) > 0 for path in paths}  # type: ignore[attr-defined]
+    label = np.asarray(nib.load(paths[0]).dataobj)  # type: ignore[attr-defined]
+    if (label != np.round(label)).any():
+        raise ValueError("the label holds values that are no integers")
+    return {str(int(value)): label == value for value in np.unique(label[label != 0])}
+
+
+def fingerprint_volume(item: Mapping[str, Any]) -> VolumeFingerprint | str:
+    """Measure a volume and its label.
+
+    Args:
+        item: ``{"image": path, "label": path}`` of NIfTI files; where each class has a file ``label`` is their list.
+
+    Returns:
+        What they are like; or a line that says why they cannot be measured.
+    """
+    path, paths = str(item["image"]), tuple(map(str, ensure_tuple(item["label"])))
+    try:
+        file: Any = nib.load(path)
+        image = np.squeeze(np.asarray(file.dataobj, dtype=np.float32))
+        labels = _labels_of(paths)
+    except (OSError, ValueError, EOFError, ImageFileError) as error:
+        return f"{path} or its label cannot be measured ({str(error).splitlines()[0]})"
+    if image.ndim != 3 or any(mask.shape != image.shape for mask in labels.values()):
+        shapes = {mask.shape for mask in labels.values()} - {image.shape}
+        return f"{path} has the shape {image.shape}, its label {', '.join(map(str, shapes)) or image.shape}"
+    if not np.isfinite(image).all():
+        return f"{path} holds values that are no numbers"
+    spacing = [float(v) for v in file.header.get_zooms()[:3]]
+    directions = np.abs(np.asarray(file.affine)[:3, :3]) / np.maximum(spacing, 1e-9)
+    is_anisotropic = max(spacing) >= ANISOTROPY * sorted(spacing)[1]
+    axis = int(np.argmax(spacing)) if is_anisotropic else int(np.argmax(directions[2]))
+    side = max(length for number, length in enumerate(image.shape) if number != axis)
+    objects, areas, thickness = [], [], []
+    foreground = np.zeros(image.shape, bool)
+    for name, mask in labels.items():
+        foreground |= mask
+        slices = np.moveaxis(mask, axis, 0)
+        for number in np.flatnonzero(slices.any((1, 2))):
+            _, own_areas, own_thickness = measure_objects(slices[number])
+            objects += [name] * len(own_areas)
+            areas += [round(area / side**2, 7) for area in own_areas]
+            thickness += [round(value / side, 5) for value in own_thickness]
+    return VolumeFingerprint(
+        image=path,
+        shape=list(image.shape),
+        spacing=[round(v, 4) for v in spacing],
+        axis=axis,
+        plane=PLANES[int(np.argmax(directions[:, axis]))],
+        is_anisotropic=is_anisotropic,
+        lowest=float(image.min()),
+        values={name: int(mask.sum()) for name, mask in labels.items()},
+        labelled_slices=int(foreground.any(tuple(number for number in range(3) if number != axis)).sum()),
+        objects=objects,
+        areas=areas,
+        thickness=thickness,
+        inside=percentiles_of(image[foreground]),
+        outside=percentiles_of(image[~foreground]),
+    )

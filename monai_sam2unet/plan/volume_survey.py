@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks through a folder of volumes and labels: what is in it, and everything that is wrong with it, at once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from monai_sam2unet.bundle.volume_check import volume_problems
+from monai_sam2unet.data import recognise_volumes
+from monai_sam2unet.errors import DataError
+from monai_sam2unet.plan.cached_fingerprints import cached_fingerprints
+from monai_sam2unet.plan.volume_fingerprint import VolumeFingerprint, fingerprint_volume
+from monai_sam2unet.transforms import LabelClasses, Preset
+
+__all__ = ["VolumeSurvey", "survey_volumes"]
+
+#: HU that only air has, in a volume that is CT.
+AIR = -500
+
+
+@dataclass(frozen=True)
+class VolumeSurvey:
+    """What is in a folder of volumes.
+
+    Attributes:
+        layout: how it is laid out.
+        cases: what the volumes and labels are like.
+        names: names of labels by their numbers, as the set's `dataset.json` has them.
+        problems: a line for each thing that keeps it from being trained on.
+        remarks: a line for each thing to be known.
+    """
+
+    layout: str
+    cases: list[VolumeFingerprint]
+    names: dict[str, str]
+    problems: list[str]
+    remarks: list[str]
+
+    @cached_property
+    def voxels(self) -> Counter[str]:
+        """Number of voxels of each label, by number or name, over all volumes."""
+        return sum((Counter(case.values) for case in self.cases), Counter())
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The labels, in the order of their numbers, or of their names where they have none."""
+        return sorted(self.voxels, key=lambda label: (int(label) if label.isdigit() else 0, label))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the labels are called: by `dataset.json` or their files, else by their numbers."""
+        return tuple(self.names.get(label, f"class {label}" if label.isdigit() else label) for label in self.labels)
+
+    @property
+    def label_ids(self) -> dict[str, int] | None:
+        """Numbers of the classes by name; None where they are 1, 2 and so on, or each class has a file."""
+        if any(not label.isdigit() for label in self.labels) or self.labels == [
+            str(number) for number in range(1, len(self.labels) + 1)
+        ]:
+            return None
+        return dict(zip(self.class_names, map(int, self.labels), strict=True))
+
+    @property
+    def is_ct(self) -> bool:
+        """Whether most volumes hold Hounsfield units."""
+        return 2 * sum(case.lowest <= AIR for case in self.cases) > len(self.cases)
+
+    @property
+    def objects(self) -> Iterator[tuple[str, float, float]]:
+        """Of each object in a slice its class, thickness and area, as shares of the slice's longer side and square."""
+        for case in self.cases:
+            yield from zip(case.objects, case.thickness, case.areas, strict=True)
+
+
+def _names(dataset_dir: Path) -> dict[str, str]:
+    """Names of labels by number, as the Medical Segmentation Decathlon or nnU-Net write them."""
+    file = dataset_dir / "dataset.json"
+    if not file.exists():
+        return {}
+    try:
+        given: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")).get("labels", {})
+    except ValueError as error:
+        raise DataError(f"{file} is no JSON: {error}") from error
+    # nnU-Net has the names first.
+    pairs = given.items() if all(str(key).isdigit() for key in given) else ((v, k) for k, v in given.items())
+    return {str(number): str(name) for number, name in pairs if str(number) != "0"}
+
+
+def survey_volumes(
+    dataset_dir: str | Path,
+    workers: int = 4,
+    cache: Path | None = None,
+    advance: Callable[[], None] = lambda: None,
+    total: Callable[[int], None] = lambda count: None,
+) -> VolumeSurvey:
+    """Look through a folder of volumes and labels.
+
+    Args:
+        dataset_dir: a folder as :func:`monai_sam2unet.data.recognise_volumes` knows them.
+        workers: processes that read.
+        cache: folder where what was found is kept for the next call.
+        advance: called after each volume.
+        total: called with their number.
+
+    Raises:
+        DataError: When there is no folder, no volume with a label in it, or its `dataset.json` is none.
+    """
+    known = recognise_volumes(dataset_dir)
+    items = [dict(item) for own in known.sets.values() for item in own]
+    problems = [*known.problems, *(f"{path}: there is no label" for own in known.unlabelled.values() for path in own)]
+    total(len(items))
+    found = cached_fingerprints(fingerprint_volume, VolumeFingerprint, items, workers, cache, advance)
+    cases = [case for case in found if not isinstance(case, str)]
+    problems += [case for case in found if isinstance(case, str)]
+    survey = VolumeSurvey(known.layout, cases, _names(Path(dataset_dir)), problems, [])
+    if cases and not survey.labels:
+        problems.append("all labels are empty")
+    elif cases:
+        classes = LabelClasses(survey.class_names, survey.label_ids)
+        good = {case.image for case in cases}
+        preset = Preset("ct" if survey.is_ct else "mr", label_classes=classes)
+        problems += volume_problems([item for item in items if item["image"] in good], preset)
+    return survey
