@@ -3,7 +3,7 @@
 
     python -m benchmarks.bundle_results --data-dir DATA --work-dir WORK --output docs/results/NAME
 
-DATA holds a folder for each bundle, see :data:`BUNDLES`. A call that was stopped is taken up by the same command.
+DATA holds a folder for each bundle, see :data:`DATA`. A call that was stopped is taken up by the same command.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import typer
 
 from benchmarks.bundle_run import BundleRun, Commands, OutOfTime, bundle_command, files_sha256
 
-__all__ = ["BUNDLES", "STARTS", "BundleData", "commands_of"]
+__all__ = ["DATA", "STARTS", "BundleData", "commands_of"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class BundleData:
 
 
 #: What each bundle is measured on.
-BUNDLES = {
+DATA = {
     "skin_lesion_segmentation": BundleData("isic2017"),
     "breast_ultrasound_segmentation": BundleData("busi"),
     "chest_xray_segmentation": BundleData("cxr-lungs"),
@@ -69,7 +69,7 @@ def commands_of(
         fold: the part that is left out.
     """
     begun = STARTS[start]
-    shared = {"dataset_dir": "{DIR}", "fold": fold, **network, **BUNDLES[bundle].settings}
+    shared = {"dataset_dir": "{DIR}", "fold": fold, **network, **DATA[bundle].settings}
     trained_in = {"ckpt_dir": "{TRAINED}/models", "log_dir": "{TRAINED}/runs"}
     measured = {"ckpt_path": "{TRAINED}/models/model.pt", "output_dir": "{FOLDER}/eval"}
     own = {key: value for key, value in begun.items() if key == "adapter_channels"}
@@ -83,7 +83,7 @@ def main(
     data_dir: Annotated[Path, typer.Option(help="Folder with a folder for each bundle's data.", exists=True)],
     output: Annotated[Path, typer.Option(help="Folder for a folder of results of each run.")],
     work_dir: Annotated[Path, typer.Option(help="Folder for checkpoints and logs; keep it to resume.")],
-    bundles: Annotated[str, typer.Option(help="Comma-separated names of bundles.")] = ",".join(BUNDLES),
+    bundles: Annotated[str, typer.Option(help="Comma-separated names of bundles.")] = ",".join(DATA),
     starts: Annotated[str, typer.Option(help="Comma-separated: pretrained, random.")] = ",".join(STARTS),
     fold: Annotated[int, typer.Option(help="The part, of five, that is left out and measured on.")] = 0,
     weights: Annotated[str, typer.Option(help="Encoder weights: sam2, sam2.1 or a file.")] = "sam2.1",
@@ -107,9 +107,9 @@ def main(
         "num_workers": num_workers,
     }
     for bundle in bundles.split(","):
-        places["{DIR}"] = (data_dir / BUNDLES[bundle].folder).resolve()
+        places["{DIR}"] = (data_dir / DATA[bundle].folder).resolve()
         data_sha256 = files_sha256(*places.values())
-        epochs = max(1, round(max_epochs * BUNDLES[bundle].epochs))
+        epochs = max(1, round(max_epochs * DATA[bundle].epochs))
         training = {"weights": weights, "max_epochs": epochs, "batch_size": batch_size}
         for start in starts.split(","):
             print(f"== {bundle}, {start}", flush=True)

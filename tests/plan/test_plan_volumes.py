@@ -21,7 +21,7 @@ from monai_sam2unet.plan.volume_survey import survey_volumes
 
 SHAPE = (40, 36, 6)
 SPACING = (1.5, 1.5, 8.0)
-SETS = {"acdc": ("mr", 3), "msd-hippocampus": ("mr", 2), "totalseg-example": ("ct", 117), "sct-spine": ("mr", 1)}
+SETS = {"acdc": ("mr", 3), "msd-hippocampus": ("mr", 2), "totalseg-example": ("ct", 62), "sct-spine": ("mr", 1)}
 
 
 def save(values: np.ndarray, path: Path, affine: np.ndarray | None = None) -> None:
