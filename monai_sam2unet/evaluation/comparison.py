@@ -134,7 +134,7 @@ def compare_scores(
     unknown = [name for name in lower_is_better if name not in columns]
     if unknown:
         raise ConfigError(f"{', '.join(unknown)} is not compared, so it has no direction; there are {columns}.")
-    lower = [is_lower_better(name) or name in lower_is_better for name in columns]
+    lower = [is_lower_better(str(name)) or name in lower_is_better for name in columns]
     datasets = pairs.cases["dataset"]
     sets = {str(name): datasets == name for name in dict.fromkeys(datasets)}
     pooled = ALL_SETS
