@@ -31,12 +31,12 @@ class VolumeLayout(PictureLayout):
     channels: str = ""
 
 
-def _at_any_depth(name: str, images: str, masks: tuple[str, ...], **more: object) -> tuple[VolumeLayout, ...]:
+def _at_any_depth(name: str, images: str, masks: tuple[str, ...], ignored: str = "") -> tuple[VolumeLayout, ...]:
     """A layout in the folder itself, and in folders below, each of which is a set."""
     below = tuple(f"{{set}}/{mask}" for mask in masks)
     return (
-        VolumeLayout(name, images, masks, **more),  # type: ignore[arg-type]
-        VolumeLayout(name, f"{{set}}/{images}", below, **more),  # type: ignore[arg-type]
+        VolumeLayout(name, images, masks, ignored=ignored),
+        VolumeLayout(name, f"{{set}}/{images}", below, ignored=ignored),
     )
 
 

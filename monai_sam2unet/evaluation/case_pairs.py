@@ -13,12 +13,14 @@ import pandas as pd
 
 from monai_sam2unet.data import IMAGE_SUFFIXES
 from monai_sam2unet.errors import ConfigError, DataError, listing
-from monai_sam2unet.evaluation.columns import IDENTITY_COLUMNS
+from monai_sam2unet.evaluation.columns import IDENTITY_COLUMNS, VOLUME_IDENTITY_COLUMNS
 
 __all__ = ["PairedCases", "pair_cases", "pair_names", "read_scores"]
 
 CASE = ["dataset", "image"]
-SIZE = ["height", "width"]
+#: Of pictures, and of volumes.
+SIZES = (["height", "width"], ["size_x", "size_y", "size_z"])
+NO_SCORES = {*IDENTITY_COLUMNS, *VOLUME_IDENTITY_COLUMNS}
 SUFFIXES = (".nii.gz", ".nii", ".dcm", *IMAGE_SUFFIXES)
 
 
@@ -135,16 +137,21 @@ def _unpaired(table: pd.DataFrame, paired: Sequence[int]) -> list[str]:
 
 def _check_sizes(a: pd.DataFrame, b: pd.DataFrame) -> None:
     """Two images of one name are one image only if they have one size, as far as sizes are known."""
-    if not all(name in table for name in SIZE for table in (a, b)):
-        return
-    sizes_a, sizes_b = a[SIZE].to_numpy(), b[SIZE].to_numpy()
-    other = ((sizes_a != sizes_b) & ~pd.isna(sizes_a) & ~pd.isna(sizes_b)).any(1)
-    if other.any():
-        lines = [
-            f"{x['dataset']}: {x['image']} ({x['height']}x{x['width']}) and {y['image']} ({y['height']}x{y['width']})"
-            for (_, x), (_, y) in zip(a[other].iterrows(), b[other].iterrows(), strict=True)
-        ]
-        raise DataError(f"Images of the same names have other heights and widths, so they differ:\n{listing(lines)}")
+    for columns in SIZES:
+        if not all(name in table for name in columns for table in (a, b)):
+            continue
+        sizes_a, sizes_b = a[columns].to_numpy(), b[columns].to_numpy()
+        other = ((sizes_a != sizes_b) & ~pd.isna(sizes_a) & ~pd.isna(sizes_b)).any(1)
+        if other.any():
+            lines = [
+                f"{x['dataset']}: {x['image']} ({_size(x, columns)}) and {y['image']} ({_size(y, columns)})"
+                for (_, x), (_, y) in zip(a[other].iterrows(), b[other].iterrows(), strict=True)
+            ]
+            raise DataError(f"Images of the same names have other sizes, so they differ:\n{listing(lines)}")
+
+
+def _size(row: pd.Series, columns: Sequence[str]) -> str:
+    return "x".join(f"{row[name]:g}" for name in columns)
 
 
 def pair_cases(
@@ -167,7 +174,7 @@ def pair_cases(
             are named), images of one name have other sizes, or the tables have no score in common.
     """
     scores_a, scores_b = (
-        [str(c) for c in t if c not in IDENTITY_COLUMNS and pd.api.types.is_numeric_dtype(t[c])] for t in (a, b)
+        [str(c) for c in t if c not in NO_SCORES and pd.api.types.is_numeric_dtype(t[c])] for t in (a, b)
     )
     shared = [name for name in scores_a if name in scores_b]
     if not shared:
@@ -204,7 +211,7 @@ def pair_cases(
     of_pairs = [t.iloc[i].reset_index(drop=True) for t, i in ((a, rows_a), (b, rows_b))]
     _check_sizes(*of_pairs)
     wanted = list(dict.fromkeys(metrics)) if metrics else shared
-    only_a, only_b = ([str(c) for c in t if c not in (*shared, *IDENTITY_COLUMNS)] for t in (a, b))
+    only_a, only_b = ([str(c) for c in t if c not in (*shared, *NO_SCORES)] for t in (a, b))
     return PairedCases(
         of_pairs[0][CASE], of_pairs[0][wanted], of_pairs[1][wanted], unpaired_a, unpaired_b, only_a, only_b
     )

@@ -13,7 +13,7 @@ import pandas as pd
 
 from monai_sam2unet.errors import ConfigError, DataError, listing
 from monai_sam2unet.evaluation.case_pairs import PairedCases, pair_cases, read_scores
-from monai_sam2unet.evaluation.columns import LOWER_IS_BETTER, MAXIMA
+from monai_sam2unet.evaluation.columns import MAXIMA, is_lower_better
 from monai_sam2unet.evaluation.comparison_plot import draw_differences
 from monai_sam2unet.evaluation.measured_settings import (
     different_settings,
@@ -134,7 +134,7 @@ def compare_scores(
     unknown = [name for name in lower_is_better if name not in columns]
     if unknown:
         raise ConfigError(f"{', '.join(unknown)} is not compared, so it has no direction; there are {columns}.")
-    lower = [name in LOWER_IS_BETTER or name in lower_is_better for name in columns]
+    lower = [is_lower_better(str(name)) or name in lower_is_better for name in columns]
     datasets = pairs.cases["dataset"]
     sets = {str(name): datasets == name for name in dict.fromkeys(datasets)}
     pooled = ALL_SETS

@@ -17,6 +17,7 @@ MEASURED_SETTINGS = (
     "protocol",
     "threshold",
     "mask_threshold",
+    "label_ids",
     "tolerance",
     "unit",
     "boundary_tolerance",

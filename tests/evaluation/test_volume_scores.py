@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from scipy import ndimage
 
 from monai_sam2unet.errors import ConfigError, DataError
-from monai_sam2unet.evaluation import VolumeScoreTable
+from monai_sam2unet.evaluation import VolumeScoreTable, compare_scores
 from monai_sam2unet.evaluation.volume_scores import volume_scores
 
 NAMES = ["RV", "LV"]
@@ -89,6 +89,23 @@ def test_a_row_a_volume_in_millimetres(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "Whole volumes" in printed
     assert "hd95 LV [mm] ↓" in printed
+
+
+def test_evaluations_of_volumes_are_compared_by_their_scores(tmp_path):
+    files = []
+    for shift in (1, 2):
+        table = VolumeScoreTable(NAMES)
+        for number in range(3):
+            table.add("A", f"{number}.nii.gz", balls(number), placed(balls(number + shift)))
+        files.append(tmp_path / f"{shift}.csv")
+        table.frame().to_csv(files[-1], index=False)
+    found = compare_scores(*files).table
+    assert set(found["metric"]) == set(VolumeScoreTable(NAMES).clinical_columns)
+    lower = found.set_index("metric")["lower_is_better"]
+    assert {name: bool(lower[name]) for name in ("dice_RV", "hd95_RV")} == {"dice_RV": False, "hd95_RV": True}
+    table.frame().assign(size_z=8).to_csv(files[0], index=False)
+    with pytest.raises(DataError, match=r"other sizes(.|\n)*20x18x8.*20x18x9"):
+        compare_scores(*files)
 
 
 def test_what_is_refused():
