@@ -14,7 +14,38 @@ from monai_sam2unet.plan.picture_choices import Choice, choose_for_pictures
 from monai_sam2unet.plan.picture_survey import PictureSurvey
 from monai_sam2unet.plan.plan_report import plan_report
 
-__all__ = ["plan_pictures"]
+__all__ = ["check_survey", "classes_of", "plan_pictures"]
+
+
+def classes_of(survey: PictureSurvey, class_names: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of the classes, where masks hold their indices; none where they hold one class only.
+
+    Raises:
+        ConfigError: When names are given for masks of one class, or not as many as there are classes.
+    """
+    if survey.mask_threshold is not None:
+        if class_names is not None:
+            raise ConfigError("--classes is for masks of class indices; these hold one class: name it by `--object`.")
+        return ()
+    classes = tuple(class_names or (f"class {number}" for number in range(1, survey.num_classes + 1)))
+    if len(classes) != survey.num_classes:
+        raise ConfigError(
+            f"--classes names {len(classes)} classes; the masks hold {survey.num_classes} beside the background."
+        )
+    return classes
+
+
+def check_survey(survey: PictureSurvey, data: str | Path) -> None:
+    """Refuse data with problems.
+
+    Raises:
+        DataError: When there are such; all are listed.
+    """
+    if survey.problems:
+        raise DataError(
+            f"{len(survey.problems)} problems with {data}; mend them, or take the files away:\n"
+            f"{listing(survey.problems)}"
+        )
 
 
 def _plan_of(
@@ -28,15 +59,7 @@ def _plan_of(
     chosen = {choice.name: choice.value for choice in choices}
     of_plan: dict[str, Any] = {key: chosen.pop(key) for key in ("modality", "flip_axes", "rotation", "group_pattern")}
     of_plan["flip_axes"] = tuple(of_plan["flip_axes"])
-    classes: tuple[str, ...] = ()
-    if survey.mask_threshold is None:
-        classes = tuple(class_names or (f"class {number}" for number in range(1, survey.num_classes + 1)))
-        if len(classes) != survey.num_classes:
-            raise ConfigError(
-                f"--classes names {len(classes)} classes; the masks hold {survey.num_classes} beside the background."
-            )
-    elif class_names is not None:
-        raise ConfigError("--classes is for masks of class indices; these hold one class: name it by `--object`.")
+    classes = classes_of(survey, class_names)
     return BundlePlan(
         name=name,
         title=f"{name.replace('_', ' ').capitalize()} by SAM2-UNet",
@@ -79,11 +102,7 @@ def plan_pictures(
         DataError: When there are problems with the data; all are listed, and nothing is written.
         ConfigError: When the folder exists, the classes are not as many as the masks have, or a choice is not allowed.
     """
-    if survey.problems:
-        raise DataError(
-            f"{len(survey.problems)} problems with {data}; mend them, or take the files away:\n"
-            f"{listing(survey.problems)}"
-        )
+    check_survey(survey, data)
     choices = choose_for_pictures(survey, modality, gpu_memory, group_pattern)
     root = Path(folder)
     plan = _plan_of(survey, choices, Path(data).resolve(), root.resolve().name, marked, class_names)
