@@ -8,6 +8,7 @@ from monai_sam2unet.bundle.datalists import (
     inference_datalist,
     training_datalist,
 )
+from monai_sam2unet.bundle.ensemble import load_ensemble
 from monai_sam2unet.bundle.inference_form import optimize_network
 from monai_sam2unet.bundle.multi_scale import PrepareBatchMultiScale
 from monai_sam2unet.bundle.optimisation import cosine_schedule, distribute, trained_parameters
@@ -38,6 +39,7 @@ __all__ = [
     "finish_distributed",
     "inference_datalist",
     "load_checkpoint",
+    "load_ensemble",
     "optimize_network",
     "start",
     "start_distributed",

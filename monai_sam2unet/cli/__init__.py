@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from monai_sam2unet import __version__
-from monai_sam2unet.cli import compare, data, demo, evaluate, export, info, plan, weights
+from monai_sam2unet.cli import compare, data, demo, ensemble, evaluate, export, info, plan, weights
 from monai_sam2unet.errors import UserError
 
 __all__ = ["app", "main"]
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command(name="demo")(demo.demo)
+app.command(name="ensemble", context_settings=ensemble.CONTEXT)(ensemble.ensemble)
 app.command(name="evaluate")(evaluate.evaluate)
 app.command(name="compare")(compare.compare)
 app.command(name="export")(export.export)

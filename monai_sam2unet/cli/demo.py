@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from monai_sam2unet.cli.bundle_run import run_bundle
 from monai_sam2unet.errors import ConfigError
 
 __all__ = ["demo"]
@@ -29,12 +27,8 @@ TRAINING = {
 
 
 def _run(console: Console, run_id: str, config: str, **overrides: object) -> None:
-    words = ["-m", "monai.bundle", "run", run_id, "--config_file", f"configs/{config}.yaml"]
-    words += [word for key, value in overrides.items() for word in (f"--{key}", str(value))]
-    console.print(f"\n$ cd {BUNDLE}\n$ python {shlex.join(words)}", style="bold", highlight=False, soft_wrap=True)
-    finished = subprocess.run([sys.executable, *words], cwd=BUNDLE, check=False)
-    if finished.returncode != 0:
-        raise ConfigError(f"The step `{run_id}` ended with exit code {finished.returncode}; its message is above.")
+    words = [word for key, value in overrides.items() for word in (f"--{key}", str(value))]
+    run_bundle(console, run_id, f"configs/{config}.yaml", words, BUNDLE)
 
 
 def demo(

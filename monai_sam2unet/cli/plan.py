@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from monai_sam2unet.errors import ConfigError
+
 if TYPE_CHECKING:
     from monai_sam2unet.plan.picture_survey import PictureSurvey
 
@@ -23,14 +25,24 @@ def _gpu_memory() -> float:
     return torch.cuda.get_device_properties(0).total_memory / 2**30 if torch.cuda.is_available() else 0.0
 
 
+def _tell_of_nnunet(console: Console, dataset: Path) -> None:
+    console.print(
+        f"The data for nnU-Net are {dataset}. Copy its splits_final.json to nnUNet_preprocessed/{dataset.name} after "
+        "nnUNetv2_plan_and_preprocess and before nnUNetv2_train.",
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
 def plan(
-    data: Annotated[
-        Path,
-        typer.Argument(
-            help="Folder of images and masks, or of volumes and labels: a public set, or images/ and masks/."
+    data: Annotated[Path, typer.Argument(help="Images and masks, or volumes and labels: a public set, or your own.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the bundle; it is made.")] = None,
+    export_nnunet: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the data for nnU-Net v2, too, as DatasetXXX_NAME in this folder (nnUNet_raw), with our five "
+            "folds: copy its splits_final.json to nnUNet_preprocessed/DatasetXXX_NAME before nnUNetv2_train."
         ),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of the bundle; it is made.")],
+    ] = None,
     modality: Annotated[
         str | None, typer.Option(help="What the images are, as dermoscopy, xray or ct; else told by their values.")
     ] = None,
@@ -48,7 +60,10 @@ def plan(
 
     What keeps the data from being trained on is listed, all at once, with exit code 1; nothing is written then.
     """
+    if out is None and export_nnunet is None:
+        raise ConfigError("Say what to write: a bundle (`--out`), data for nnU-Net (`--export-nnunet`), or both.")
     # `--help` should not wait for PyTorch.
+    from monai_sam2unet.plan.nnunet_export import export_pictures, export_volumes
     from monai_sam2unet.plan.picture_survey import survey_pictures
     from monai_sam2unet.plan.plan_pictures import plan_pictures
     from monai_sam2unet.plan.plan_volumes import plan_volumes
@@ -69,11 +84,20 @@ def plan(
         }
         holds_volumes = next(data.rglob("*.nii*"), None) is not None
         survey = survey_volumes(data, **reading) if holds_volumes else survey_pictures(data, group_pattern, **reading)
+    console.print(f"{data}: {survey.layout}, {len(survey.cases)} cases", markup=False, highlight=False)
+    if export_nnunet is not None:
+        exported = (
+            export_volumes(survey, data, export_nnunet, modality, names, group_pattern)
+            if isinstance(survey, VolumeSurvey)
+            else export_pictures(survey, data, export_nnunet, modality, marked, names, group_pattern)
+        )
+        _tell_of_nnunet(console, exported)
+    if out is None:
+        return
     if isinstance(survey, VolumeSurvey):
         choices = plan_volumes(survey, data, out, modality, names, memory, group_pattern)
     else:
         choices = plan_pictures(survey, data, out, modality, marked, names, memory, group_pattern)
-    console.print(f"{data}: {survey.layout}, {len(survey.cases)} cases", markup=False, highlight=False)
     for remark in survey.remarks[:10]:
         console.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
     table = Table("setting", "value", "reason")

@@ -6,8 +6,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
+
+from monai_sam2unet.errors import DataError, listing
 
 __all__ = ["PICTURE_LAYOUTS", "PictureLayout", "RecognisedPictures", "recognise_pictures"]
 
@@ -38,11 +41,13 @@ class PictureLayout:
         images: path of an image below the set's folder, where ``{set}`` and ``{stem}`` are any part of a name.
         masks: paths of its masks, with the same ``{set}`` and ``{stem}``; ``*`` is any part of a name. All files that
             are there are parts of one mask.
+        channels: names of files that are further channels of an image, with ``*`` for any part.
     """
 
     name: str
     images: str
     masks: tuple[str, ...]
+    channels: str = ""
 
     def image_key(self, path: str) -> _Key | None:
         """What ``{set}`` and ``{stem}`` are in the path of an image; None where it is no image of this layout."""
@@ -76,6 +81,7 @@ PICTURE_LAYOUTS = (
     PictureLayout("CHASE_DB1", "{stem}.jpg", ("{stem}_1stHO.png",)),
     PictureLayout("DRIVE", "{set}/images/{stem}_{set}.tif", ("{set}/1st_manual/{stem}_manual1.gif",)),
     PictureLayout("Data Science Bowl 2018", "{stem}/images/{stem}.png", ("{stem}/masks/*.png",)),
+    PictureLayout("nnU-Net", "images{set}/{stem}_0000.png", ("labels{set}/{stem}.png",), channels="*_000[1-9].png"),
 )
 
 
@@ -124,11 +130,23 @@ def recognise_pictures(dataset_dir: str | Path) -> RecognisedPictures | None:
     Returns:
         The images and their masks; None where it is none of :data:`PICTURE_LAYOUTS`. Of a folder that could be several,
         the layout is taken that leaves the fewest images without a mask.
+
+    Raises:
+        DataError: When a picture has further channels in files of their own.
     """
     root = Path(dataset_dir)
     if not root.is_dir():
         return None
     files = (path for depth in ("*", "*/*", "*/*/*") for path in root.glob(depth) if path.is_file())
     paths = [path.relative_to(root).as_posix() for path in files]
-    found = [made for layout in PICTURE_LAYOUTS if (made := _recognise_as(layout, root, paths)).sets]
-    return min(found, key=lambda made: sum(map(len, made.unlabelled.values())), default=None)
+    found = [(made, layout) for layout in PICTURE_LAYOUTS if (made := _recognise_as(layout, root, paths)).sets]
+    if not found:
+        return None
+    best, layout = min(found, key=lambda pair: sum(map(len, pair[0].unlabelled.values())))
+    more = [str(root / path) for path in paths if layout.channels and fnmatch(path, layout.channels)]
+    if more:
+        raise DataError(
+            "These are further channels of pictures; only pictures in one file, gray or RGB, are taken:\n"
+            f"{listing(sorted(more))}"
+        )
+    return best

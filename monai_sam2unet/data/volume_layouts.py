@@ -23,12 +23,10 @@ class VolumeLayout(PictureLayout):
     Attributes:
         is_file_a_class: whether a label is a folder with a file for each class, called as the class.
         ignored: names of files that are no images of the set, with ``*`` for any part.
-        channels: names of files that are further channels of an image.
     """
 
     is_file_a_class: bool = False
     ignored: str = ""
-    channels: str = ""
 
 
 def _at_any_depth(name: str, images: str, masks: tuple[str, ...], ignored: str = "") -> tuple[VolumeLayout, ...]:

@@ -5,6 +5,7 @@ from monai_sam2unet.networks.hiera import HIERA_SPECS, Hiera, HieraSpec
 from monai_sam2unet.networks.inference_network import optimize_for_inference
 from monai_sam2unet.networks.light_checkpoint import frozen_sha256, light_state_dict
 from monai_sam2unet.networks.lora import LoRALinear, merge_lora
+from monai_sam2unet.networks.mean_network import MeanNetwork
 from monai_sam2unet.networks.sam2unet import SAM2UNet
 from monai_sam2unet.networks.weights import WeightsError, WeightsReport, load_weights
 
@@ -13,6 +14,7 @@ __all__ = [
     "Hiera",
     "HieraSpec",
     "LoRALinear",
+    "MeanNetwork",
     "SAM2UNet",
     "WeightsError",
     "WeightsReport",

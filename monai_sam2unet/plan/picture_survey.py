@@ -71,7 +71,9 @@ class PictureSurvey:
 def _pairs(dataset_dir: Path) -> tuple[str, list[dict[str, Any]], list[str]]:
     known = recognise_pictures(dataset_dir)
     if known is not None:
-        lost = [f"{image}: there is no mask" for images in known.unlabelled.values() for image in images]
+        # A set without any mask is one to predict, as nnU-Net's imagesTs.
+        labelled = [images for name, images in known.unlabelled.items() if name in known.sets]
+        lost = [f"{image}: there is no mask" for images in labelled for image in images]
         return known.layout, [dict(item) for items in known.sets.values() for item in items], lost
     items: list[dict[str, Any]] = []
     problems: list[str] = []

@@ -14,7 +14,25 @@ from monai_sam2unet.plan.picture_choices import choose_for_pictures
 from monai_sam2unet.plan.picture_survey import PictureSurvey
 from monai_sam2unet.plan.plan_report import ninety_percent, refuse_problems, value_rows, write_planned
 
-__all__ = ["plan_pictures"]
+__all__ = ["classes_of", "plan_pictures"]
+
+
+def classes_of(survey: PictureSurvey, class_names: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of the classes, where masks hold their indices; none where they hold one class only.
+
+    Raises:
+        ConfigError: When names are given for masks of one class, or not as many as there are classes.
+    """
+    if survey.mask_threshold is not None:
+        if class_names is not None:
+            raise ConfigError("--classes is for masks of class indices; these hold one class: name it by `--object`.")
+        return ()
+    classes = tuple(class_names or (f"class {number}" for number in range(1, survey.num_classes + 1)))
+    if len(classes) != survey.num_classes:
+        raise ConfigError(
+            f"--classes names {len(classes)} classes; the masks hold {survey.num_classes} beside the background."
+        )
+    return classes
 
 
 def _plan_of(
@@ -28,15 +46,7 @@ def _plan_of(
     chosen = {choice.name: choice.value for choice in choices}
     of_plan: dict[str, Any] = {key: chosen.pop(key) for key in ("modality", "flip_axes", "rotation", "group_pattern")}
     of_plan["flip_axes"] = tuple(of_plan["flip_axes"])
-    classes: tuple[str, ...] = ()
-    if survey.mask_threshold is None:
-        classes = tuple(class_names or (f"class {number}" for number in range(1, survey.num_classes + 1)))
-        if len(classes) != survey.num_classes:
-            raise ConfigError(
-                f"--classes names {len(classes)} classes; the masks hold {survey.num_classes} beside the background."
-            )
-    elif class_names is not None:
-        raise ConfigError("--classes is for masks of class indices; these hold one class: name it by `--object`.")
+    classes = classes_of(survey, class_names)
     return BundlePlan(
         name=name,
         title=f"{name.replace('_', ' ').capitalize()} by SAM2-UNet",

@@ -17,12 +17,21 @@ from monai_sam2unet.plan.plan_report import ninety_percent, refuse_problems, val
 from monai_sam2unet.plan.volume_choices import choose_for_volumes
 from monai_sam2unet.plan.volume_survey import VolumeSurvey
 
-__all__ = ["plan_volumes"]
+__all__ = ["plan_volumes", "with_names"]
 
 _OF_PLAN = ("modality", "plane", "windows", "keep_empty", "flip_axes", "rotation", "group_pattern")
 
 
-def _renamed(survey: VolumeSurvey, class_names: Sequence[str] | None) -> VolumeSurvey:
+def with_names(survey: VolumeSurvey, class_names: Sequence[str] | None) -> VolumeSurvey:
+    """A survey whose classes are called otherwise.
+
+    Args:
+        survey: what is in a folder.
+        class_names: in the order of the labels' numbers; None: as they are called.
+
+    Raises:
+        ConfigError: When they are not as many as the labels, or each class has a file, which names it.
+    """
     if class_names is None:
         return survey
     if len(class_names) != len(survey.labels):
@@ -79,7 +88,7 @@ def plan_volumes(
         ConfigError: When the folder exists, the classes are not as many as the labels, or a choice is not allowed.
     """
     refuse_problems(survey.problems, data)
-    survey = _renamed(survey, class_names)
+    survey = with_names(survey, class_names)
     names = survey.class_names
     choices = choose_for_volumes(survey, modality, gpu_memory, group_pattern)
     chosen = {choice.name: choice.value for choice in choices}

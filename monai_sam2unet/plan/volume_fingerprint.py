@@ -31,7 +31,8 @@ class VolumeFingerprint:
         image: its file.
         shape: (X, Y, Z), voxels.
         spacing: mm along each axis.
-        axis: along which its slices lie: that of the largest spacing, where it is far larger; else the axial one.
+        axis: of the file along which its slices lie: that of the largest spacing, where it is far larger; else the
+            axial one.
         plane: the anatomical plane nearest to them.
         is_anisotropic: whether the spacing told.
         lowest: value of the volume.
@@ -64,11 +65,16 @@ def _stem(path: str) -> str:
     return Path(path).name.removesuffix(".gz").removesuffix(".nii")
 
 
+def _canonical(path: str) -> Any:
+    """A file whose axes run to the right, to the front and up: image and label may lie otherwise, each in its way."""
+    return nib.as_closest_canonical(nib.squeeze_image(nib.load(path)))
+
+
 def _labels_of(paths: tuple[str, ...]) -> dict[str, NDArray]:
     """The mask of each label."""
     if len(paths) > 1:
-        return {_stem(path): np.asarray(nib.load(path).dataobj) > 0 for path in paths}  # type: ignore[attr-defined]
-    label = np.asarray(nib.load(paths[0]).dataobj)  # type: ignore[attr-defined]
+        return {_stem(path): np.asarray(_canonical(path).dataobj) > 0 for path in paths}
+    label = np.asarray(_canonical(paths[0]).dataobj)
     if (label != np.round(label)).any():
         raise ValueError("the label holds values that are no integers")
     return {str(int(value)): label == value for value in np.unique(label[label != 0])}
@@ -85,8 +91,8 @@ def fingerprint_volume(item: Mapping[str, Any]) -> VolumeFingerprint | str:
     """
     path, paths = str(item["image"]), tuple(map(str, ensure_tuple(item["label"])))
     try:
-        file: Any = nib.load(path)
-        image = np.squeeze(np.asarray(file.dataobj, dtype=np.float32))
+        file: Any = nib.squeeze_image(nib.load(path))
+        image = np.asarray(nib.as_closest_canonical(file).dataobj, dtype=np.float32)
         labels = _labels_of(paths)
     except (OSError, ValueError, EOFError, ImageFileError) as error:
         return f"{path} or its label cannot be measured ({str(error).splitlines()[0]})"
@@ -96,9 +102,11 @@ def fingerprint_volume(item: Mapping[str, Any]) -> VolumeFingerprint | str:
     if not np.isfinite(image).all():
         return f"{path} holds values that are no numbers"
     spacing = [float(v) for v in file.header.get_zooms()[:3]]
-    directions = np.abs(np.asarray(file.affine)[:3, :3]) / np.maximum(spacing, 1e-9)
+    # Of each axis of the file, the one that it becomes.
+    canonical = [int(axis) for axis in nib.io_orientation(file.affine)[:, 0]]
     is_anisotropic = max(spacing) >= ANISOTROPY * sorted(spacing)[1]
-    axis = int(np.argmax(spacing)) if is_anisotropic else int(np.argmax(directions[2]))
+    file_axis = int(np.argmax(spacing)) if is_anisotropic else canonical.index(2)
+    axis = canonical[file_axis]
     side = max(length for number, length in enumerate(image.shape) if number != axis)
     objects, areas, thickness = [], [], []
     foreground = np.zeros(image.shape, bool)
@@ -112,10 +120,10 @@ def fingerprint_volume(item: Mapping[str, Any]) -> VolumeFingerprint | str:
             thickness += [round(value / side, 5) for value in own_thickness]
     return VolumeFingerprint(
         image=path,
-        shape=list(image.shape),
+        shape=list(file.shape),
         spacing=[round(v, 4) for v in spacing],
-        axis=axis,
-        plane=PLANES[int(np.argmax(directions[:, axis]))],
+        axis=file_axis,
+        plane=PLANES[axis],
         is_anisotropic=is_anisotropic,
         lowest=float(image.min()),
         values={name: int(mask.sum()) for name, mask in labels.items()},

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from monai_sam2unet.data import PICTURE_LAYOUTS, recognise_pictures
+from monai_sam2unet.errors import DataError
 
 #: Of each set a few files as its archive has them: image, its masks; and files that are neither.
 SETS = {
@@ -70,6 +71,13 @@ SETS = {
         },
         [],
     ),
+    "nnU-Net": (
+        {
+            "imagesTr/case 1_0000.png": ["labelsTr/case 1.png"],
+            "imagesTs/case_2_0000.png": ["labelsTs/case_2.png"],
+        },
+        ["dataset.json", "splits_final.json"],
+    ),
 }
 
 
@@ -105,10 +113,18 @@ def test_each_image_has_its_masks(tmp_path, name):
         ("BUSI", ["benign", "normal"]),
         ("DRIVE", ["training"]),
         ("CHASE_DB1", ["CHASE_DB1"]),
+        ("nnU-Net", ["Tr", "Ts"]),
     ],
 )
 def test_names_of_sets(tmp_path, name, sets):
     assert list(recognise_pictures(unpack(tmp_path, name)).sets) == sets
+
+
+def test_pictures_of_several_channels_are_refused(tmp_path):
+    unpack(tmp_path, "nnU-Net")
+    (tmp_path / "imagesTr" / "case 1_0001.png").touch()
+    with pytest.raises(DataError, match=r"further channels of pictures[^/]*\n.*case 1_0001\.png"):
+        recognise_pictures(tmp_path)
 
 
 def test_images_without_mask_are_told(tmp_path):

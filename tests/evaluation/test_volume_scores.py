@@ -121,6 +121,6 @@ def test_what_is_refused():
         table.add("A", "1", truth, placed(truth))
     assert len(table) == 1
     with pytest.raises(ConfigError, match="class_names"):
-        VolumeScoreTable(["one"])
+        VolumeScoreTable([])
     with pytest.raises(ConfigError, match="unit"):
         VolumeScoreTable(NAMES, unit="cm")
