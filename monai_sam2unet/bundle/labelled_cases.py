@@ -11,10 +11,13 @@ from typing import Any
 
 from monai_sam2unet.data import (
     RecognisedPictures,
+    RecognisedVolumes,
     find_sets,
     given_sets,
+    is_datalist,
     list_images,
     pair_by_stem,
+    read_datalist,
     read_split,
     recognise_pictures,
     recognise_volumes,
@@ -22,7 +25,14 @@ from monai_sam2unet.data import (
 )
 from monai_sam2unet.errors import DataError, listing
 
-__all__ = ["Folders", "labelled_cases", "labelled_volumes"]
+__all__ = [
+    "Folders",
+    "labelled_cases",
+    "labelled_volumes",
+    "recognised_pictures",
+    "recognised_volumes",
+    "sets_of_part",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +96,45 @@ def _of_layout(
     return {name: [item for item in items if item["stem"] in set(stems)] for name, items in cases.items()}
 
 
-def _sets_of_part(found: Sequence[str], part: str) -> list[str]:
+def recognised_pictures(dataset_dir: str | Path) -> RecognisedPictures | None:
+    """The sets of a datalist, or of a public set as :func:`monai_sam2unet.data.recognise_pictures` knows them.
+
+    Args:
+        dataset_dir: a JSON file, or a folder.
+
+    Returns:
+        The sets; None of a folder that is no public set.
+
+    Raises:
+        DataError: As :func:`monai_sam2unet.data.read_datalist`.
+    """
+    return read_datalist(dataset_dir) if is_datalist(dataset_dir) else recognise_pictures(dataset_dir)
+
+
+def recognised_volumes(dataset_dir: str | Path, folders: Folders | None = None) -> RecognisedVolumes:
+    """The sets of a datalist, or of a folder as :func:`monai_sam2unet.data.recognise_volumes` knows them.
+
+    Args:
+        dataset_dir: a JSON file, or a folder.
+        folders: as there.
+
+    Raises:
+        ConfigError: As there.
+        DataError: As there, or as :func:`monai_sam2unet.data.read_datalist`.
+    """
+    if not is_datalist(dataset_dir) or folders is not None:
+        return recognise_volumes(dataset_dir, folders)
+    found = read_datalist(dataset_dir)
+    return RecognisedVolumes(found.layout, found.sets, found.unlabelled)
+
+
+def sets_of_part(found: Sequence[str], part: str) -> list[str]:
+    """The sets that are meant for a part, by how they are called; all of them, where none is called so.
+
+    Args:
+        found: names of the sets.
+        part: ``"TrainDataset"`` or ``"TestDataset"``.
+    """
     meant = [name for name in found if _PARTS[part].match(name.lower())]
     return meant or list(found)
 
@@ -117,10 +165,10 @@ def labelled_cases(
         DataError: When a set or files are missing or do not pair, an image has no mask, or no image is chosen.
     """
     stems = None if split_file is None else read_split(split_file)
-    known = None if folders is not None else recognise_pictures(dataset_dir)
+    known = None if folders is not None else recognised_pictures(dataset_dir)
     if known is not None:
         names = list(known.sets)
-        chosen = _sets_of_part(names, part) if sets is None else _named(names, sets, dataset_dir)
+        chosen = sets_of_part(names, part) if sets is None else _named(names, sets, dataset_dir)
         cases = _of_layout(known, chosen, stems, allow_unlabelled)
     else:
         found = find_sets(dataset_dir, part) if folders is None else given_sets(dataset_dir, folders)
@@ -172,9 +220,9 @@ def labelled_volumes(
         DataError: When there are no volumes, a set is missing, or no case is chosen.
     """
     stems = None if split_file is None else read_split(split_file)
-    found = recognise_volumes(dataset_dir, folders)
+    found = recognised_volumes(dataset_dir, folders)
     names = list(found.sets)
-    chosen = _sets_of_part(names, part) if sets is None else _named(names, sets, dataset_dir)
+    chosen = sets_of_part(names, part) if sets is None else _named(names, sets, dataset_dir)
     lost = [image for name in chosen for image in found.unlabelled.get(name, [])]
     problems: list[str] = []
     if stems is None:

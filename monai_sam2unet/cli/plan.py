@@ -82,7 +82,7 @@ def plan(
             "advance": lambda: progress.advance(task),
             "total": lambda count: progress.update(task, total=count),
         }
-        holds_volumes = next(data.rglob("*.nii*"), None) is not None
+        holds_volumes = ".nii" in data.read_text() if data.is_file() else any(data.rglob("*.nii*"))
         survey = survey_volumes(data, **reading) if holds_volumes else survey_pictures(data, group_pattern, **reading)
     console.print(f"{data}: {survey.layout}, {len(survey.cases)} cases", markup=False, highlight=False)
     if export_nnunet is not None:

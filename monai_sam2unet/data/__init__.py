@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists of files: finding, pairing, checking; and phantoms to try things on."""
 
+from monai_sam2unet.data.datalist_file import is_datalist, read_datalist
 from monai_sam2unet.data.image_check import check_mask_threshold, check_pairs, split_readable
 from monai_sam2unet.data.image_sets import (
     IMAGE_SUFFIXES,
@@ -32,10 +33,12 @@ __all__ = [
     "files_by_stem",
     "find_sets",
     "given_sets",
+    "is_datalist",
     "list_images",
     "make_polyp_phantom",
     "match_by_stem",
     "pair_by_stem",
+    "read_datalist",
     "read_split",
     "recognise_pictures",
     "recognise_volumes",

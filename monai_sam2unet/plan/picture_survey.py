@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from monai_sam2unet.data import find_sets, match_by_stem, recognise_pictures
+from monai_sam2unet.bundle.labelled_cases import recognised_pictures, sets_of_part
+from monai_sam2unet.data import find_sets, match_by_stem
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.plan.cached_fingerprints import cached_fingerprints
 from monai_sam2unet.plan.picture_fingerprint import PictureFingerprint, fingerprint_picture
@@ -69,12 +70,12 @@ class PictureSurvey:
 
 
 def _pairs(dataset_dir: Path) -> tuple[str, list[dict[str, Any]], list[str]]:
-    known = recognise_pictures(dataset_dir)
+    known = recognised_pictures(dataset_dir)
     if known is not None:
         # A set without any mask is one to predict, as nnU-Net's imagesTs.
-        labelled = [images for name, images in known.unlabelled.items() if name in known.sets]
-        lost = [f"{image}: there is no mask" for images in labelled for image in images]
-        return known.layout, [dict(item) for items in known.sets.values() for item in items], lost
+        chosen = sets_of_part(list(known.sets), "TrainDataset")
+        lost = [f"{image}: there is no mask" for name in chosen for image in known.unlabelled.get(name, [])]
+        return known.layout, [dict(item) for name in chosen for item in known.sets[name]], lost
     items: list[dict[str, Any]] = []
     problems: list[str] = []
     sets = find_sets(dataset_dir, "TrainDataset")

@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from monai_sam2unet.bundle.labelled_cases import recognised_volumes, sets_of_part
 from monai_sam2unet.bundle.volume_check import volume_problems
-from monai_sam2unet.data import recognise_volumes
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.plan.cached_fingerprints import cached_fingerprints
 from monai_sam2unet.plan.volume_fingerprint import VolumeFingerprint, fingerprint_volume
@@ -80,7 +80,7 @@ class VolumeSurvey:
 
 def _names(dataset_dir: Path) -> dict[str, str]:
     """Names of labels by number, as the Medical Segmentation Decathlon or nnU-Net write them."""
-    file = dataset_dir / "dataset.json"
+    file = dataset_dir if dataset_dir.is_file() else dataset_dir / "dataset.json"
     if not file.exists():
         return {}
     try:
@@ -102,7 +102,7 @@ def survey_volumes(
     """Look through a folder of volumes and labels.
 
     Args:
-        dataset_dir: a folder as :func:`monai_sam2unet.data.recognise_volumes` knows them.
+        dataset_dir: a folder as :func:`monai_sam2unet.data.recognise_volumes` knows them, or a datalist.
         workers: processes that read.
         cache: folder where what was found is kept for the next call.
         advance: called after each volume.
@@ -111,9 +111,11 @@ def survey_volumes(
     Raises:
         DataError: When there is no folder, no volume with a label in it, or its `dataset.json` is none.
     """
-    known = recognise_volumes(dataset_dir)
-    items = [dict(item) for own in known.sets.values() for item in own]
-    problems = [*known.problems, *(f"{path}: there is no label" for own in known.unlabelled.values() for path in own)]
+    known = recognised_volumes(dataset_dir)
+    chosen = sets_of_part(list(known.sets), "TrainDataset")
+    items = [dict(item) for name in chosen for item in known.sets[name]]
+    lost = [path for name in chosen for path in known.unlabelled.get(name, [])]
+    problems = [*known.problems, *(f"{path}: there is no label" for path in lost)]
     total(len(items))
     found = cached_fingerprints(fingerprint_volume, VolumeFingerprint, items, workers, cache, advance)
     cases = [case for case in found if not isinstance(case, str)]
