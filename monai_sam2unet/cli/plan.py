@@ -86,8 +86,8 @@ def plan(
     if export_nnunet is not None:
         exported = export_pictures(survey, data, export_nnunet, modality, marked, names, group_pattern)
         _tell_of_nnunet(console, exported)
-        if out is None:
-            return
+    if out is None:
+        return
     choices = plan_pictures(survey, data, out, modality, marked, names, memory, group_pattern)
     for remark in survey.remarks[:10]:
         console.print(f"note: {remark}", markup=False, highlight=False, soft_wrap=True)
