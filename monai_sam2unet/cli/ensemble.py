@@ -52,7 +52,7 @@ def _split(words: list[str]) -> tuple[list[Path], list[str]]:
 def ensemble(
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle that the networks were trained with.")],
     checkpoints: Annotated[
-        list[str], typer.Argument(metavar="CHECKPOINT...", help="What the trainings wrote, as fold0.pt fold1.pt.")
+        list[str], typer.Argument(metavar="CHECKPOINT", help="What the trainings wrote, as fold0.pt fold1.pt.")
     ],
     images: Annotated[Path, typer.Option("--input", help="Images or volumes, as the bundle's dataset_dir.")],
     output: Annotated[Path, typer.Option(help="Folder of the predictions, or of the measured scores.")],
