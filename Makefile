@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 WORK ?= runs/polyp
+WORKERS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test lint bundles results-polyp clean
 help:
 	@echo "make demo   train, evaluate and predict on phantoms made on the spot; a few minutes"
-	@echo "make test   run the test suite"
+	@echo "make test   run the test suite, in WORKERS=2 processes"
 	@echo "make lint   run ruff and mypy"
 	@echo "make bundles   write the configs and docs of all bundles anew, from configs/plans"
 	@echo "make results-polyp DIR=FOLDER   train and measure every recipe on polyps; hours, goes on where it was stopped"
@@ -31,7 +32,7 @@ demo: $(VENV)/.core
 	$(BIN)/sam2unet demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -34,7 +34,7 @@ def _split(words: list[str]) -> tuple[list[Path], list[str]]:
     checkpoints, settings = [Path(word) for word in words[:start]], words[start:]
     if not checkpoints:
         raise ConfigError(f"No checkpoint is named before {words[0]}. Name those of the folds after BUNDLE.")
-    expected: list[str] = []
+    keys: list[str] = []
     rest = list(settings)
     while rest:
         key, equals, _ = rest.pop(0).partition("=")
@@ -42,8 +42,8 @@ def _split(words: list[str]) -> tuple[list[Path], list[str]]:
             raise ConfigError(f"After the checkpoints come settings as `--batch_size 4`; {key!r} is none.")
         if not equals:
             rest.pop(0)
-        expected.append(key[2:].replace("-", "_"))
-    given = [f"--{key}: {OWN[key]}" for key in expected if key in OWN]
+        keys.append(key[2:].replace("-", "_"))
+    given = [f"--{key}: {OWN[key]}" for key in keys if key in OWN]
     if given:
         raise ConfigError(f"This command has its own words for some settings: {', '.join(given)}.")
     return checkpoints, settings
@@ -52,7 +52,7 @@ def _split(words: list[str]) -> tuple[list[Path], list[str]]:
 def ensemble(
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle that the networks were trained with.")],
     checkpoints: Annotated[
-        list[str], typer.Argument(metavar="CHECKPOINT...", help="What the trainings wrote, as fold0.pt fold1.pt.")
+        list[str], typer.Argument(metavar="CHECKPOINT", help="What the trainings wrote, as fold0.pt fold1.pt.")
     ],
     images: Annotated[Path, typer.Option("--input", help="Images or volumes, as the bundle's dataset_dir.")],
     output: Annotated[Path, typer.Option(help="Folder of the predictions, or of the measured scores.")],

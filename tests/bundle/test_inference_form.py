@@ -10,7 +10,8 @@ from monai.inferers import SimpleInferer
 
 from monai_sam2unet.bundle import optimize_network
 from monai_sam2unet.errors import ConfigError
-from monai_sam2unet.networks import SAM2UNet
+from monai_sam2unet.networks import MeanNetwork, SAM2UNet
+from monai_sam2unet.networks.inference_network import FoldedRFB
 
 
 @pytest.fixture
@@ -31,6 +32,14 @@ def test_same_results(evaluator):
     network = evaluator.network
     optimize_network(evaluator)
     assert evaluator.network is not network
+    torch.testing.assert_close(logits(evaluator), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_each_network_of_a_mean_is_rebuilt(evaluator):
+    evaluator.network = MeanNetwork([evaluator.network, SAM2UNet(size="tiny")])
+    expected = logits(evaluator)
+    optimize_network(evaluator)
+    assert all(isinstance(network.rfb1, FoldedRFB) for network in evaluator.network.networks)
     torch.testing.assert_close(logits(evaluator), expected, rtol=1e-4, atol=1e-5)
 
 

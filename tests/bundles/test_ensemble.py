@@ -147,6 +147,17 @@ def test_a_checkpoint_of_another_network_is_named(tmp_path: Path) -> None:
             load_ensemble(SAM2UNet(size="tiny"), [path, tmp_path / f"{name}.pt"])
 
 
+@pytest.mark.slow
+def test_the_command_names_it_too(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
+    paths = untrained(tmp_path, 1)
+    torch.save(SAM2UNet(size="tiny", adapter_channels=8).state_dict(), paths[1])
+    done = ensemble(bundle, *paths, "--input", phantoms / "TestDataset", "--output", tmp_path / "out")
+    assert done.returncode == 1
+    assert "fold1.pt does not fit the network; nothing was loaded" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "masks").exists()
+
+
 def test_checkpoints_that_are_no_ensemble(tmp_path: Path) -> None:
     (path,) = untrained(tmp_path, 1, 1)
     with pytest.raises(ConfigError, match=r"named twice[^/]*\n.*fold0\.pt"):

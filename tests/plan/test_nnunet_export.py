@@ -124,6 +124,9 @@ def test_the_way_back(phantoms: Path, tmp_path: Path):
     assert (found.layout, list(found.sets)) == ("nnU-Net", ["Tr"])
     survey = survey_pictures(dataset, workers=1)
     assert (survey.problems, survey.mask_threshold, len(survey.cases)) == ([], 0.5, 12)
+    for fold, split in enumerate(json.loads((dataset / "splits_final.json").read_text())):
+        ours = evaluation_datalist(dataset, mask_threshold=0.5, fold=fold)
+        assert split["val"] == sorted(Path(item["image"]).stem.removesuffix("_0000") for item in ours)
     again = export_pictures(survey, dataset, tmp_path / "raw2")
     for kind in ("imagesTr", "labelsTr"):
         for path in (dataset / kind).iterdir():
