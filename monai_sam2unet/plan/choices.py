@@ -15,7 +15,17 @@ from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.networks import SAM2UNet
 from monai_sam2unet.networks.network_costs import count_activations
 
-__all__ = ["Choice", "choose_epochs", "choose_network", "choose_size", "choose_split", "thin_share", "training_bytes"]
+__all__ = [
+    "SIZES",
+    "THICKNESS",
+    "Choice",
+    "choose_epochs",
+    "choose_network",
+    "choose_size",
+    "choose_split",
+    "thin_share",
+    "training_bytes",
+]
 
 #: Pixels that objects are to be thick at the network's input; its finest features are 4 pixels apart.
 THICKNESS = 8

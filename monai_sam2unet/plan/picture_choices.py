@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.plan.choices import (
+    SIZES,
+    THICKNESS,
     Choice,
     choose_epochs,
     choose_network,
@@ -16,6 +20,9 @@ from monai_sam2unet.plan.picture_survey import PictureSurvey
 from monai_sam2unet.transforms import MODALITIES
 
 __all__ = ["choose_for_pictures"]
+
+#: Windows drawn from a picture in each epoch.
+NUM_SAMPLES = 4
 
 #: Axes of random flips and the largest rotation, in radians, where a picture's up and down mean something.
 UPRIGHT = {"xray": ((), 0.175, "left and right, up and down"), "ultrasound": ((1,), 0.35, "up and down")}
@@ -38,6 +45,26 @@ def _flips(modality: str) -> list[Choice]:
     return [Choice("flip_axes", list(axes), reason), Choice("rotation", rotation, f"{reason}; at most, in radians")]
 
 
+def _size(survey: PictureSurvey, gpu_memory: float) -> tuple[Choice, Choice]:
+    """Size of the network's input, and whether it is that of windows at the pictures' own resolution."""
+    thin = thin_share(survey.objects)
+    size = choose_size(thin, gpu_memory)
+    own = float(np.median([max(case.height, case.width) for case in survey.cases]))
+    largest = max(SIZES)
+    if thin is None or thin * largest >= THICKNESS or own <= largest:
+        return size, Choice("sliding_window", False, "whole pictures, resized, show the objects well enough")
+    reason = f"resized to {largest} objects would be {thin * largest:.1f} pixels thick, as they are {thin * own:.1f}"
+    return Choice("spatial_size", [SIZES[0]] * 2, "of the windows"), Choice("sliding_window", True, reason)
+
+
+def _network(size: Choice, windows: Choice, out_channels: int, num_images: int, gpu_memory: float) -> list[Choice]:
+    encoder, batch = choose_network(size, out_channels, num_images, gpu_memory)
+    if not windows.value:
+        return [encoder, batch]
+    images = max(1, int(str(batch.value)) // NUM_SAMPLES)
+    return [encoder, Choice("batch_size", images, f"{NUM_SAMPLES} windows are drawn from each; {batch.reason}")]
+
+
 def choose_for_pictures(
     survey: PictureSurvey, modality: str | None = None, gpu_memory: float = 0.0, group_pattern: str | None = None
 ) -> list[Choice]:
@@ -50,7 +77,7 @@ def choose_for_pictures(
         group_pattern: regular expression that finds the patient in a file's name.
 
     Returns:
-        Settings of the bundle's configs; before them ``modality``, ``flip_axes`` and ``rotation``, of its plan.
+        Settings of the bundle's configs; those of its plan among them.
 
     Raises:
         ConfigError: When the modality is not one of pictures, or the memory is too little for any network.
@@ -58,7 +85,7 @@ def choose_for_pictures(
     pictures = [name for name, own in MODALITIES.items() if not own.is_volume]
     if modality is not None and modality not in pictures:
         raise ConfigError(f"--modality must be one of {', '.join(pictures)}, got {modality!r}.")
-    size = choose_size(thin_share(survey.objects), gpu_memory)
+    size, windows = _size(survey, gpu_memory)
     out_channels = survey.num_classes + 1 if survey.mask_threshold is None else 1
     threshold = survey.mask_threshold
     values = (
@@ -70,8 +97,9 @@ def choose_for_pictures(
         kind,
         *_flips(str(kind.value)),
         size,
+        windows,
         Choice("mask_threshold", threshold, f"masks hold {values}"),
-        *choose_network(size, out_channels, len(survey.cases), gpu_memory),
+        *_network(size, windows, out_channels, len(survey.cases), gpu_memory),
         choose_epochs(len(survey.cases), gpu_memory),
         Choice(
             "bce", "released",

@@ -16,6 +16,9 @@ from monai_sam2unet.plan.plan_report import ninety_percent, refuse_problems, val
 
 __all__ = ["classes_of", "plan_pictures"]
 
+#: What is an attribute of a plan; everything else is a setting of the configs.
+_OF_PLAN = ("modality", "flip_axes", "rotation", "group_pattern", "sliding_window")
+
 
 def classes_of(survey: PictureSurvey, class_names: Sequence[str] | None) -> tuple[str, ...]:
     """Names of the classes, where masks hold their indices; none where they hold one class only.
@@ -44,7 +47,7 @@ def _plan_of(
     class_names: Sequence[str] | None,
 ) -> BundlePlan:
     chosen = {choice.name: choice.value for choice in choices}
-    of_plan: dict[str, Any] = {key: chosen.pop(key) for key in ("modality", "flip_axes", "rotation", "group_pattern")}
+    of_plan: dict[str, Any] = {key: chosen.pop(key) for key in _OF_PLAN}
     of_plan["flip_axes"] = tuple(of_plan["flip_axes"])
     classes = classes_of(survey, class_names)
     return BundlePlan(

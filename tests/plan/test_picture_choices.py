@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from monai_sam2unet.errors import ConfigError
@@ -37,9 +39,18 @@ def test_without_a_gpu_all_is_small():
     assert (found["batch_size"], found["max_epochs"], found["fold"]) == (4, 20, 0)
 
 
-@pytest.mark.parametrize(("thickness", "side"), [(100, 352), (20, 512), (12, 704), (2, 704)])
+@pytest.mark.parametrize(("thickness", "side"), [(100, 352), (20, 512), (12, 704)])
 def test_thin_objects_are_shown_larger(thickness, side):
     assert chosen([case(n, thickness) for n in range(50)], gpu_memory=80)["spatial_size"] == [side, side]
+
+
+def test_objects_too_thin_for_any_size_are_seen_in_windows():
+    cases = [case(n, 5.0) for n in range(50)]
+    found = chosen(cases, gpu_memory=80)
+    assert (found["sliding_window"], found["spatial_size"], found["batch_size"]) == (True, [352, 352], 3)
+    assert not chosen([case(n, 12.0) for n in range(50)], gpu_memory=80)["sliding_window"]
+    small = [replace(own, height=400, width=500) for own in cases]
+    assert not chosen(small, gpu_memory=80)["sliding_window"]
 
 
 def test_the_thinnest_class_counts_and_specks_do_not():
