@@ -12,7 +12,7 @@ from monai.data import partition_dataset
 
 from monai_sam2unet.errors import ConfigError, DataError
 
-__all__ = ["hold_out", "leave_out_fold", "training_split"]
+__all__ = ["hold_out", "leave_out_fold", "patients_of", "training_split"]
 
 Items = Sequence[Mapping[str, Any]]
 #: Folds are the same for every training, whatever its seed.
@@ -37,6 +37,20 @@ def _groups(items: Items, group_pattern: str | None) -> dict[str, list[Mapping[s
         key = str(item["image"]) if found is None else found.group(pattern.groups and 1)  # type: ignore[union-attr]
         groups.setdefault(key, []).append(item)
     return dict(sorted(groups.items()))
+
+
+def patients_of(paths: Sequence[str | Path], group_pattern: str) -> set[str]:
+    """The patients of images, by their file names.
+
+    Args:
+        paths: of the images.
+        group_pattern: as in :func:`leave_out_fold`.
+
+    Raises:
+        ConfigError: When the pattern is no regular expression.
+        DataError: When it finds no patient in a name.
+    """
+    return set(_groups([{"image": str(path)} for path in paths], group_pattern))
 
 
 def leave_out_fold(

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 Folders = Mapping[str, Mapping[str, str | Path]]
 Cases = dict[str, list[dict[str, Any]]]
 #: How the sets of a public data set are called that are meant for training, and for tests.
-_PARTS = {"TrainDataset": re.compile("train|tr$"), "TestDataset": re.compile("test|ts$")}
+_PARTS = {"TrainDataset": re.compile("train|tr$"), "TestDataset": re.compile("test(?:ing|set|data|[^a-z]|$)|ts$")}
 
 
 def _named(found: Sequence[str], names: Sequence[str] | str | None, dataset_dir: str | Path) -> list[str]:
@@ -129,14 +129,17 @@ def recognised_volumes(dataset_dir: str | Path, folders: Folders | None = None) 
 
 
 def sets_of_part(found: Sequence[str], part: str) -> list[str]:
-    """The sets that are meant for a part, by how they are called; all of them, where none is called so.
+    """The sets that are meant for a part, by how they are called.
+
+    Where none is called so, those that are not meant for the other part; and all, where every one is.
 
     Args:
         found: names of the sets.
         part: ``"TrainDataset"`` or ``"TestDataset"``.
     """
     meant = [name for name in found if _PARTS[part].match(name.lower())]
-    return meant or list(found)
+    others = [other for name, other in _PARTS.items() if name != part]
+    return meant or [name for name in found if not any(o.match(name.lower()) for o in others)] or list(found)
 
 
 def labelled_cases(

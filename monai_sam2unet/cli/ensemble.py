@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 from rich.console import Console
 
 from monai_sam2unet.cli.bundle_run import run_bundle
@@ -49,6 +50,12 @@ def _split(words: list[str]) -> tuple[list[Path], list[str]]:
     return checkpoints, settings
 
 
+def _trains_on(config: Path, images: Path) -> bool:
+    """Whether images without a part for tests are those that a planned bundle was made for."""
+    own = yaml.safe_load(config.read_text(encoding="utf-8"))["dataset_dir"]
+    return Path(own).is_absolute() and Path(own).resolve() == images.resolve() and not (images / "TestDataset").is_dir()
+
+
 def ensemble(
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle that the networks were trained with.")],
     checkpoints: Annotated[
@@ -76,8 +83,11 @@ def ensemble(
     config = bundle.resolve() / "configs" / f"{name}.yaml"
     if not config.is_file():
         raise ConfigError(f"{bundle} is no bundle: it has no file configs/{name}.yaml.")
+    told = "What one fold leaves out, the networks of the others have seen; measure on other cases."
     if evaluate and any(word.partition("=")[0] == "--fold" for word in settings):
-        raise ConfigError("What one fold leaves out, the networks of the others have seen; measure on other cases.")
+        raise ConfigError(told)
+    if evaluate and _trains_on(config, images):
+        raise ConfigError(f"{images} is what the bundle trains on. {told}")
     absent = [str(path) for path in paths if not path.is_file()]
     if absent:
         raise ConfigError(f"There is no checkpoint {', '.join(absent)}.")
@@ -88,5 +98,7 @@ def ensemble(
         *("--dataset_dir", str(images.resolve())),
         *("--output_dir", str(output.resolve())),
         *settings,
+        # A bundle that was planned leaves a fold out by itself.
+        *(("--fold", "None") if evaluate else ()),
     ]
     run_bundle(Console(), run_id, str([str(config), str(ENSEMBLE_OVERLAY)]), words, None)

@@ -62,6 +62,8 @@ def plan(
     """
     if out is None and export_nnunet is None:
         raise ConfigError("Say what to write: a bundle (`--out`), data for nnU-Net (`--export-nnunet`), or both.")
+    if out is not None and out.exists():
+        raise ConfigError(f"{out} exists already; a bundle is not written over what is there. Give another folder.")
     # `--help` should not wait for PyTorch.
     from monai_sam2unet.plan.nnunet_export import export_pictures, export_volumes
     from monai_sam2unet.plan.picture_survey import survey_pictures

@@ -88,6 +88,10 @@ class BundlePlan:
             raise ConfigError("Volumes have one class or more, by name; got none.")
         if len(self.classes) == 1 and not self.is_volume:
             raise ConfigError("One class has no list of classes: it is what the bundle's object says.")
+        names = ("background", *self.classes)
+        if len(set(names)) < len(names) or not all(isinstance(name, str) and name.strip() for name in names):
+            told = ", ".join(map(repr, self.classes))
+            raise ConfigError(f"Classes have different names, none of them empty or background; got {told}.")
         if self.num_samples not in range(1, 13):
             raise ConfigError(f"num_samples must be a whole number of 1 to 12, got {self.num_samples!r}.")
         others = ("sliding_window", "centerline") if self.is_volume else ("plane", "windows", "keep_empty")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -44,22 +45,24 @@ def cached_fingerprints(
         kind: of the fingerprints, a dataclass.
         items: cases ``{"image": path, "label": path or paths}``.
         workers: processes that measure.
-        cache: folder of what was found before; None: nothing is kept.
+        cache: folder of what was found before, where nothing went wrong; None: nothing is kept.
         advance: called after each case.
     """
     kept = None if cache is None else _place(kind, items, cache)
     if kept is not None and kept.exists():
-        content = json.loads(kept.read_text(encoding="utf-8"))
-        return [case if isinstance(case, str) else kind(**case) for case in content]
+        # A file that is damaged is measured anew.
+        with contextlib.suppress(ValueError, TypeError):
+            return [kind(**case) for case in json.loads(kept.read_text(encoding="utf-8"))]
     found: list[T | str] = []
     with ProcessPoolExecutor(workers) as pool:
         for case in pool.map(measure, items):
             found.append(case)
             advance()
-    if kept is not None:
+    # What went wrong may be mended without a trace in the files, as a permission.
+    if kept is not None and not any(isinstance(case, str) for case in found):
         kept.parent.mkdir(parents=True, exist_ok=True)
         part = kept.with_suffix(".part")
-        told = [case if isinstance(case, str) else asdict(case) for case in found]  # type: ignore[call-overload]
+        told = [asdict(case) for case in found]  # type: ignore[call-overload]
         part.write_text(json.dumps(told), encoding="utf-8")
         part.replace(kept)
     return found

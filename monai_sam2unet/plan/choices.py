@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
 
+from monai_sam2unet.bundle.folds import patients_of
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.networks import SAM2UNet
 from monai_sam2unet.networks.network_costs import count_activations
@@ -34,7 +35,10 @@ SIZES = (352, 512, 704)
 SIZES_OF_CPU = (224, *SIZES)
 #: Images seen in the paper's training: 1,450 images, 20 epochs.
 IMAGES_SEEN = 29_000
+#: Share of the images that is trained on: without a fold, and without what is held out for validation.
+TRAINED_SHARE = 0.8 * 0.9
 MAX_BATCH, MIN_BATCH = 12, 4
+NUM_FOLDS = 5
 #: Share of a GPU's memory that is planned with, and what a step needs for a moment beside what it keeps.
 GPU_SHARE, PASSING = 0.85, 1.3
 ENCODERS = ("large", "base_plus", "small", "tiny")
@@ -162,19 +166,28 @@ def choose_epochs(num_images: int, gpu_memory: float) -> Choice:
     """
     if not gpu_memory:
         return Choice("max_epochs", 20, "as the paper; more would take long on a CPU")
-    epochs = min(max(20, math.ceil(IMAGES_SEEN / num_images)), 200)
-    return Choice("max_epochs", epochs, f"{epochs * num_images} images are seen; in the paper's training {IMAGES_SEEN}")
+    trained = max(1, round(TRAINED_SHARE * num_images))
+    epochs = min(max(20, math.ceil(IMAGES_SEEN / trained)), 200)
+    return Choice("max_epochs", epochs, f"{epochs * trained} images are seen; in the paper's training {IMAGES_SEEN}")
 
 
-def choose_split(group_pattern: str | None, cases: str) -> list[Choice]:
+def choose_split(images: Sequence[str], group_pattern: str | None, cases: str) -> list[Choice]:
     """Choose what is left out to measure on.
 
     Args:
+        images: files of all cases.
         group_pattern: regular expression that finds the patient in a file's name.
         cases: what there is, as ``images``.
+
+    Raises:
+        ConfigError: When the pattern is no regular expression.
+        DataError: When it finds no patient in a name.
     """
+    patients = len(images) if group_pattern is None else len(patients_of(images, group_pattern))
     told = f"each of the {cases} counts as a patient of its own; `--group-pattern` must tell those with several"
-    return [
-        Choice("fold", 0, f"a fifth of the {cases} is left out of training, and measured on; `--fold 1` to 4: another"),
-        Choice("group_pattern", group_pattern, "as given" if group_pattern else told),
-    ]
+    if patients < NUM_FOLDS:
+        fold = Choice("fold", None, f"{patients} patients are too few for {NUM_FOLDS} folds: measure on other data")
+    else:
+        reason = f"a fifth of the {cases} is left out of training, and measured on; `--fold 1` to 4: another"
+        fold = Choice("fold", 0, reason)
+    return [fold, Choice("group_pattern", group_pattern, "as given" if group_pattern else told)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.errors import ConfigError, DataError, listing
 from monai_sam2unet.plan.choices import (
     SIZES,
     THICKNESS,
@@ -80,11 +80,18 @@ def choose_for_pictures(
         Settings of the bundle's configs; those of its plan among them.
 
     Raises:
-        ConfigError: When the modality is not one of pictures, or the memory is too little for any network.
+        ConfigError: When the modality is not one of pictures, the memory is too little for any network, or the pattern
+            is no regular expression.
+        DataError: When the pattern finds no patient in a name, or images have 16 bits
+            and the modality takes 8.
     """
     pictures = [name for name, own in MODALITIES.items() if not own.is_volume]
     if modality is not None and modality not in pictures:
         raise ConfigError(f"--modality must be one of {', '.join(pictures)}, got {modality!r}.")
+    deep = [case.image for case in survey.cases if case.bits == 16]
+    chosen = str(_modality(survey, modality).value)
+    if deep and MODALITIES[chosen].picture == "rgb":
+        raise DataError(f"{len(deep)} images have 16 bits, which {chosen} does not take (xray does):\n{listing(deep)}")
     size, windows = _size(survey, gpu_memory)
     out_channels = survey.num_classes + 1 if survey.mask_threshold is None else 1
     threshold = survey.mask_threshold
@@ -106,5 +113,5 @@ def choose_for_pictures(
             "the structure loss takes the IoU of each class alike, so that rare classes need no weights of their own"
             + (f"; {empty} of {len(survey.cases)} images are empty and teach where nothing is" if empty else ""),
         ),
-        *choose_split(group_pattern, "images"),
+        *choose_split([case.image for case in survey.cases], group_pattern, "images"),
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from monai_sam2unet.data.image_check import READ_ERRORS
-from monai_sam2unet.data.picture_modes import PICTURES, to_deep_gray, to_rgb
+from monai_sam2unet.data.picture_modes import PICTURES, to_deep_gray, to_gray, to_rgb
 
 __all__ = ["PERCENTILES", "PictureFingerprint", "fingerprint_picture", "measure_objects", "percentiles_of"]
 
@@ -70,7 +70,10 @@ def _mask_of(paths: list[str]) -> NDArray:
     parts = []
     for path in paths:
         with Image.open(path) as opened:
-            parts.append(np.asarray(PICTURES["label"](opened)))
+            part = np.asarray(PICTURES["label"](opened))
+            if opened.mode == "P" and part.max() <= 1 and ((np.asarray(to_gray(opened)) > 0) != (part > 0)).any():
+                raise ValueError(f"{path}: its palette's colours say otherwise than its indices; save it as gray")
+            parts.append(part)
     return np.maximum.reduce(parts)
 
 
@@ -148,4 +151,6 @@ def fingerprint_picture(item: Mapping[str, Any]) -> PictureFingerprint | str:
 def is_noisy_binary(mask: NDArray) -> bool:
     """Whether the values of a mask lie around 0 and 255 but for a hundredth of the pixels, as JPEG leaves them."""
     near = (mask <= 10) | ((mask >= 245) & (mask <= 255))
-    return bool(mask.max() >= 245 and mask.max() <= 255 and near.mean() >= 0.99)
+    # Classes beside a border of 255, which some sets have, leave the bright side alone.
+    bright = mask[(mask >= 245) & (mask < 255)]
+    return bool(mask.max() <= 255 and bright.size and near.mean() >= 0.99)

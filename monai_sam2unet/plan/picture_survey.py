@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from monai_sam2unet.bundle.folds import patients_of
 from monai_sam2unet.bundle.labelled_cases import recognised_pictures, sets_of_part
-from monai_sam2unet.data import find_sets, match_by_stem
+from monai_sam2unet.data import find_sets, list_images, match_by_stem
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.plan.cached_fingerprints import cached_fingerprints
 from monai_sam2unet.plan.picture_fingerprint import PictureFingerprint, fingerprint_picture
@@ -86,17 +86,22 @@ def _pairs(dataset_dir: Path) -> tuple[str, list[dict[str, Any]], list[str]]:
     return f"folders of images and of masks ({', '.join(sets)})", items, problems
 
 
-def _value_problems(pixels: Mapping[int, int]) -> list[str]:
+def _value_problems(cases: Sequence[PictureFingerprint], pixels: Mapping[int, int]) -> list[str]:
     values = sorted(pixels)
+    if values == [0]:
+        return ["all masks are empty"]
     if set(values) <= {0, 255}:
         return []
+    first = {value: next(case.image for case in cases if value in case.values) for value in values[1:8]}
+    where = "; ".join(f"{value} first in that of {image}" for value, image in first.items())
     largest = values[-1]
     gaps = sorted(set(range(largest + 1)) - set(values))
     if largest > MAX_CLASSES or len(gaps) > len(values):
         shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
-        return [f"masks hold the values {shown}; expected are 0 and 255, 0 and 1, or class indices 0, 1, 2 and so on"]
+        allowed = "0 and 255, 0 and 1, or class indices 0, 1, 2 and so on"
+        return [f"masks hold the values {shown}; expected are {allowed} ({where})"]
     if gaps:
-        return [f"labels are not contiguous: of 0 to {largest} no mask has {', '.join(map(str, gaps))}"]
+        return [f"labels are not contiguous: of 0 to {largest} no mask has {', '.join(map(str, gaps))} ({where})"]
     return []
 
 
@@ -114,13 +119,13 @@ def _split_patients(dataset_dir: Path, group_pattern: str | None) -> list[str]:
     """Patients that are in the test sets, too."""
     if group_pattern is None or not (dataset_dir / "TestDataset").is_dir():
         return []
-    patients: list[set[str]] = []
-    for part in ("TrainDataset", "TestDataset"):
-        names = [image.name for images, _ in find_sets(dataset_dir, part).values() for image in images.iterdir()]
-        patients.append({found.group(0) for name in names if (found := re.search(group_pattern, name))})
-    return [
-        f"{name}: this patient is in the training and in the test sets" for name in sorted(set.intersection(*patients))
-    ]
+    train, test = (
+        patients_of(
+            [path for images, _ in find_sets(dataset_dir, part).values() for path in list_images(images)], group_pattern
+        )
+        for part in ("TrainDataset", "TestDataset")
+    )
+    return [f"{name}: this patient is in the training and in the test sets" for name in sorted(train & test)]
 
 
 def survey_pictures(
@@ -154,6 +159,6 @@ def survey_pictures(
     cases = [case for case in found if not isinstance(case, str)]
     problems += [case for case in found if isinstance(case, str)]
     survey = PictureSurvey(layout, cases, problems, _duplicates(cases))
-    problems += _value_problems(survey.pixels) if cases else []
+    problems += _value_problems(cases, survey.pixels) if cases else []
     problems += _split_patients(root, group_pattern)
     return survey

@@ -69,7 +69,9 @@ def choose_for_volumes(
         Settings of the bundle's configs; before them those of its plan.
 
     Raises:
-        ConfigError: When the modality is not one of volumes, or the memory is too little for any network.
+        ConfigError: When the modality is not one of volumes, the memory is too little for any network, or the pattern
+            is no regular expression.
+        DataError: When the pattern finds no patient in a name.
     """
     volumes = [name for name, own in MODALITIES.items() if own.is_volume]
     if modality is not None and modality not in volumes:
@@ -95,5 +97,5 @@ def choose_for_volumes(
         Choice("label_ids", ids, told),
         *choose_network(size, len(survey.labels) + 1, slices, gpu_memory),
         choose_epochs(slices, gpu_memory),
-        *choose_split(group_pattern, "volumes"),
+        *choose_split([case.image for case in survey.cases], group_pattern, "volumes"),
     ]

@@ -70,13 +70,15 @@ def _canonical(path: str) -> Any:
     return nib.as_closest_canonical(nib.squeeze_image(nib.load(path)))
 
 
-def _labels_of(paths: tuple[str, ...]) -> dict[str, NDArray]:
+def _labels_of(paths: tuple[str, ...], is_file_a_class: bool) -> dict[str, NDArray]:
     """The mask of each label."""
-    if len(paths) > 1:
+    if is_file_a_class:
         return {_stem(path): np.asarray(_canonical(path).dataobj) > 0 for path in paths}
     label = np.asarray(_canonical(paths[0]).dataobj)
     if (label != np.round(label)).any():
         raise ValueError("the label holds values that are no integers")
+    if label.min() < 0:
+        raise ValueError(f"the label holds the value {label.min():g}; classes have numbers from 1 on")
     return {str(int(value)): label == value for value in np.unique(label[label != 0])}
 
 
@@ -93,7 +95,7 @@ def fingerprint_volume(item: Mapping[str, Any]) -> VolumeFingerprint | str:
     try:
         file: Any = nib.squeeze_image(nib.load(path))
         image = np.asarray(nib.as_closest_canonical(file).dataobj, dtype=np.float32)
-        labels = _labels_of(paths)
+        labels = _labels_of(paths, is_file_a_class=not isinstance(item["label"], str))
     except (OSError, ValueError, EOFError, ImageFileError) as error:
         return f"{path} or its label cannot be measured ({str(error).splitlines()[0]})"
     if image.ndim != 3 or any(mask.shape != image.shape for mask in labels.values()):

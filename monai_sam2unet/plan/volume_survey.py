@@ -45,7 +45,11 @@ class VolumeSurvey:
     @cached_property
     def voxels(self) -> Counter[str]:
         """Number of voxels of each label, by number or name, over all volumes."""
-        return sum((Counter(case.values) for case in self.cases), Counter())
+        found: Counter[str] = Counter()
+        for case in self.cases:
+            # Not added, for that would drop classes whose files are all empty.
+            found.update(case.values)
+        return found
 
     @cached_property
     def labels(self) -> list[str]:
@@ -84,9 +88,12 @@ def _names(dataset_dir: Path) -> dict[str, str]:
     if not file.exists():
         return {}
     try:
-        given: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")).get("labels", {})
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{file} is no JSON: {error}") from error
+    given: Any = content.get("labels", {}) if isinstance(content, dict) else None
+    if not isinstance(given, dict):
+        raise DataError(f'{file}: "labels" must give a name to each number, as {{"0": "background", "1": "liver"}}.')
     # nnU-Net has the names first.
     pairs = given.items() if all(str(key).isdigit() for key in given) else ((v, k) for k, v in given.items())
     return {str(number): str(name) for number, name in pairs if str(number) != "0"}
@@ -121,7 +128,11 @@ def survey_volumes(
     cases = [case for case in found if not isinstance(case, str)]
     problems += [case for case in found if isinstance(case, str)]
     survey = VolumeSurvey(known.layout, cases, _names(Path(dataset_dir)), problems, [])
-    if cases and not survey.labels:
+    if "ignore" in survey.class_names:
+        problems.append("a label is called ignore: voxels to be left out cannot be told apart from a class here")
+    if len(set(survey.class_names)) < len(survey.class_names):
+        problems.append("dataset.json gives several labels one name")
+    elif cases and not any(survey.voxels.values()):
         problems.append("all labels are empty")
     elif cases:
         classes = LabelClasses(survey.class_names, survey.label_ids)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from monai_sam2unet.bundle import evaluation_datalist, training_datalist
+from monai_sam2unet.bundle.labelled_cases import sets_of_part
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.transforms import Preset
 
@@ -97,3 +98,18 @@ def test_what_is_wrong_with_parts(busi):
     (busi / "benign" / "benign (1)_mask_1.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"benign \(1\)_mask_1.png: cannot be read"):
         training_datalist(busi)
+
+
+@pytest.mark.parametrize(
+    ("found", "train", "test"),
+    [
+        (["siteA", "siteB", "test"], ["siteA", "siteB"], ["test"]),
+        (["TrainDataset", "TestDataset"], ["TrainDataset"], ["TestDataset"]),
+        (["Tr", "Ts"], ["Tr"], ["Ts"]),
+        (["testis", "kidney"], ["testis", "kidney"], ["testis", "kidney"]),
+        (["test"], ["test"], ["test"]),
+    ],
+)
+def test_sets_of_the_other_part_are_not_taken(found, train, test):
+    assert sets_of_part(found, "TrainDataset") == train
+    assert sets_of_part(found, "TestDataset") == test

@@ -72,10 +72,17 @@ def test_the_network_fits_into_the_memory():
 
 
 def test_a_small_set_is_seen_more_often_and_in_small_steps():
-    assert chosen([case(n) for n in range(1450)], gpu_memory=80)["max_epochs"] == 20
+    assert chosen([case(n) for n in range(1450)], gpu_memory=80)["max_epochs"] == 28
     assert chosen([case(n) for n in range(20)], gpu_memory=80) | {"max_epochs": 200, "batch_size": 5} == chosen(
         [case(n) for n in range(20)], gpu_memory=80
     )
+
+
+def test_too_few_patients_for_folds():
+    assert chosen([case(n) for n in range(4)])["fold"] is None
+    assert chosen([case(n) for n in range(5)])["fold"] == 0
+    assert chosen([case(n) for n in range(20)], group_pattern="^[0-9]")["fold"] == 0
+    assert chosen([case(n) for n in range(10, 20)], group_pattern="^[0-9]")["fold"] is None
 
 
 def test_up_and_down_are_kept_where_they_mean_something():

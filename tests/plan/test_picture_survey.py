@@ -113,6 +113,11 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda d: save(np.tile(np.arange(60, dtype=np.uint8) * 4, (40, 1)), d / "masks" / "p0_0.png"),
         "masks hold the values 0, 4, 8,",
     ),
+    "a border of 255 around classes": (
+        lambda d: [save(np.where(mask(2) > 0, 2, mask(255, 22)).astype(np.uint8), p) for p in (d / "masks").iterdir()],
+        "masks hold the values 0, 2, 255",
+    ),
+    "empty masks": (lambda d: [save(mask(0), p) for p in (d / "masks").iterdir()], "all masks are empty"),
     "a mask of fractions": (
         lambda d: (
             (d / "masks" / "p0_0.png").unlink(), save(mask().astype(np.float32) / 7, d / "masks" / "p0_0.tif"),
@@ -166,8 +171,26 @@ def test_patients_in_both_parts_are_told(data: Path, tmp_path: Path):
         save(picture(9), root / "TestDataset" / "own" / "images" / name)
         save(mask(), root / "TestDataset" / "own" / "masks" / name)
     assert survey_pictures(root, workers=1).problems == []
-    problems = survey_pictures(root, group_pattern="p[0-9]+", workers=1).problems
+    problems = survey_pictures(root, group_pattern="(p[0-9]+)_", workers=1).problems
     assert problems == ["p0: this patient is in the training and in the test sets"]
+
+
+def test_a_palette_that_contradicts_its_indices_is_told(data: Path):
+    image = Image.fromarray(mask(1))
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    image.save(data / "masks" / "p0_0.png")
+    assert any("colours say otherwise" in problem for problem in survey_pictures(data, workers=1).problems)
+
+
+def test_failures_are_not_kept(data: Path, tmp_path: Path):
+    truncate(data / "images" / "p0_0.png")
+    survey_pictures(data, workers=1, cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+    save(picture(0), data / "images" / "p0_0.png")
+    survey_pictures(data, workers=1, cache=tmp_path / "cache")
+    (kept,) = (tmp_path / "cache").iterdir()
+    kept.write_text("{")
+    assert len(survey_pictures(data, workers=1, cache=tmp_path / "cache").cases) == 6
 
 
 def test_nothing_to_look_through(tmp_path: Path):

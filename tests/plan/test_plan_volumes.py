@@ -95,6 +95,36 @@ def test_names_and_numbers_of_labels(data: Path, tmp_path: Path):
         chosen(data, tmp_path / "d", class_names=["x"])
 
 
+def test_volumes_to_predict_are_no_problem(data: Path):
+    save(volume(9), data / "imagesTs" / "p9.nii.gz")
+    assert survey_volumes(data, workers=1).problems == []
+
+
+def test_a_file_for_each_class(tmp_path: Path):
+    for number in range(5):
+        save(volume(number, -1000), tmp_path / f"s{number}" / "ct.nii.gz")
+        for name, values in (("liver", label(1)), ("brain", label(0))):
+            save(values, tmp_path / f"s{number}" / "segmentations" / f"{name}.nii.gz")
+    survey = survey_volumes(tmp_path, workers=1)
+    assert (survey.problems, survey.class_names, survey.label_ids) == ([], ("brain", "liver"), None)
+
+
+def test_names_that_yaml_would_take_apart(data: Path, tmp_path: Path):
+    names = ["liver, left lobe", "no"]
+    chosen(data, tmp_path / "bundle", class_names=names)
+    for config in ("train", "evaluate"):
+        text = (tmp_path / "bundle" / "configs" / f"{config}.yaml").read_text()
+        assert yaml.safe_load(text)["class_names"] == names
+    with pytest.raises(ConfigError, match="different names"):
+        chosen(data, tmp_path / "twice", class_names=["a", "a"])
+
+
+@pytest.mark.parametrize("pattern", ["(", "zzz", "p[0-9]*[05]"])
+def test_patients_that_cannot_be_told_are_refused(data: Path, tmp_path: Path, pattern: str):
+    with pytest.raises((ConfigError, DataError), match="group_pattern"):
+        chosen(data, tmp_path / "bundle", group_pattern=pattern)
+
+
 def test_ct_gets_a_window_around_its_labels(data: Path, tmp_path: Path):
     for number, path in enumerate(sorted((data / "imagesTr").iterdir())):
         values = volume(number)
@@ -129,6 +159,13 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "fractions": (
         lambda d: save(label().astype(np.float32) / 3, d / "labelsTr" / "p0.nii.gz"), "values that are no integers",
+    ),
+    "a negative label": (
+        lambda d: save(label().astype(np.int16) - 1, d / "labelsTr" / "p0.nii.gz"), "holds the value -1",
+    ),
+    "a label to be ignored": (
+        lambda d: (d / "dataset.json").write_text('{"labels": {"background": 0, "organ": 1, "ignore": 2}}'),
+        "a label is called ignore",
     ),
     "a truncated file": (
         lambda d: (d / "imagesTr" / "p0.nii.gz").write_bytes((d / "imagesTr" / "p0.nii.gz").read_bytes()[:300]),
