@@ -52,7 +52,7 @@ def _size(survey: PictureSurvey, gpu_memory: float) -> tuple[Choice, Choice]:
     own = float(np.median([max(case.height, case.width) for case in survey.cases]))
     largest = max(SIZES)
     if thin is None or thin * largest >= THICKNESS or own <= largest:
-        return size, Choice("sliding_window", False, "whole pictures, resized, show the objects well enough")
+        return size, Choice("sliding_window", False, "whole pictures are resized")
     reason = f"resized to {largest} objects would be {thin * largest:.1f} pixels thick, as they are {thin * own:.1f}"
     return Choice("spatial_size", [SIZES[0]] * 2, "of the windows"), Choice("sliding_window", True, reason)
 
@@ -82,16 +82,16 @@ def choose_for_pictures(
     Raises:
         ConfigError: When the modality is not one of pictures, the memory is too little for any network, or the pattern
             is no regular expression.
-        DataError: When the pattern finds no patient in a name, or images have 16 bits
-            and the modality takes 8.
+        DataError: When the pattern finds no patient in a name, or images have 16 bits and the modality takes 8.
     """
     pictures = [name for name, own in MODALITIES.items() if not own.is_volume]
     if modality is not None and modality not in pictures:
         raise ConfigError(f"--modality must be one of {', '.join(pictures)}, got {modality!r}.")
+    kind = _modality(survey, modality)
+    name = str(kind.value)
     deep = [case.image for case in survey.cases if case.bits == 16]
-    chosen = str(_modality(survey, modality).value)
-    if deep and MODALITIES[chosen].picture == "rgb":
-        raise DataError(f"{len(deep)} images have 16 bits, which {chosen} does not take (xray does):\n{listing(deep)}")
+    if deep and MODALITIES[name].picture == "rgb":
+        raise DataError(f"{len(deep)} images have 16 bits, which {name} does not take (xray does):\n{listing(deep)}")
     size, windows = _size(survey, gpu_memory)
     out_channels = survey.num_classes + 1 if survey.mask_threshold is None else 1
     threshold = survey.mask_threshold
@@ -99,10 +99,9 @@ def choose_for_pictures(
         "0 and 1" if threshold == 0.5 else "0 and 255" if threshold else f"class indices from 0 to {survey.num_classes}"
     )
     empty = sum(case.foreground == 0 for case in survey.cases)
-    kind = _modality(survey, modality)
     return [
         kind,
-        *_flips(str(kind.value)),
+        *_flips(name),
         size,
         windows,
         Choice("mask_threshold", threshold, f"masks hold {values}"),
