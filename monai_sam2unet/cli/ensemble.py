@@ -98,7 +98,5 @@ def ensemble(
         *("--dataset_dir", str(images.resolve())),
         *("--output_dir", str(output.resolve())),
         *settings,
-        # A bundle that was planned leaves a fold out by itself.
-        *(("--fold", "None") if evaluate else ()),
     ]
     run_bundle(Console(), run_id, str([str(config), str(ENSEMBLE_OVERLAY)]), words, None)

@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from monai.data import load_decathlon_datalist
-
 from monai_sam2unet.data.picture_layouts import RecognisedPictures
 from monai_sam2unet.errors import DataError, listing
 
@@ -32,6 +30,9 @@ def read_datalist(path: str | Path) -> RecognisedPictures:
     Raises:
         DataError: When the file is no JSON, has no list of cases with labels, or names files that are not there.
     """
+    # What only lists and compares files should not wait for torch.
+    from monai.data import load_decathlon_datalist
+
     file = Path(path)
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

@@ -80,14 +80,14 @@ def test_series_are_found_by_folder(dicom, tmp_path):
 def test_a_series_folder_itself(dicom):
     found = volume_inference_datalist(dicom / "mr_series_hippocrop", MR)
     assert [len(case["image"]) for case in found["cases"]] == [40]
-    assert found["root"] == str(dicom)
+    assert found["root"] == str(dicom.resolve())
 
 
 def test_a_series_in_the_working_directory_has_a_name(dicom, monkeypatch):
     monkeypatch.chdir(dicom / "mr_series_hippocrop")
     found = volume_inference_datalist(".", MR)
     assert [len(case["image"]) for case in found["cases"]] == [40]
-    assert found["root"] == str(dicom)
+    assert found["root"] == str(dicom.resolve())
 
 
 def test_several_series_of_one_folder_are_refused(dicom, tmp_path):
