@@ -40,6 +40,7 @@ Folders = Mapping[str, Mapping[str, str | Path]]
 Cases = dict[str, list[dict[str, Any]]]
 #: How the sets of a public data set are called that are meant for training, and for tests.
 _PARTS = {"TrainDataset": re.compile("train|tr$"), "TestDataset": re.compile("test(?:ing|set|data|[^a-z]|$)|ts$")}
+_OTHER_PART = {"TrainDataset": "TestDataset", "TestDataset": "TrainDataset"}
 
 
 def _named(found: Sequence[str], names: Sequence[str] | str | None, dataset_dir: str | Path) -> list[str]:
@@ -78,11 +79,23 @@ def _of_folders(chosen: Mapping[str, tuple[Path, Path]], stems: Sequence[str] | 
     return cases
 
 
+def _with_stems(cases: Cases, stems: Sequence[str] | None) -> Cases:
+    """Of the cases those with the given stems, if there are such."""
+    if stems is None:
+        return cases
+    wanted = set(stems)
+    return {name: [item for item in items if item["stem"] in wanted] for name, items in cases.items()}
+
+
 def _of_layout(
-    found: RecognisedPictures, chosen: Sequence[str], stems: Sequence[str] | None, allow_unlabelled: bool
+    found: RecognisedPictures,
+    chosen: Sequence[str],
+    lost: Sequence[str],
+    stems: Sequence[str] | None,
+    allow_unlabelled: bool,
 ) -> Cases:
     """Cases of the sets of a public data set; of them those with the given stems, if there are such."""
-    lost = [image for name in chosen for image in found.unlabelled.get(name, []) if stems is None]
+    lost = lost if stems is None else []
     if lost and not allow_unlabelled:
         raise DataError(
             f"{len(lost)} images of {found.layout} have no mask. Leave them out with `--allow_unlabelled True`, or "
@@ -91,9 +104,7 @@ def _of_layout(
     left_out = f"; {len(lost)} images without a mask are left out" if lost else ""
     logger.info(f"Recognised {found.layout}, sets {', '.join(chosen)}{left_out}.")
     cases = {name: [{**item, "stem": Path(str(item["image"])).stem} for item in found.sets[name]] for name in chosen}
-    if stems is None:
-        return cases
-    return {name: [item for item in items if item["stem"] in set(stems)] for name, items in cases.items()}
+    return _with_stems(cases, stems)
 
 
 def recognised_pictures(dataset_dir: str | Path) -> RecognisedPictures | None:
@@ -137,9 +148,17 @@ def sets_of_part(found: Sequence[str], part: str) -> list[str]:
         found: names of the sets.
         part: ``"TrainDataset"`` or ``"TestDataset"``.
     """
-    meant = [name for name in found if _PARTS[part].match(name.lower())]
-    others = [other for name, other in _PARTS.items() if name != part]
-    return meant or [name for name in found if not any(o.match(name.lower()) for o in others)] or list(found)
+    own, other = ([name for name in found if _PARTS[key].match(name.lower())] for key in (part, _OTHER_PART[part]))
+    return own or [name for name in found if name not in other] or list(found)
+
+
+def _chosen(
+    found: RecognisedPictures, part: str, sets: Sequence[str] | None, dataset_dir: str | Path
+) -> tuple[list[str], list[str]]:
+    """The sets that are asked for, or those of a part; and the images without a mask in them."""
+    names = list(found.sets)
+    chosen = sets_of_part(names, part) if sets is None else _named(names, sets, dataset_dir)
+    return chosen, [image for name in chosen for image in found.unlabelled.get(name, [])]
 
 
 def labelled_cases(
@@ -170,9 +189,7 @@ def labelled_cases(
     stems = None if split_file is None else read_split(split_file)
     known = None if folders is not None else recognised_pictures(dataset_dir)
     if known is not None:
-        names = list(known.sets)
-        chosen = sets_of_part(names, part) if sets is None else _named(names, sets, dataset_dir)
-        cases = _of_layout(known, chosen, stems, allow_unlabelled)
+        cases = _of_layout(known, *_chosen(known, part, sets, dataset_dir), stems, allow_unlabelled)
     else:
         found = find_sets(dataset_dir, part) if folders is None else given_sets(dataset_dir, folders)
         pairs = {name: found[name] for name in _named(list(found), sets, dataset_dir)}
@@ -224,15 +241,11 @@ def labelled_volumes(
     """
     stems = None if split_file is None else read_split(split_file)
     found = recognised_volumes(dataset_dir, folders)
-    names = list(found.sets)
-    chosen = sets_of_part(names, part) if sets is None else _named(names, sets, dataset_dir)
-    lost = [image for name in chosen for image in found.unlabelled.get(name, [])]
+    chosen, lost = _chosen(found, part, sets, dataset_dir)
     problems: list[str] = []
     if stems is None:
         problems = [*found.problems, *(f"{image}: no label" for image in lost if not allow_unlabelled)]
     left_out = f"; {len(lost)} images without a label are left out" if lost and not problems else ""
     logger.info(f"Recognised {found.layout}, sets {', '.join(chosen)}{left_out}.")
-    cases: Cases = {
-        name: [item for item in found.sets[name] if stems is None or item["stem"] in set(stems)] for name in chosen
-    }
+    cases = _with_stems({name: [dict(item) for item in found.sets[name]] for name in chosen}, stems)
     return _items(cases, stems, split_file, dataset_dir), problems

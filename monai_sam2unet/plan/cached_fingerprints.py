@@ -37,7 +37,7 @@ def cached_fingerprints(
     workers: int = 4,
     cache: Path | None = None,
     advance: Callable[[], None] = lambda: None,
-) -> list[T | str]:
+) -> tuple[list[T], list[str]]:
     """Measure all cases, or take what was found in the same files before.
 
     Args:
@@ -47,22 +47,27 @@ def cached_fingerprints(
         workers: processes that measure.
         cache: folder of what was found before, where nothing went wrong; None: nothing is kept.
         advance: called after each case.
+
+    Returns:
+        The fingerprints, and the lines.
     """
     kept = None if cache is None else _place(kind, items, cache)
     if kept is not None and kept.exists():
         # A file that is damaged is measured anew.
         with contextlib.suppress(ValueError, TypeError):
-            return [kind(**case) for case in json.loads(kept.read_text(encoding="utf-8"))]
+            return [kind(**case) for case in json.loads(kept.read_text(encoding="utf-8"))], []
     found: list[T | str] = []
     with ProcessPoolExecutor(workers) as pool:
         for case in pool.map(measure, items):
             found.append(case)
             advance()
+    cases = [case for case in found if not isinstance(case, str)]
+    problems = [case for case in found if isinstance(case, str)]
     # What went wrong may be mended without a trace in the files, as a permission.
-    if kept is not None and not any(isinstance(case, str) for case in found):
+    if kept is not None and not problems:
         kept.parent.mkdir(parents=True, exist_ok=True)
         part = kept.with_suffix(".part")
-        told = [asdict(case) for case in found]  # type: ignore[call-overload]
+        told = [asdict(case) for case in cases]  # type: ignore[call-overload]
         part.write_text(json.dumps(told), encoding="utf-8")
         part.replace(kept)
-    return found
+    return cases, problems

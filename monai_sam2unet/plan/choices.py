@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ class Choice:
     """
 
     name: str
-    value: object
+    value: Any
     reason: str
 
 
@@ -132,7 +133,7 @@ def choose_network(size: Choice, out_channels: int, num_images: int, gpu_memory:
     Raises:
         ConfigError: When the memory is too little for any network.
     """
-    side = int(size.value[0])  # type: ignore[index]
+    side = size.value[0]
     if not gpu_memory:
         reason = "without a GPU the smallest; `--gpu-memory GB` plans for one"
         return [Choice("encoder_size", "tiny", reason), Choice("batch_size", MIN_BATCH, "small steps for a CPU")]

@@ -61,7 +61,7 @@ def _network(size: Choice, windows: Choice, out_channels: int, num_images: int, 
     encoder, batch = choose_network(size, out_channels, num_images, gpu_memory)
     if not windows.value:
         return [encoder, batch]
-    images = max(1, int(str(batch.value)) // NUM_SAMPLES)
+    images = max(1, batch.value // NUM_SAMPLES)
     return [encoder, Choice("batch_size", images, f"{NUM_SAMPLES} windows are drawn from each; {batch.reason}")]
 
 
@@ -88,7 +88,7 @@ def choose_for_pictures(
     if modality is not None and modality not in pictures:
         raise ConfigError(f"--modality must be one of {', '.join(pictures)}, got {modality!r}.")
     kind = _modality(survey, modality)
-    name = str(kind.value)
+    name = kind.value
     deep = [case.image for case in survey.cases if case.bits == 16]
     if deep and MODALITIES[name].picture == "rgb":
         raise DataError(f"{len(deep)} images have 16 bits, which {name} does not take (xray does):\n{listing(deep)}")

@@ -155,9 +155,8 @@ def survey_pictures(
     if not items:
         raise DataError(f"None of the images in {root} has a mask:\n" + "\n".join(problems[:10]))
     total(len(items))
-    found = cached_fingerprints(fingerprint_picture, PictureFingerprint, items, workers, cache, advance)
-    cases = [case for case in found if not isinstance(case, str)]
-    problems += [case for case in found if isinstance(case, str)]
+    cases, unmeasured = cached_fingerprints(fingerprint_picture, PictureFingerprint, items, workers, cache, advance)
+    problems += unmeasured
     survey = PictureSurvey(layout, cases, problems, _duplicates(cases))
     problems += _value_problems(cases, survey.pixels) if cases else []
     problems += _split_patients(root, group_pattern)

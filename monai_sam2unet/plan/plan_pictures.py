@@ -5,19 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.plan.bundle_plan import BundlePlan
 from monai_sam2unet.plan.choices import Choice
 from monai_sam2unet.plan.picture_choices import choose_for_pictures
 from monai_sam2unet.plan.picture_survey import PictureSurvey
-from monai_sam2unet.plan.plan_report import ninety_percent, refuse_problems, value_rows, write_planned
+from monai_sam2unet.plan.plan_report import ninety_percent, plan_of_choices, refuse_problems, value_rows, write_planned
 
 __all__ = ["classes_of", "plan_pictures"]
-
-#: What is an attribute of a plan; everything else is a setting of the configs.
-_OF_PLAN = ("modality", "flip_axes", "rotation", "group_pattern", "sliding_window")
 
 
 def classes_of(survey: PictureSurvey, class_names: Sequence[str] | None) -> tuple[str, ...]:
@@ -36,31 +32,6 @@ def classes_of(survey: PictureSurvey, class_names: Sequence[str] | None) -> tupl
             f"--classes names {len(classes)} classes; the masks hold {survey.num_classes} beside the background."
         )
     return classes
-
-
-def _plan_of(
-    survey: PictureSurvey,
-    choices: Sequence[Choice],
-    data: Path,
-    name: str,
-    marked: str,
-    class_names: Sequence[str] | None,
-) -> BundlePlan:
-    chosen = {choice.name: choice.value for choice in choices}
-    of_plan: dict[str, Any] = {key: chosen.pop(key) for key in _OF_PLAN}
-    of_plan["flip_axes"] = tuple(of_plan["flip_axes"])
-    classes = classes_of(survey, class_names)
-    return BundlePlan(
-        name=name,
-        title=f"{name.replace('_', ' ').capitalize()} by SAM2-UNet",
-        object=marked,
-        objects=f"{marked}s",
-        images="images",
-        classes=classes,
-        data_source=str(data),
-        settings={**chosen, "dataset_dir": str(data)},
-        **of_plan,
-    )
 
 
 def _found(survey: PictureSurvey, plan: BundlePlan) -> list[str]:
@@ -118,7 +89,8 @@ def plan_pictures(
     """
     refuse_problems(survey.problems, data)
     choices = choose_for_pictures(survey, modality, gpu_memory, group_pattern)
-    plan = _plan_of(survey, choices, Path(data).resolve(), Path(folder).resolve().name, marked, class_names)
+    classes = classes_of(survey, class_names)
+    plan = plan_of_choices(choices, data, folder, object=marked, objects=f"{marked}s", images="images", classes=classes)
     rows = value_rows((case.inside, case.outside) for case in survey.cases)
     values = "gray values, 0 to 1, mean over the images"
     write_planned(plan, folder, choices, _found(survey, plan), values, rows, survey.remarks)

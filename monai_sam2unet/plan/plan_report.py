@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,10 @@ from monai_sam2unet.plan.bundle_plan import BundlePlan
 from monai_sam2unet.plan.bundle_writer import template_environment, write_bundle
 from monai_sam2unet.plan.choices import Choice
 
-__all__ = ["ninety_percent", "refuse_problems", "value_rows", "write_planned"]
+__all__ = ["ninety_percent", "plan_of_choices", "refuse_problems", "value_rows", "write_planned"]
+
+#: Attributes of a plan that are tuples.
+_TUPLES = ("windows", "flip_axes")
 
 
 def ninety_percent(values: Sequence[float], unit: str = "") -> str:
@@ -53,6 +58,30 @@ def refuse_problems(problems: Sequence[str], data: str | Path) -> None:
         raise DataError(
             f"{len(problems)} problems with {data}; mend them, or take the files away:\n{listing(problems)}"
         )
+
+
+def plan_of_choices(choices: Sequence[Choice], data: str | Path, folder: str | Path, **about: Any) -> BundlePlan:
+    """The plan that follows from choices: those that it has an attribute for, and settings of the configs.
+
+    Args:
+        choices: what was chosen.
+        data: where the data are.
+        folder: of the bundle, which is called as it.
+        about: further attributes of the plan.
+    """
+    attributes = {attribute.name for attribute in fields(BundlePlan)}
+    chosen = {choice.name: tuple(choice.value) if choice.name in _TUPLES else choice.value for choice in choices}
+    own: dict[str, Any] = {key: value for key, value in chosen.items() if key in attributes}
+    settings = {key: value for key, value in chosen.items() if key not in attributes}
+    name, source = Path(folder).resolve().name, str(Path(data).resolve())
+    return BundlePlan(
+        name=name,
+        title=f"{name.replace('_', ' ').capitalize()} by SAM2-UNet",
+        data_source=source,
+        settings={**settings, "dataset_dir": source},
+        **own,
+        **about,
+    )
 
 
 def write_planned(

@@ -6,20 +6,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from monai_sam2unet.errors import ConfigError
-from monai_sam2unet.plan.bundle_plan import BundlePlan
 from monai_sam2unet.plan.choices import Choice
-from monai_sam2unet.plan.plan_report import ninety_percent, refuse_problems, value_rows, write_planned
+from monai_sam2unet.plan.plan_report import ninety_percent, plan_of_choices, refuse_problems, value_rows, write_planned
 from monai_sam2unet.plan.volume_choices import choose_for_volumes
 from monai_sam2unet.plan.volume_survey import VolumeSurvey
 
 __all__ = ["plan_volumes", "with_names"]
-
-_OF_PLAN = ("modality", "plane", "windows", "keep_empty", "flip_axes", "rotation", "group_pattern")
 
 
 def with_names(survey: VolumeSurvey, class_names: Sequence[str] | None) -> VolumeSurvey:
@@ -91,20 +87,15 @@ def plan_volumes(
     survey = with_names(survey, class_names)
     names = survey.class_names
     choices = choose_for_volumes(survey, modality, gpu_memory, group_pattern)
-    chosen = {choice.name: choice.value for choice in choices}
-    of_plan: dict[str, Any] = {key: chosen.pop(key) for key in _OF_PLAN if key in chosen}
-    of_plan |= {key: tuple(of_plan[key]) for key in ("windows", "flip_axes") if key in of_plan}
-    name, source = Path(folder).resolve().name, Path(data).resolve()
-    plan = BundlePlan(
-        name=name,
-        title=f"{name.replace('_', ' ').capitalize()} by SAM2-UNet",
+    modality = next(choice.value for choice in choices if choice.name == "modality")
+    plan = plan_of_choices(
+        choices,
+        data,
+        folder,
         object="structure",
         objects="structures" if len(names) > 3 else ", ".join(names),
-        images=f"{str(of_plan['modality']).upper()} volumes",
+        images=f"{modality.upper()} volumes",
         classes=names,
-        data_source=str(source),
-        settings={**chosen, "dataset_dir": str(source)},
-        **of_plan,
     )
     rows = value_rows((case.inside, case.outside) for case in survey.cases)
     values = "HU" if plan.modality == "ct" else "values as they are stored"

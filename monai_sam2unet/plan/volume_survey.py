@@ -124,9 +124,8 @@ def survey_volumes(
     lost = [path for name in chosen for path in known.unlabelled.get(name, [])]
     problems = [*known.problems, *(f"{path}: there is no label" for path in lost)]
     total(len(items))
-    found = cached_fingerprints(fingerprint_volume, VolumeFingerprint, items, workers, cache, advance)
-    cases = [case for case in found if not isinstance(case, str)]
-    problems += [case for case in found if isinstance(case, str)]
+    cases, unmeasured = cached_fingerprints(fingerprint_volume, VolumeFingerprint, items, workers, cache, advance)
+    problems += unmeasured
     survey = VolumeSurvey(known.layout, cases, _names(Path(dataset_dir)), problems, [])
     if "ignore" in survey.class_names:
         problems.append("a label is called ignore: voxels to be left out cannot be told apart from a class here")
