@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai_sam2unet.batch.processor import Fallback
+from monai_sam2unet.batch.series_job import SeriesJob
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_sam2unet.batch.output_files import OutputWriter, SegmentedSeries
-from monai_sam2unet.batch.processor import Fallback
-from monai_sam2unet.batch.series_job import SeriesJob
+from monai_sam2unet.batch.output_files import OutputWriter
+from monai_sam2unet.batch.segmented_series import Model, SegmentedSeries
 from monai_sam2unet.bundle import BundlePredictor
 from monai_sam2unet.dicom import DicomVolume
 
@@ -72,18 +73,20 @@ class BundleProcessor:
     """What a run does to each series (:class:`monai_sam2unet.batch.processor.Processor`), on one device.
 
     Args:
-        predictor: the bundle's network and what goes round it.
-        writers: what is written of each series.
-        probabilities: whether the writers are given probabilities, too, in (slices, rows, columns, K) float32. Of a
-            volume with many classes they take much memory.
+        predictor: the bundle's network and what goes round it; for ``FRACTIONAL`` results of volumes made with the
+            setting ``{"inferer::argmax": False}``.
+        model: what the results say of it.
+        writers: what is written of each series, see :mod:`monai_sam2unet.batch.output_files`.
+        work_folder: for files that are fetched or unpacked for a while.
     """
 
     def __init__(
-        self, predictor: BundlePredictor, writers: Sequence[OutputWriter], probabilities: bool = False
+        self, predictor: BundlePredictor, model: Model, writers: Sequence[OutputWriter], work_folder: Path
     ) -> None:
         self.predictor = predictor
+        self.model = model
         self.writers = tuple(writers)
-        self.probabilities = probabilities
+        self.work_folder = work_folder
 
     def read(self, job: SeriesJob) -> SeriesCase:
         """Read a series, and make the network's input of it.
@@ -95,7 +98,8 @@ class BundleProcessor:
             DataError: When its files make no regular volume, or it is no image for the bundle.
         """
         preset = self.predictor.preset
-        volume = preset.read_dicom(job.files)
+        with job.opened(self.work_folder) as files:
+            volume = preset.read_dicom(files)
         if preset.is_volume:
             return SeriesCase(volume, (self.predictor.load(volume),))
         frames = (
@@ -164,18 +168,13 @@ class BundleProcessor:
         pairs = list(zip(result.items, result.predictions, strict=True))
         masks = [self.predictor.mask(*pair) for pair in pairs]
         probabilities = None
-        if self.probabilities:
-            found = [self.predictor.probabilities(*pair) for pair in pairs]
-            probabilities = self._on_source(found)
-        series = SegmentedSeries(
-            volume=result.volume,
-            mask=self._on_source(masks)[..., 0],
-            probabilities=probabilities,
-            bundle=self.predictor.config,
-            weights_sha256=self.predictor.weights_sha256,
-        )
+        if self.model.segmentation_type == "FRACTIONAL":
+            found = self._on_source([self.predictor.probabilities(*pair) for pair in pairs])
+            # Of several channels the first is the background.
+            probabilities = found[..., found.shape[-1] - len(self.model.segments) :]
+        series = SegmentedSeries(result.volume, self._on_source(masks)[..., 0], self.model, probabilities)
         for writer in self.writers:
-            writer.write(series, folder)
+            writer(series, folder)
 
     def _on_source(self, found: Sequence[Tensor]) -> NDArray[Any]:
         """(K, X, Y, Z) of a volume, or (K, H, W) of each frame, as (slices, rows, columns, K)."""

@@ -19,13 +19,15 @@ from monai_sam2unet.folders import whole_file
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MEASUREMENTS", "collect_measurements", "unlikeness", "write_run_report"]
+__all__ = ["MEASUREMENTS", "PREVIEW", "collect_measurements", "unlikeness", "with_sizes", "write_run_report"]
 
 #: Of each series, and of all, in the output folder.
 MEASUREMENTS = "measurements.csv"
 PREVIEW = "preview.png"
 #: Pictures in the page, and lines of its tables: what bounds its size.
 MAX_PICTURES, MAX_LINES = 60, 200
+#: Columns of measurements, and their units.
+UNITS = {"volume_ml": "ml", "area_mm2": "mm2", "area_pixels": "pixels"}
 STAGES = {"read_s": "reading", "predict_s": "prediction", "write_s": "writing"}
 
 
@@ -37,7 +39,8 @@ def collect_measurements(output_dir: Path, rows: Sequence[JournalRow]) -> pd.Dat
         rows: of its journal.
 
     Returns:
-        A row for each series and segment, with the column ``series`` first; empty where none were written.
+        A row for each series and segment: the column ``series``, then those of
+        :class:`monai_sam2unet.dicom.measurements.SegmentMeasurement`; empty where none were written.
     """
     tables = []
     for row in rows:
@@ -49,6 +52,16 @@ def collect_measurements(output_dir: Path, rows: Sequence[JournalRow]) -> pd.Dat
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"series": []})
 
 
+def with_sizes(measurements: pd.DataFrame) -> pd.DataFrame:
+    """Measurements with what each segment is measured by: the columns ``size`` and ``unit``.
+
+    Args:
+        measurements: with the columns of :data:`UNITS`, of which each row has one.
+    """
+    sizes = measurements[list(UNITS)]
+    return measurements.assign(size=sizes.bfill(axis=1).iloc[:, 0], unit=sizes.notna().idxmax(axis=1).map(UNITS))
+
+
 def unlikeness(measurements: pd.DataFrame) -> pd.Series:
     """How far each series lies from the others of the run, by the sizes of its segments.
 
@@ -57,19 +70,17 @@ def unlikeness(measurements: pd.DataFrame) -> pd.Series:
     where mistakes are looked for first.
 
     Args:
-        measurements: with the columns ``series``, ``segment_number``, ``unit`` and ``size``.
+        measurements: with the columns ``series``, ``number``, ``unit`` and ``size``.
 
     Returns:
         The largest distance among its segments for each series, the largest first.
 
     Example:
-        >>> table = pd.DataFrame(
-        ...     {"series": list("abcd"), "segment_number": 1, "unit": "ml", "size": [100.0, 110.0, 90.0, 0.0]}
-        ... )
+        >>> table = pd.DataFrame({"series": list("abcd"), "number": 1, "unit": "ml", "size": [100.0, 110.0, 90.0, 0.0]})
         >>> unlikeness(table).index.tolist()[0]
         'd'
     """
-    sizes = measurements.pivot_table(index="series", columns=["segment_number", "unit"], values="size")
+    sizes = measurements.pivot_table(index="series", columns=["number", "unit"], values="size")
     logs = np.log(sizes.where(sizes > 0))
     median = logs.median()
     spread = (1.4826 * (logs - median).abs().median()).clip(lower=0.05)
@@ -82,7 +93,7 @@ def unlikeness(measurements: pd.DataFrame) -> pd.Series:
 def _sizes(measurements: pd.DataFrame) -> list[dict[str, str]]:
     """Of each segment in how many series it is, and how large."""
     lines = []
-    for (_, label, unit), group in measurements.groupby(["segment_number", "segment_label", "unit"], sort=True):
+    for (_, label, unit), group in measurements.groupby(["number", "label", "unit"], sort=True):
         there = group.loc[group["size"] > 0, "size"]
         low, middle, high = there.quantile([0.05, 0.5, 0.95]) if len(there) else (np.nan,) * 3
         size = f"{middle:.4g} ({low:.4g} to {high:.4g})" if len(there) else "none"
@@ -140,6 +151,7 @@ def write_run_report(output_dir: Path, rows: Sequence[JournalRow], seconds: floa
     if has_sizes:
         with whole_file(output_dir / MEASUREMENTS) as unfinished:
             measurements.to_csv(unfinished, index=False)
+        measurements = with_sizes(measurements)
     order = unlikeness(measurements) if has_sizes else pd.Series(dtype=float)
     this_run = [row for row in done if (row.finished_at or 0) >= datetime.now().timestamp() - seconds]
     page = page_environment(Path(__file__).parent).get_template("run_report_template.html")

@@ -13,11 +13,29 @@ from numpy.typing import NDArray
 
 from monai_sam2unet.dicom import DicomVolume
 from monai_sam2unet.dicom.derived_object import Algorithm
-from monai_sam2unet.dicom.measurements import SegmentMeasurement, measure_segments
+from monai_sam2unet.dicom.measurements import SegmentMeasurement, measure
 from monai_sam2unet.dicom.segmentation_writer import segmentation
 from monai_sam2unet.dicom.segments import Segment
 
-__all__ = ["SegmentedSeries"]
+__all__ = ["Model", "SegmentedSeries"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What all series of a run are segmented with.
+
+    Args:
+        segments: what the classes are.
+        algorithm: the network.
+        created: when the run began, so that a run that was broken off writes the same as one that was not.
+        segmentation_type: of the DICOM Segmentations, see
+            :func:`monai_sam2unet.dicom.segmentation_writer.segmentation`.
+    """
+
+    segments: Sequence[Segment]
+    algorithm: Algorithm
+    created: datetime
+    segmentation_type: str = "BINARY"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,20 +45,15 @@ class SegmentedSeries:
     Args:
         volume: values and headers as read.
         mask: class indices (slices, rows, columns), uint8, 0 for background.
-        probabilities: (slices, rows, columns, segments), float32, without background; None where nothing needs them.
-        segments: what the classes are.
-        algorithm: the model.
-        created: when the run began, so that a run that was broken off writes the same as one that was not.
-        segmentation_type: of the DICOM Segmentation, see :func:`monai_sam2unet.dicom.segmentation_writer.segmentation`.
+        model: what made it.
+        probabilities: (slices, rows, columns, segments), float32, without background, where the type of segmentation
+            needs them.
     """
 
     volume: DicomVolume
     mask: NDArray
-    probabilities: NDArray | None
-    segments: Sequence[Segment]
-    algorithm: Algorithm
-    created: datetime
-    segmentation_type: str = "BINARY"
+    model: Model
+    probabilities: NDArray | None = None
 
     @cached_property
     def segmentation(self) -> Segmentation:
@@ -49,17 +62,12 @@ class SegmentedSeries:
         Raises:
             DataError: When the source does not allow one.
         """
-        fractional = self.segmentation_type == "FRACTIONAL"
+        model, values = self.model, self.mask if self.probabilities is None else self.probabilities
         return segmentation(
-            self.probabilities if fractional and self.probabilities is not None else self.mask,
-            self.volume,
-            self.segments,
-            self.algorithm,
-            self.created,
-            self.segmentation_type,
+            values, self.volume, model.segments, model.algorithm, model.created, model.segmentation_type
         )
 
     @cached_property
     def measurements(self) -> list[SegmentMeasurement]:
         """Sizes of the segments."""
-        return measure_segments(self.mask, self.volume, self.segments)
+        return measure(self.mask, self.volume, self.model.segments)

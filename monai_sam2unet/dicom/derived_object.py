@@ -77,7 +77,9 @@ class Algorithm:
     def __post_init__(self) -> None:
         for what, value in (("name", self.name), ("version", self.version), ("weights_hash", self.weights_hash)):
             if not value.strip() or len(value) > LONG_TEXT or "\\" in value:
-                raise ConfigError(f"The algorithm's {what} must be 1 to {LONG_TEXT} characters, no backslash: {value!r}.")
+                raise ConfigError(
+                    f"The algorithm's {what} must be 1 to {LONG_TEXT} characters, no backslash: {value!r}."
+                )
 
     @property
     def identification(self) -> AlgorithmIdentificationSequence:

@@ -31,8 +31,19 @@ PIXELS_PER_WIDTH = 512
 PLACEHOLDER = ("L", "F")
 
 
-def _picture(volume: DicomVolume, slot: int) -> NDArray[np.uint8]:
-    """One slice (rows, columns, 3) as it is shown: through its first VOI LUT or window, where it has one."""
+def shown_slice(volume: DicomVolume, slot: int) -> NDArray[np.uint8]:
+    """One slice as it is shown: through its first VOI LUT or window, or its volume's percentiles where it has none.
+
+    Args:
+        volume: the source.
+        slot: number of the slice, from 0.
+
+    Returns:
+        RGB (rows, columns, 3), 8 bit.
+
+    Raises:
+        DataError: When the window is damaged.
+    """
     frame = volume.frames[slot]
     values = volume.pixels[slot]
     if values.ndim == 3:
@@ -40,7 +51,7 @@ def _picture(volume: DicomVolume, slot: int) -> NDArray[np.uint8]:
         return shown.astype(np.uint8)
     attributes = frame.attributes if frame is not None else {}
     if frame is not None and (attributes.get("VOILUTSequence") or attributes.get("WindowCenter") not in (None, "")):
-        gray, _ = PixelReader(voi=0).values(frame)
+        gray = PixelReader(voi=0).windowed(values, frame)
     else:
         low, high = np.percentile(volume.pixels, PERCENTILES)
         gray = (values.astype(np.float64) - low) / max(high - low, 1e-6)
@@ -71,8 +82,14 @@ def overlay(image: NDArray[np.uint8], mask: NDArray, segments: Sequence[Segment]
     return drawn
 
 
-def _slots(mask: NDArray, volume: DicomVolume, max_slices: int) -> list[int]:
-    """The slices with the most pixels of any class, in their order; the middle one where there are none."""
+def fullest_slices(mask: NDArray, volume: DicomVolume, max_slices: int) -> list[int]:
+    """The slices with the most pixels of any class, in their order; the middle one where there are none.
+
+    Args:
+        mask: class indices (slices, rows, columns), 0 for background.
+        volume: what it was made from, on the same grid; slices that were filled in are passed over.
+        max_slices: how many at most.
+    """
     there = [slot for slot, frame in enumerate(volume.frames) if frame is not None]
     counts = {slot: int(np.count_nonzero(mask[slot])) for slot in there}
     filled = sorted((slot for slot in there if counts[slot]), key=lambda slot: (-counts[slot], slot))
@@ -120,7 +137,7 @@ def secondary_captures(
     check_mask(mask, volume, segments)
     if max_slices < 1:
         raise ConfigError(f"max_slices must be at least 1, got {max_slices}.")
-    slots = _slots(mask, volume, max_slices)
+    slots = fullest_slices(mask, volume, max_slices)
     return [_capture(mask, volume, segments, algorithm, created, slot, n) for n, slot in enumerate(slots, 1)]
 
 
@@ -136,7 +153,7 @@ def _capture(
     frame = volume.frames[slot]
     if frame is None:
         raise DataError(f"Slice {slot} of {volume.series} was filled in and has no image.")
-    picture = overlay(_picture(volume, slot), mask[slot], segments)
+    picture = overlay(shown_slice(volume, slot), mask[slot], segments)
     identity = derived_identity("SC", volume, algorithm, np.concatenate([picture.ravel(), [slot % 256, slot // 256]]))
     source = patient_and_study(frame)
     orientation = _orientation(frame)

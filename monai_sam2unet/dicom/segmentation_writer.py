@@ -136,7 +136,9 @@ def _stand_ins(volume: DicomVolume, frames: Sequence[Frame]) -> list[Dataset]:
 def _frame_of_reference(frame: Frame) -> UID:
     if frame.frame_of_reference:
         return UID(frame.frame_of_reference)
-    warnings.warn(f"{frame} has no FrameOfReferenceUID; the objects made from its series share a new one.", stacklevel=2)
+    warnings.warn(
+        f"{frame} has no FrameOfReferenceUID; the objects made from its series share a new one.", stacklevel=2
+    )
     return generate_uid(entropy_srcs=["frame of reference", str(frame.dataset.SeriesInstanceUID)])
 
 
@@ -177,7 +179,10 @@ def _take_place_away(made: Segmentation, used: Sequence[Frame]) -> None:
         content.StackID, content.InStackPositionNumber, content.DimensionIndexValues = "1", number + 1, values
         del item.PlanePositionSequence
     index = made.DimensionIndexSequence[place]
-    index.DimensionIndexPointer, index.FunctionalGroupPointer = Tag("InStackPositionNumber"), Tag("FrameContentSequence")
+    index.DimensionIndexPointer, index.FunctionalGroupPointer = (
+        Tag("InStackPositionNumber"),
+        Tag("FrameContentSequence"),
+    )
     index.DimensionDescriptionLabel = "In-Stack Position Number"
 
 
