@@ -23,6 +23,7 @@ from pydicom.uid import (
 )
 
 from monai_sam2unet.dicom.frame import Frame, frames_of, reading
+from monai_sam2unet.dicom.limits import BoundedFile, check_decoded_size, check_deferred
 from monai_sam2unet.errors import DataError, listing
 
 __all__ = ["Series", "find_series", "is_dicom", "select_series"]
@@ -124,7 +125,8 @@ def files_in(folder: Path) -> Iterator[Path]:
 
 def _without_meta(path: Path, strict: bool) -> FileDataset:
     """A file without File Meta Information, taken as uncompressed in the encoding it shows."""
-    dataset = pydicom.dcmread(path, force=True)
+    with BoundedFile.at(path) as file:
+        dataset = pydicom.dcmread(file, force=True)
     if "SOPClassUID" not in dataset and "Rows" not in dataset:
         raise DataError(f"{path} is not a DICOM file.")
     problem = f"{path} has no File Meta Information, so its transfer syntax is not known."
@@ -145,17 +147,25 @@ def read_header(path: Path, strict: bool = True) -> FileDataset:
         strict: whether a file without File Meta Information is an error.
 
     Raises:
-        DataError: When the file cannot be read, is not DICOM, or has no transfer syntax.
+        DataError: When the file cannot be read, is not DICOM, has no transfer syntax, or holds more elements
+            than an image does.
     """
     with reading(path):
-        if not is_dicom(path):
-            return _without_meta(path, strict)
-        dataset = pydicom.dcmread(path, defer_size=DEFER_SIZE)
+        return _read(path) if is_dicom(path) else _without_meta(path, strict)
+
+
+def _read(path: Path) -> FileDataset:
+    with BoundedFile.at(path) as file:
+        dataset = pydicom.dcmread(file, defer_size=DEFER_SIZE)
         syntax = dataset.file_meta.get("TransferSyntaxUID")
         if syntax is None:
             raise DataError(f"{path}: the File Meta Information has no TransferSyntaxUID.")
+        if syntax != DeflatedExplicitVRLittleEndian:
+            check_deferred(dataset, file)
+            return dataset
         # Places in an inflated stream are not places in the file, so nothing can be read later.
-        return pydicom.dcmread(path) if syntax == DeflatedExplicitVRLittleEndian else dataset
+        file.seek(0)
+        return pydicom.dcmread(file)
 
 
 def why_no_image(dataset: Dataset) -> str | None:
@@ -237,6 +247,7 @@ def find_series(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
                     raise DataError(f"{path} is no image to read: it is {kind}.")
                 passed.append(f"{path}: {kind}")
                 continue
+            check_decoded_size(dataset, path, path.stat().st_size)
             uid, description, modality = (
                 str(dataset.get(name) or "") for name in ("SeriesInstanceUID", "SeriesDescription", "Modality")
             )
