@@ -14,8 +14,9 @@ __all__ = ["ORIENTATIONS", "Refused", "SeriesJob", "safe_key"]
 
 #: Planes that a volume's slices may lie in: the body's, none of these, or not all the same.
 ORIENTATIONS = ("axial", "coronal", "sagittal", "oblique", "mixed")
-#: Values of UID that may stand in a folder's name on every system.
-SAFE = re.compile(r"[0-9A-Za-z][0-9A-Za-z.]{0,63}")
+#: A UID (PS3.5 9.1), which may be a folder's name on every system.
+SAFE = re.compile(r"[0-9](\.?[0-9]+)*")
+MAX_UID = 64
 
 
 def safe_key(uid: str, own: str = "") -> str:
@@ -35,7 +36,7 @@ def safe_key(uid: str, own: str = "") -> str:
         >>> safe_key("../../etc")
         'series-1b2a6ddd08'
     """
-    plain = SAFE.fullmatch(uid) is not None and not uid.endswith(".")
+    plain = len(uid) <= MAX_UID and SAFE.fullmatch(uid) is not None
     if plain and not own:
         return uid
     digest = hashlib.sha256(f"{uid}\0{own}".encode("utf-8", "surrogateescape")).hexdigest()[:10]

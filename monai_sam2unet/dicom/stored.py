@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ def loaded(dataset: FileDataset) -> Iterator[None]:
     kept = dataset.get_item(name, keep_deferred=True)
     try:
         with reading(f"{name} of {dataset.filename}"):
+            _check_unchanged(dataset)
             value = dataset.get(name)
             # Whoever loaded them has looked already.
             if isinstance(kept, RawDataElement) and isinstance(value, bytes):
@@ -48,6 +50,13 @@ def loaded(dataset: FileDataset) -> Iterator[None]:
     finally:
         if kept is not None:
             dataset[name] = kept
+
+
+def _check_unchanged(dataset: FileDataset) -> None:
+    """The file is as it was when its header was read, so that places in it still hold."""
+    name, time = dataset.filename, dataset.timestamp
+    if name is not None and time is not None and Path(name).stat().st_mtime != time:
+        raise DataError(f"{name} was changed while it was read; it may still be arriving.")
 
 
 def _check_size(dataset: FileDataset, data: bytes) -> None:
