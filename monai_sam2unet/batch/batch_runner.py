@@ -142,7 +142,8 @@ class BatchRunner:
         if outcome is None:
             self._events.put(None)
         elif outcome.reason:
-            self._events.put(_Event(EventKind.FAILED, outcome.reason, outcome.job))
+            reason = outcome.reason if self.show_identity else outcome.shown
+            self._events.put(_Event(EventKind.FAILED, reason, outcome.job))
         else:
             self._events.put(_Event(EventKind.DONE, "; ".join(outcome.notes), outcome.job))
 
@@ -204,8 +205,8 @@ class BatchRunner:
         for task in in_hand:
             if task.seconds >= spoken_of.get(task.jobs, self.hung_after):
                 spoken_of[task.jobs] = 2 * task.seconds  # not every second
-                doing = {"read": "being read", "predict": "being predicted", "write": "being written"}[task.stage]
-                told = f"It has been {doing} for {task.seconds:.0f} s. If a file system hangs, the rest goes on."
+                doing = {"read": "Reading", "predict": "Predicting", "write": "Writing"}[task.stage]
+                told = f"{doing} has taken {task.seconds:.0f} s so far. Does a file system hang? The rest goes on."
                 for job in task.jobs:
                     self._tell(_Event(EventKind.NOTE, told, job))
 

@@ -21,7 +21,7 @@ def hashed_uid(uid: str) -> str:
 
     Example:
         >>> hashed_uid("1.2.826.0.1.3680043.8.498.1")
-        'uid-8b3d2e4b7b'
+        'uid-6dadc91b85'
     """
     return f"uid-{sha256(uid.encode()).hexdigest()[:10]}"
 
@@ -35,7 +35,7 @@ def discreet(text: str, job: SeriesJob | None = None) -> str:
 
     Example:
         >>> discreet("1.2.826.0.1.3680043.8.498.1 has no pixels")
-        'uid-8b3d2e4b7b has no pixels'
+        'uid-6dadc91b85 has no pixels'
     """
     if job is not None:
         names = {str(file): f"file {number} of {len(job.files)}" for number, file in enumerate(job.files, start=1)}

@@ -40,7 +40,7 @@ def _text(value: str) -> str:
 class Journal:
     """Each series' state, in an SQLite file in the output folder; of any thread, but of one program at a time.
 
-    What a method notes is on the disk when it returns (``synchronous=EXTRA``), but for :meth:`found` and
+    What a method notes is on the disk when it returns (``synchronous=FULL``), but for :meth:`found` and
     :meth:`skip`: what these note is found again by who starts anew, so it goes to the disk with what comes next.
 
     Args:
@@ -86,8 +86,8 @@ class Journal:
         self._database.row_factory = sqlite3.Row
         with self._transaction() as database:
             # No write-ahead log: it needs shared memory, which network file systems do not have.
-            database.execute("PRAGMA journal_mode=DELETE")
-            database.execute("PRAGMA synchronous=EXTRA")
+            database.execute("PRAGMA journal_mode=TRUNCATE")
+            database.execute("PRAGMA synchronous=FULL")
             database.executescript(SCHEMA)
             database.execute(f"PRAGMA user_version={VERSION}")
             before = {row["name"]: row["value"] for row in database.execute("SELECT * FROM facts WHERE name LIKE '=%'")}

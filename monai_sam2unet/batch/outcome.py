@@ -19,11 +19,13 @@ class Outcome:
     Args:
         job: the series.
         reason: why it failed; empty where it is done.
+        shown: the same without what a fault of the program quotes, which may be any value of a file.
         notes: what is to be known of how its results were made.
     """
 
     job: SeriesJob
     reason: str = ""
+    shown: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -42,11 +44,12 @@ class InHand:
     seconds: float
 
 
-def reason_of(error: BaseException) -> str:
+def reason_of(error: BaseException, quote: bool = True) -> str:
     """Why a series failed, as the journal notes it: an error's text, or for a fault of the program its kind as well.
 
     Args:
         error: what was raised.
+        quote: whether a fault's text is part of it.
     """
     if isinstance(error, UserError):
         return str(error)
@@ -54,4 +57,4 @@ def reason_of(error: BaseException) -> str:
         return f"The GPU has too little memory for this series: {error}"
     if isinstance(error, MemoryError):
         return f"There is too little memory for this series: {str(error) or 'MemoryError'}"
-    return f"A fault of the program ({type(error).__name__}, see the log): {error}"
+    return f"A fault of the program ({type(error).__name__}, see the log)" + (f": {error}" if quote else "")

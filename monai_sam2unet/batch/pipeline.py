@@ -232,4 +232,4 @@ class Pipeline:
             logger.error("A fault in series %s.", work.job.key, exc_info=error, extra={"job": work.job})
         reason = reason_of(error)
         self.store.journal.fail(work.job.key, reason)
-        self._report(Outcome(work.job, reason))
+        self._report(Outcome(work.job, reason, reason_of(error, quote=False)))

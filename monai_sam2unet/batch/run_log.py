@@ -55,7 +55,7 @@ class DiscreetFormatter(logging.Formatter):
 
 @contextmanager
 def run_log(path: Path, show_identity: bool = False) -> Iterator[None]:
-    """While it lasts, what this package's runs log is added to a file.
+    """While it lasts, what this package's runs log goes to a file, and nowhere else: others would write UIDs.
 
     Args:
         path: the file.
@@ -66,12 +66,14 @@ def run_log(path: Path, show_identity: bool = False) -> Iterator[None]:
     """
     handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(DiscreetFormatter(show_identity))
-    level = package_logger.level
+    before = (package_logger.level, package_logger.propagate)
     package_logger.addHandler(handler)
     package_logger.setLevel(logging.INFO)
+    package_logger.propagate = False
     try:
         yield
     finally:
-        package_logger.setLevel(level)
+        package_logger.propagate = before[1]
+        package_logger.setLevel(before[0])
         package_logger.removeHandler(handler)
         handler.close()

@@ -38,7 +38,7 @@ class FakeProcessor:
     def predict(self, cases: list[Case]) -> list[str]:
         time.sleep(self.predict_s * len(cases))
         if any(b"fault" in case for case in cases):
-            raise ZeroDivisionError("of DOE^JANE")
+            raise ZeroDivisionError(f"of {b''.join(cases).decode()}")
         return [hashlib.sha256(case).hexdigest() for case in cases]
 
     def write(self, job: SeriesJob, result: str, folder: Path) -> None:
