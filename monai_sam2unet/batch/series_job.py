@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-__all__ = ["ORIENTATIONS", "Refused", "SeriesJob", "safe_key"]
+__all__ = ["ORIENTATIONS", "Refused", "SeriesFiles", "SeriesJob", "safe_key"]
 
 #: Planes that a volume's slices may lie in: the body's, none of these, or not all the same.
 ORIENTATIONS = ("axial", "coronal", "sagittal", "oblique", "mixed")
@@ -43,6 +44,24 @@ def safe_key(uid: str, own: str = "") -> str:
     return f"{uid if plain else 'series'}-{digest}"
 
 
+class SeriesFiles(Protocol):
+    """Files of a series that are brought for its job, and let go after it. It can be pickled."""
+
+    def retrieve(self) -> tuple[Path, ...]:
+        """Bring the files of the series to this machine, and say where they are.
+
+        Raises:
+            UserError: When they cannot be brought.
+        """
+
+    def release(self, done: bool) -> None:
+        """Let the files go, since the job is over.
+
+        Args:
+            done: whether it succeeded; else it may be tried again later.
+        """
+
+
 @dataclass(frozen=True)
 class SeriesJob:
     """One volume or one picture to process.
@@ -62,6 +81,7 @@ class SeriesJob:
         image_type: values of ImageType of the first image, as ``("ORIGINAL", "PRIMARY", "AXIAL")``.
         body_part: BodyPartExamined; may be empty.
         archives: the zip archives among the parents of ``files``.
+        fetch: brings the files of a series that lies elsewhere, and lets them go; None where ``files`` are all there is.
     """
 
     key: str
@@ -76,10 +96,13 @@ class SeriesJob:
     image_type: tuple[str, ...] = ()
     body_part: str = ""
     archives: tuple[Path, ...] = ()
+    fetch: SeriesFiles | None = None
 
     @contextmanager
     def opened(self, work_folder: Path) -> Iterator[tuple[Path, ...]]:
-        """The files on the disk; those in archives are unpacked for as long as this lasts.
+        """The files on the disk; those in archives are unpacked for as long as this lasts, others are fetched.
+
+        What is fetched stays until :meth:`release`.
 
         Args:
             work_folder: where to unpack, to ``unpacked-`` and the key; what a run that was killed left there goes.
@@ -89,10 +112,14 @@ class SeriesJob:
 
         Raises:
             DataError: When an archive has changed, or is damaged.
+            UserError: When the files cannot be fetched.
 
         Example:
             ``with job.opened(work_folder) as files: volume = read_volume(files)``
         """
+        if self.fetch is not None:
+            yield self.fetch.retrieve()
+            return
         if not self.archives:
             yield self.files
             return
@@ -100,6 +127,15 @@ class SeriesJob:
 
         with unpacked(self.files, self.archives, work_folder / f"unpacked-{self.key}") as files:
             yield files
+
+    def release(self, done: bool) -> None:
+        """Let go what was fetched, since the job is over.
+
+        Args:
+            done: whether it succeeded; else it may be tried again later.
+        """
+        if self.fetch is not None:
+            self.fetch.release(done)
 
 
 @dataclass(frozen=True)
