@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from monai_sam2unet.batch.guards import printable
+from monai_sam2unet.errors import DataError
+
 __all__ = ["ORIENTATIONS", "Refused", "SeriesJob", "safe_key"]
 
 #: Planes that a volume's slices may lie in: the body's, none of these, or not all the same.
@@ -34,7 +37,7 @@ def safe_key(uid: str, own: str = "") -> str:
         >>> safe_key("1.2.840.1")
         '1.2.840.1'
         >>> safe_key("../../etc")
-        'series-1b2a6ddd08'
+        'series-9f5ae52a88'
     """
     plain = len(uid) <= MAX_UID and SAFE.fullmatch(uid) is not None
     if plain and not own:
@@ -88,18 +91,33 @@ class SeriesJob:
             The files, in the order of ``files``.
 
         Raises:
-            DataError: When an archive has changed, or is damaged.
+            DataError: When files have changed since they were found, or an archive is damaged.
 
         Example:
             ``with job.opened(work_folder) as files: volume = read_volume(files)``
         """
         if not self.archives:
+            self._check_unchanged()
             yield self.files
             return
         from monai_sam2unet.batch.sources.archives import unpacked
 
         with unpacked(self.files, self.archives, work_folder / f"unpacked-{self.key}") as files:
             yield files
+
+    def _check_unchanged(self) -> None:
+        """The files are as long as they were: one that was still arriving when it was found is not read."""
+        size = 0
+        for file in self.files:
+            try:
+                size += file.stat().st_size
+            except OSError as error:
+                raise DataError(f"{printable(file)} is not there any more, or cannot be read: {error.strerror}.") from error
+        if size != self.size_bytes:
+            raise DataError(
+                f"The {len(self.files)} files of series {self.series_uid} were found with {self.size_bytes:,} bytes and "
+                f"now have {size:,}; they may still be arriving."
+            )
 
 
 @dataclass(frozen=True)
