@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from monai_sam2unet.batch.guards import printable
+from monai_sam2unet.errors import DataError
+
 __all__ = ["ORIENTATIONS", "Refused", "SeriesFiles", "SeriesJob", "safe_key"]
 
 #: Planes that a volume's slices may lie in: the body's, none of these, or not all the same.
@@ -35,7 +38,7 @@ def safe_key(uid: str, own: str = "") -> str:
         >>> safe_key("1.2.840.1")
         '1.2.840.1'
         >>> safe_key("../../etc")
-        'series-1b2a6ddd08'
+        'series-9f5ae52a88'
     """
     plain = len(uid) <= MAX_UID and SAFE.fullmatch(uid) is not None
     if plain and not own:
@@ -81,7 +84,7 @@ class SeriesJob:
         image_type: values of ImageType of the first image, as ``("ORIGINAL", "PRIMARY", "AXIAL")``.
         body_part: BodyPartExamined; may be empty.
         archives: the zip archives among the parents of ``files``.
-        fetch: brings the files of a series that lies elsewhere, and lets them go; None where ``files`` are all there is.
+        fetch: brings the files of a series that lies elsewhere, and lets them go; None where ``files`` are all.
     """
 
     key: str
@@ -111,7 +114,7 @@ class SeriesJob:
             The files, in the order of ``files``.
 
         Raises:
-            DataError: When an archive has changed, or is damaged.
+            DataError: When files have changed since they were found, or an archive is damaged.
             UserError: When the files cannot be fetched.
 
         Example:
@@ -121,6 +124,7 @@ class SeriesJob:
             yield self.fetch.retrieve()
             return
         if not self.archives:
+            self._check_unchanged()
             yield self.files
             return
         from monai_sam2unet.batch.sources.archives import unpacked
@@ -136,6 +140,20 @@ class SeriesJob:
         """
         if self.fetch is not None:
             self.fetch.release(done)
+
+    def _check_unchanged(self) -> None:
+        """The files are as long as they were: one that was still arriving when it was found is not read."""
+        size = 0
+        for file in self.files:
+            try:
+                size += file.stat().st_size
+            except OSError as error:
+                raise DataError(f"{printable(file)} is not there any more, or cannot be read: {error.strerror}.") from error
+        if size != self.size_bytes:
+            raise DataError(
+                f"The {len(self.files)} files of series {self.series_uid} were found with {self.size_bytes:,} bytes and "
+                f"now have {size:,}; they may still be arriving."
+            )
 
 
 @dataclass(frozen=True)
