@@ -16,7 +16,7 @@ from monai_sam2unet.batch.identity import discreet
 from monai_sam2unet.batch.journal import Journal
 from monai_sam2unet.batch.journal_row import State
 from monai_sam2unet.batch.outcome import InHand, Outcome, reason_of
-from monai_sam2unet.batch.pipeline import Pipeline, PipelineLimits, Processor
+from monai_sam2unet.batch.pipeline import Engine, Pipeline, PipelineLimits, Processor
 from monai_sam2unet.batch.result_store import ResultStore, Standing
 from monai_sam2unet.batch.run_log import run_log
 from monai_sam2unet.batch.series_job import Refused, SeriesJob
@@ -92,7 +92,7 @@ class BatchRunner:
         show_identity: bool = False,
     ) -> None:
         self.jobs = jobs
-        self.processors = list(processor) if isinstance(processor, Sequence) else [processor]
+        self.processors = processor if isinstance(processor, Sequence) else [processor]
         self.output_dir = Path(output_dir)
         self.made_with = made_with
         self.retry_failed = retry_failed
@@ -116,7 +116,7 @@ class BatchRunner:
             recovered, removed = store.recover()
             if recovered or removed:
                 logger.info("The run before was cut off: %d series finished, %d folders removed.", recovered, removed)
-            pipeline = Pipeline(self._to_do(store), self.processors, store, self._report, self.limits)
+            pipeline = self._engine(store)
             try:
                 # Only put into a queue: the signal may come while this thread holds a lock.
                 with stop_signals(lambda: self._events.put(_Event(EventKind.STOPPING, STOPPED))):
@@ -128,13 +128,16 @@ class BatchRunner:
             store.output.remove_partials()
             return self._summary(pipeline, journal)
 
-    def _summary(self, pipeline: Pipeline, journal: Journal) -> BatchSummary:
+    def _engine(self, store: ResultStore) -> Engine:
+        return Pipeline(self._to_do(store), self.processors, store, self._report, self.limits)
+
+    def _summary(self, pipeline: Engine, journal: Journal) -> BatchSummary:
         progress = replace(self._progress, seconds=monotonic() - self._begin)
         left = sum(row.state in (State.FOUND, State.RUNNING) for row in journal.rows())
         # Who asks to stop when all is done has missed nothing.
         is_whole = progress.all_found and progress.done + progress.failed == progress.found
         stopped = self._search_error or ("" if is_whole else pipeline.stopped)
-        summary = BatchSummary(progress, left, stopped, dict(pipeline.busy_seconds), len(self.processors))
+        summary = BatchSummary(progress, left, stopped, dict(pipeline.busy_seconds), pipeline.devices)
         logger.info("%s The end: %s", stopped, progress)
         return summary
 
@@ -180,7 +183,7 @@ class BatchRunner:
                 yield item
         self._events.put(_Event(EventKind.ALL_FOUND, self._search_error))
 
-    def _follow(self, pipeline: Pipeline) -> None:
+    def _follow(self, pipeline: Engine) -> None:
         """Tell what happens, until all is done; of the thread that called ``run``."""
         spoken_of: dict[tuple[SeriesJob, ...], float] = {}
         next_look = monotonic() + HEARTBEAT

@@ -44,6 +44,11 @@ class BoundedQueue(Generic[Item]):
         fits = self.max_bytes is None or self._bytes + size <= self.max_bytes
         return fits and len(self._waiting) < self.max_items
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is closed and empty."""
+        return self._closed and not self._waiting
+
     def put(self, item: Item, size: int = 0) -> bool:
         """Add an item, once there is room for it.
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai_sam2unet.batch.processor import Fallback
-from monai_sam2unet.batch.series_job import SeriesJob
 from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_sam2unet.batch.output_files import OutputWriter
+from monai_sam2unet.batch.processor import Fallback
 from monai_sam2unet.batch.segmented_series import Model, SegmentedSeries
+from monai_sam2unet.batch.sending import Sender, send_files
+from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.bundle import BundlePredictor
 from monai_sam2unet.dicom import DicomVolume
 
@@ -78,15 +79,22 @@ class BundleProcessor:
         model: what the results say of it.
         writers: what is written of each series, see :mod:`monai_sam2unet.batch.output_files`.
         work_folder: for files that are fetched or unpacked for a while.
+        senders: where the DICOM files of each series are sent, before it counts as done.
     """
 
     def __init__(
-        self, predictor: BundlePredictor, model: Model, writers: Sequence[OutputWriter], work_folder: Path
+        self,
+        predictor: BundlePredictor,
+        model: Model,
+        writers: Sequence[OutputWriter],
+        work_folder: Path,
+        senders: Sequence[Sender] = (),
     ) -> None:
         self.predictor = predictor
         self.model = model
         self.writers = tuple(writers)
         self.work_folder = work_folder
+        self.senders = tuple(senders)
 
     def read(self, job: SeriesJob) -> SeriesCase:
         """Read a series, and make the network's input of it.
@@ -164,6 +172,7 @@ class BundleProcessor:
 
         Raises:
             DataError: When the prediction holds NaN, or the source cannot be referred to in the form asked for.
+            TransferError: When files could not be sent.
         """
         pairs = list(zip(result.items, result.predictions, strict=True))
         masks = [self.predictor.mask(*pair) for pair in pairs]
@@ -175,6 +184,8 @@ class BundleProcessor:
         series = SegmentedSeries(result.volume, self._on_source(masks)[..., 0], self.model, probabilities)
         for writer in self.writers:
             writer(series, folder)
+        for sender in self.senders:
+            send_files(sender, sorted(folder.glob("*.dcm")))
 
     def _on_source(self, found: Sequence[Tensor]) -> NDArray[Any]:
         """(K, X, Y, Z) of a volume, or (K, H, W) of each frame, as (slices, rows, columns, K)."""

@@ -14,10 +14,11 @@ from monai_sam2unet.batch.batch_events import BatchSummary, Listener
 from monai_sam2unet.batch.batch_runner import BatchRunner
 from monai_sam2unet.batch.bundle_processor import BundleProcessor
 from monai_sam2unet.batch.journal import read_journal
-from monai_sam2unet.batch.output_files import output_writers
+from monai_sam2unet.batch.output_files import DICOM_OUTPUTS, output_writers
 from monai_sam2unet.batch.pipeline import PipelineLimits
 from monai_sam2unet.batch.run_report import write_run_report
 from monai_sam2unet.batch.segmented_series import Model
+from monai_sam2unet.batch.sending import destination
 from monai_sam2unet.batch.series_job import Refused, SeriesJob
 from monai_sam2unet.bundle import BundleConfig, BundlePredictor
 from monai_sam2unet.dicom.derived_object import Algorithm
@@ -49,6 +50,7 @@ class DicomBatch:
         segmentation_type: of DICOM Segmentations: ``BINARY``, ``FRACTIONAL`` or ``LABELMAP``.
         settings: of the bundle's inference config, as ``{"ckpt_path": "model.pt"}``.
         devices: where the network runs, one thread each, as ``("cuda:0", "cuda:1")``; empty for the bundle's own.
+        destinations: where DICOM results are sent, see :func:`monai_sam2unet.batch.sending.destination`.
         retry_failed: whether series that failed in an earlier run are tried again.
         show_identity: whether log and events name UIDs and files.
         limits: how much is done at once.
@@ -60,6 +62,7 @@ class DicomBatch:
     segmentation_type: str = "BINARY"
     settings: Mapping[str, Any] = field(default_factory=dict)
     devices: Sequence[str] = ()
+    destinations: Sequence[str] = ()
     retry_failed: bool = False
     show_identity: bool = False
     limits: PipelineLimits = field(default_factory=PipelineLimits)
@@ -74,6 +77,9 @@ class DicomBatch:
             WeightsError: When it does not fit the network.
         """
         writers = output_writers(self.write)
+        if self.destinations and not set(self.write) & set(DICOM_OUTPUTS):
+            raise ConfigError(f"Only DICOM results are sent: write {', '.join(DICOM_OUTPUTS)}, or some of them.")
+        senders = [destination(text) for text in self.destinations]
         if self.segmentation_type not in SEGMENTATION_TYPES:
             raise ConfigError(
                 f"The type of segmentation must be one of {', '.join(SEGMENTATION_TYPES)}, got "
@@ -94,7 +100,7 @@ class DicomBatch:
             segmentation_type=self.segmentation_type,
         )
         work_folder = self.output_dir / ".work"
-        return [BundleProcessor(predictor, model, writers, work_folder) for predictor in predictors]
+        return [BundleProcessor(predictor, model, writers, work_folder, senders) for predictor in predictors]
 
     def _keeping_all(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Settings under which the predictor keeps what the type of segmentation needs."""

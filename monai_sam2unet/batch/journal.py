@@ -92,7 +92,8 @@ class Journal:
             database.execute(f"PRAGMA user_version={VERSION}")
             before = {row["name"]: row["value"] for row in database.execute("SELECT * FROM facts WHERE name LIKE '=%'")}
             now = {f"={name}": value for name, value in made_with.items()}
-            if not before and not self._has_rows(database):
+            if not self._has_rows(database):
+                database.execute("DELETE FROM facts WHERE name LIKE '=%'")
                 database.executemany("INSERT INTO facts VALUES (?, ?)", now.items())
             elif before != now:
                 before, now = ({name[1:]: value for name, value in facts.items()} for facts in (before, now))
@@ -128,7 +129,10 @@ class Journal:
             except sqlite3.Error as error:
                 if self._database.in_transaction:
                     self._database.rollback()
-                raise JournalError(f"The journal {self.path} cannot be written: {error}.") from error
+                raise JournalError(
+                    f"The journal {self.path} cannot be written: {error}. Mend that, and give the same command again: "
+                    "it goes on."
+                ) from error
 
     def _set(self, key: str, **values: Any) -> None:
         names = ", ".join(f"{name} = ?" for name in values)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from monai_sam2unet.batch.bounded_queue import BoundedQueue
 from monai_sam2unet.batch.journal import JournalError
@@ -23,7 +23,7 @@ from monai_sam2unet.batch.result_store import ResultStore
 from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.errors import UserError
 
-__all__ = ["Fallback", "MemoryFallbacks", "Pipeline", "PipelineLimits", "Processor"]
+__all__ = ["Engine", "Fallback", "MemoryFallbacks", "Pipeline", "PipelineLimits", "Processor"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,26 @@ def _size(value: Any) -> int:
     return size if isinstance(size, int) else 0
 
 
+class Engine(Protocol):
+    """What processes series: the threads of :class:`Pipeline`, or other machines.
+
+    It reports what came of each series, and None at its end.
+    """
+
+    stopped: str
+    busy_seconds: dict[str, float]
+    devices: int
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self, reason: str, write: bool = True) -> None:
+        """Begin nothing more, and come to an end."""
+
+    def in_hand(self) -> list[InHand]:
+        """What it is at."""
+
+
 class Pipeline:
     """Takes series from an iterator and has each read, predicted, written and noted, or noted as failed.
 
@@ -85,6 +105,7 @@ class Pipeline:
     ) -> None:
         self.store = store
         self.stopped = ""
+        self.devices = len(processors)
         self.busy_seconds = dict.fromkeys(("read", "predict", "write"), 0.0)
         self._source = jobs
         self._processors = processors

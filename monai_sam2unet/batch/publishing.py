@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -111,6 +111,34 @@ class OutputFolder:
         partial = self.partials / f"{key}-{secrets.token_hex(4)}"
         partial.mkdir(parents=True)
         return partial
+
+    def write_partial(self, key: str, write: Callable[[Path], None]) -> tuple[Path, tuple[str, ...]]:
+        """Write the results of a series into a fresh partial folder, and have them written to the disk itself.
+
+        Args:
+            key: of the series.
+            write: writes them into a folder.
+
+        Returns:
+            The folder, and the names of the files in it. Where something is raised, the folder is gone.
+
+        Raises:
+            DataError: When the key cannot be a folder's name.
+            DiskFullError: When there is no room.
+            Exception: What ``write`` raises.
+        """
+        partial: Path | None = None
+        try:
+            partial = self.new_partial(key)
+            write(partial)
+            return partial, sync_folder(partial)
+        except BaseException as error:
+            full = is_disk_full(error, self.folder)
+            if partial is not None:
+                self.discard(partial)
+            if full:
+                raise DiskFullError(f"The disk of {self.folder} is full.") from error
+            raise
 
     def publish(self, partial: Path, key: str, replace: bool = False) -> None:
         """Give results their name; they must be on the disk (:func:`sync_folder`).

@@ -11,7 +11,7 @@ from time import perf_counter
 
 from monai_sam2unet.batch.journal import Journal
 from monai_sam2unet.batch.journal_row import JournalRow, State
-from monai_sam2unet.batch.publishing import DiskFullError, OutputFolder, is_disk_full, sync_folder
+from monai_sam2unet.batch.publishing import OutputFolder
 from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.errors import DataError, UserError
 
@@ -81,7 +81,7 @@ class ResultStore:
 
     def keep(
         self, key: str, write: Callable[[Path], None], seconds: tuple[float, float], notes: Sequence[str] = ()
-    ) -> float:
+    ) -> None:
         """Write the results of a series and give them their place.
 
         Args:
@@ -90,46 +90,41 @@ class ResultStore:
             seconds: taken to read and to predict.
             notes: what is to be known of how they were made.
 
-        Returns:
-            The seconds that it took.
-
         Raises:
             DiskFullError: When there is no room.
             DataError: When there is a folder in their place that is not ours.
             Exception: What ``write`` raises.
         """
         begin = perf_counter()
-        partial: Path | None = None
-        try:
-            partial = self.output.new_partial(key)
-            write(partial)
-            outputs = sync_folder(partial)
-            self.journal.ready(key, partial.name, outputs, [*seconds, perf_counter() - begin], notes)
-            self._publish(partial, self.journal.row(key))
-        except Exception as error:
-            full = is_disk_full(error, self.output.folder)
-            if full:
-                raise DiskFullError(f"The disk of {self.output.folder} is full.") from error
-            raise
-        finally:
-            # In its place it has another name; else nobody needs it, unless the journal says that it is whole.
-            if partial is not None and partial.is_dir() and not self._is_ready(key, partial):
-                self.output.discard(partial)
-        return perf_counter() - begin
+        partial, outputs = self.output.write_partial(key, write)
+        self.accept(key, partial.name, outputs, (*seconds, perf_counter() - begin), notes)
 
-    def _is_ready(self, key: str, partial: Path) -> bool:
-        try:
-            row = self.journal.row(key)
-        except UserError:
-            return True  # the journal is closed: the next start decides
-        return row is not None and row.partial == partial.name
+    def accept(
+        self, key: str, partial: str, outputs: Sequence[str], seconds: tuple[float, float, float], notes: Sequence[str]
+    ) -> None:
+        """Give whole results their place; they are on the disk.
 
-    def _publish(self, partial: Path, row: JournalRow | None) -> None:
-        if row is None:
-            raise KeyError(partial.name)
+        Args:
+            key: of the series, which was begun.
+            partial: name of the partial folder that they are in.
+            outputs: names of the files in it.
+            seconds: taken to read, predict and write.
+            notes: what is to be known of how they were made.
+
+        Raises:
+            DataError: When there is a folder in their place that is not ours.
+            OSError: When the folder cannot be renamed.
+        """
+        self.journal.ready(key, partial, outputs, seconds, notes)
+        row = self.journal.row(key)
+        if row is not None:
+            self._publish(self.output.partials / partial, row)
+
+    def _publish(self, partial: Path, row: JournalRow) -> None:
         try:
             self.output.publish(partial, row.key, replace=row.published > 0)
         except UserError as error:
             self.journal.fail(row.key, str(error))
+            self.output.discard(partial)
             raise
         self.journal.done(row.key)

@@ -53,6 +53,11 @@ class DiscreetFormatter(logging.Formatter):
         return "".join(lines)
 
 
+class _LogFile(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing: where the disk is full, the run ends and says so once."""
+
+
 @contextmanager
 def run_log(path: Path, show_identity: bool = False) -> Iterator[None]:
     """While it lasts, what this package's runs log goes to a file, and nowhere else: others would write UIDs.
@@ -64,7 +69,7 @@ def run_log(path: Path, show_identity: bool = False) -> Iterator[None]:
     Raises:
         OSError: When the file cannot be written.
     """
-    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(DiscreetFormatter(show_identity))
     before = (package_logger.level, package_logger.propagate)
     package_logger.addHandler(handler)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from monai_sam2unet.batch.journal_row import JournalRow, State
 
 from monai_sam2unet import __version__
+from monai_sam2unet.batch.journal_row import JournalRow, State
 from monai_sam2unet.evaluation.html_page import page_environment
 from monai_sam2unet.folders import whole_file
 

@@ -148,7 +148,9 @@ class SeriesJob:
             try:
                 size += file.stat().st_size
             except OSError as error:
-                raise DataError(f"{printable(file)} is not there any more, or cannot be read: {error.strerror}.") from error
+                raise DataError(
+                    f"{printable(file)} is not there any more, or cannot be read: {error.strerror}."
+                ) from error
         if size != self.size_bytes:
             raise DataError(
                 f"The {len(self.files)} files of series {self.series_uid} were found with {self.size_bytes:,} bytes and "

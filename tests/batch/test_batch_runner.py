@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ def test_vanished_results_are_made_again(tmp_path: Path) -> None:
 
 
 def test_other_settings_cannot_start(tmp_path: Path) -> None:
-    run([], tmp_path / "out", made_with={"threshold": 0.5})
+    run(make_jobs(tmp_path / "in", 1), tmp_path / "out", made_with={"threshold": 0.5})
     with pytest.raises(ConfigError, match=r"threshold: 0\.5 there, 0\.6 now"):
         run([], tmp_path / "out", made_with={"threshold": 0.6})
 
@@ -177,6 +177,27 @@ def test_full_disk_stops_and_the_same_call_goes_on(tmp_path: Path) -> None:
     processor.full = False
     assert run(jobs, tmp_path / "out", processor).exit_code == 0
     assert states(tmp_path / "out") == {"done": 40}
+
+
+def test_real_disk_that_is_full(
+    small_disk: tuple[Path, Callable[[str], None]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Large(FakeProcessor):
+        def write(self, job: SeriesJob, result: str, folder: Path) -> None:
+            (folder / "large").write_bytes(bytes(100_000))
+
+    output, resize = small_disk
+    jobs = make_jobs(tmp_path / "in", 40)
+    summary = run(jobs, output, Large())
+    assert summary.exit_code == 3
+    assert 0 < summary.progress.done < 40
+    assert summary.progress.failed == 0
+    assert "Make room" in summary.stopped
+    resize("20m")
+    assert run(jobs, output, Large()).exit_code == 0
+    assert {(row.state, row.published) for row in read_journal(output)} == {(State.DONE, 1)}
+    assert {file.stat().st_size for file in output.glob("*/large")} == {100_000}
+    assert capfd.readouterr() == ("", "")
 
 
 def test_journal_that_breaks_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,9 @@ def test_second_program_is_refused(tmp_path: Path) -> None:
 
 def test_other_settings_are_refused(tmp_path: Path) -> None:
     settings = {"bundle": "aa", "threshold": 0.5, "write": ["seg"]}
-    Journal(tmp_path, settings).close()
+    Journal(tmp_path, {"threshold": 0.1}).close()  # nothing was made with it
+    with Journal(tmp_path, settings) as journal:
+        journal.found(JOB)
     Journal(tmp_path, dict(reversed(settings.items()))).close()
     with pytest.raises(ConfigError) as error:
         Journal(tmp_path, {"bundle": "aa", "threshold": 0.4, "send": "x"})

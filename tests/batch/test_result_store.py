@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import errno
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,36 +140,26 @@ def test_keys_that_lead_elsewhere(tmp_path: Path, key: str) -> None:
         OutputFolder(tmp_path).new_partial(key)
 
 
-def test_full_disk(tmp_path: Path) -> None:
-    """On a real one of 2 MB, where root may make one."""
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(tmp_path)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, text=True)
-    except FileNotFoundError:
-        pytest.skip("there is no mount")
-    if mounted.returncode:
-        pytest.skip(f"no small disk can be mounted: {mounted.stderr}")
-    try:
-        with Journal(tmp_path) as journal:
-            store = ResultStore(journal)
-            begin(store)
-            with pytest.raises(DiskFullError, match="is full"):
-                store.keep(JOB.key, lambda folder: (folder / "large").write_bytes(bytes(3_000_000)), (1.0, 2.0))
-            assert not list((tmp_path / ".partial").iterdir())
-            keep(store)
-            assert store.standing(JOB) is Standing.DONE
+def test_full_disk(small_disk: tuple[Path, Callable[[str], None]]) -> None:
+    folder, _ = small_disk
+    with Journal(folder) as journal:
+        store = ResultStore(journal)
+        begin(store)
+        with pytest.raises(DiskFullError, match="is full"):
+            store.keep(JOB.key, lambda folder: (folder / "large").write_bytes(bytes(3_000_000)), (1.0, 2.0))
+        assert not list((folder / ".partial").iterdir())
+        keep(store)
+        assert store.standing(JOB) is Standing.DONE
 
-            # Some libraries do not say why they could not write.
-            def say_nothing(folder: Path) -> None:
-                with pytest.raises(OSError, match="No space"):
-                    (folder / "large").write_bytes(bytes(3_000_000))
-                raise RuntimeError("could not write")
+        # Some libraries do not say why they could not write.
+        def say_nothing(folder: Path) -> None:
+            with pytest.raises(OSError, match="No space"):
+                (folder / "large").write_bytes(bytes(3_000_000))
+            raise RuntimeError("could not write")
 
-            begin(store)
-            with pytest.raises(DiskFullError):
-                store.keep(JOB.key, say_nothing, (1.0, 2.0))
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+        begin(store)
+        with pytest.raises(DiskFullError):
+            store.keep(JOB.key, say_nothing, (1.0, 2.0))
 
 
 def test_is_disk_full() -> None:
