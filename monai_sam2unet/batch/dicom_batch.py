@@ -13,7 +13,7 @@ from typing import Any
 from monai_sam2unet.batch.batch_events import BatchSummary, Listener
 from monai_sam2unet.batch.batch_runner import BatchRunner
 from monai_sam2unet.batch.bundle_processor import BundleProcessor
-from monai_sam2unet.batch.journal import read_journal
+from monai_sam2unet.batch.journal_file import read_journal
 from monai_sam2unet.batch.output_files import DICOM_OUTPUTS, output_writers
 from monai_sam2unet.batch.pipeline import PipelineLimits
 from monai_sam2unet.batch.run_report import write_run_report

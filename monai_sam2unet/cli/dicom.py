@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from monai_sam2unet.cli.settings import bundle_settings, parsed_settings
@@ -61,23 +62,32 @@ def _found(
     return find_jobs(source, series_uid, passed_over=passed_over)
 
 
-def _show_plan(console: Console, jobs: Iterator[SeriesJob | Refused], rules: SeriesRules) -> None:
+def _show_plan(jobs: Iterator[SeriesJob | Refused], rules: SeriesRules) -> None:
+    """A table for people at a terminal; lines of columns parted by tabs for programs."""
     from monai_sam2unet.batch.series_job import Refused
 
-    table = Table("series", "modality", "description", "slices", "plane", "", "why", title="What would be done")
-    taken = left = 0
+    rows: list[tuple[str, ...]] = []
     for item in jobs:
         if isinstance(item, Refused):
-            left += 1
-            table.add_row(item.source, "", "", "", "", "refused", item.reason)
+            rows.append(("refused", item.source, "", "", "", "", " ".join(item.reason.split())))
             continue
         decision = rules.decide(item)
-        taken, left = taken + decision.take, left + (not decision.take)
         told = "taken" if decision.take else "left"
-        row = (item.key, item.modality, item.description, str(item.slices), item.orientation, told, decision.reason)
-        table.add_row(*row)
-    console.print(table)
-    console.print(f"{taken} taken, {left} left.")
+        about = (item.modality, item.description, str(item.slices), item.orientation)
+        rows.append((told, item.key, *about, decision.reason))
+    console = Console()
+    headings = ("", "series", "modality", "description", "slices", "plane", "why")
+    if console.is_terminal:
+        table = Table(*headings, title="What would be done")
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        console.print(table)
+    else:
+        for row in (headings, *rows):
+            print(*row, sep="\t")
+    counts = Counter(row[0] for row in rows)
+    told = ", ".join(f"{counts[what]} {what}" for what in ("taken", "left", "refused"))
+    Console(stderr=True).print(told, highlight=False)
 
 
 def _tell_end(console: Console, summary: BatchSummary, output: Path, passed_over: Counter[str]) -> None:
@@ -155,7 +165,7 @@ def dicom(
         passed_over: Counter[str] = Counter()
         jobs = _found(source, where or [], series_uid, output / ".work", passed_over)
         if dry_run:
-            _show_plan(Console(), jobs, decided)
+            _show_plan(jobs, decided)
             return
         summary = _run(console, bundle, output, jobs, decided, settings, {
             "write": tuple(word.strip() for word in write.split(",") if word.strip()),

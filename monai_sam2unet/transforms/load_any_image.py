@@ -116,8 +116,8 @@ class LoadAnyImage(Transform):
                 of a mask differ in size.
         """
         if isinstance(filename, DicomVolume):
-            name = f"{filename.first.path.parent}_{filename.series.uid}.dcm"
-            return self._of_kind(self._rows_first(self._with_channels(*self.dicom_reader.arranged(filename), name)))
+            values, meta = self.dicom_reader.arranged(filename)
+            return self._of_kind(self._rows_first(self._with_channels(values, meta, str(filename.first.path))))
         paths = [Path(name).expanduser() for name in ensure_tuple(filename)]
         if self.union and len(paths) > 1 and not self.dicom_reader.verify_suffix(paths):
             return self._united([self(path) for path in paths], paths)
