@@ -208,7 +208,7 @@ class BatchRunner:
         for task in in_hand:
             if task.seconds >= spoken_of.get(task.jobs, self.hung_after):
                 spoken_of[task.jobs] = 2 * task.seconds  # not every second
-                doing = {"read": "Reading", "predict": "Predicting", "write": "Writing"}[task.stage]
+                doing = {"read": "Reading", "predict": "Predicting", "write": "Writing"}.get(task.stage, "It")
                 told = f"{doing} has taken {task.seconds:.0f} s so far. Does a file system hang? The rest goes on."
                 for job in task.jobs:
                     self._tell(_Event(EventKind.NOTE, told, job))
