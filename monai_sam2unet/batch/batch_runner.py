@@ -62,7 +62,8 @@ class BatchRunner:
     written; the second one at once. A full disk ends it, too. In each case, the same call goes on.
 
     Args:
-        jobs: what there is to do, and what is not taken; looked for while the first ones are processed.
+        jobs: what there is to do, and what is not taken; looked for while the first ones are processed, so that the
+            files of a series must stay until the run has ended.
         processor: what reads, predicts and writes; or one a device, of which the first reads and writes.
         output_dir: the output folder.
         made_with: what the results depend on, by name (see :class:`~monai_sam2unet.batch.journal.Journal`).
@@ -73,8 +74,8 @@ class BatchRunner:
         show_identity: whether log and events name UIDs and files.
 
     Raises (``run``):
-        ConfigError: When the folder cannot be written to, another program works in it, or its results were made with
-            other settings.
+        ConfigError: When the folder cannot be written to, another program works in it, its results were made with
+            other settings, or there is no processor.
         JournalError: When the journal cannot be read.
         KeyboardInterrupt: At the second Ctrl-C.
     """
@@ -165,7 +166,7 @@ class BatchRunner:
                 logger.error("The search for series has broken off.", exc_info=error)
                 break
             if isinstance(item, SeriesJob) and item.key in seen:
-                item = Refused(item.key, "It was found a second time in this run.")
+                item = Refused(item.key, "It was found a second time in this run.", item.series_uid)
             if isinstance(item, Refused):
                 name = store.journal.skip(item)
                 self._events.put(_Event(EventKind.SKIPPED, item.reason.replace(item.source, "it"), name=name))

@@ -38,9 +38,14 @@ def discreet(text: str, job: SeriesJob | None = None) -> str:
         'uid-6dadc91b85 has no pixels'
     """
     if job is not None:
-        names = {str(file): f"file {number} of {len(job.files)}" for number, file in enumerate(job.files, start=1)}
-        names |= {str(file.parent): "its folder" for file in job.files}
-        # The whole path first, then its parts.
+        names: dict[str, str] = {}
+        for number, file in enumerate(job.files, start=1):
+            # A file of an archive is unpacked elsewhere under the name that it has in there.
+            inside = [file.relative_to(archive) for archive in job.archives if archive in file.parents]
+            for path in (file, *inside):
+                names |= {str(path): f"file {number} of {len(job.files)}", str(path.parent): "its folder"}
+        names |= {str(archive): "its archive" for archive in job.archives}
+        # A whole path first, then its parts.
         for name in sorted(names, key=len, reverse=True):
             if name not in (".", "/"):
                 text = text.replace(name, names[name])

@@ -21,7 +21,7 @@ from monai_sam2unet.batch.processor import Fallback, MemoryFallbacks, Processor
 from monai_sam2unet.batch.publishing import DiskFullError, is_disk_full
 from monai_sam2unet.batch.result_store import ResultStore
 from monai_sam2unet.batch.series_job import SeriesJob
-from monai_sam2unet.errors import UserError
+from monai_sam2unet.errors import ConfigError, UserError
 
 __all__ = ["Engine", "Fallback", "MemoryFallbacks", "Pipeline", "PipelineLimits", "Processor"]
 
@@ -39,6 +39,9 @@ class PipelineLimits:
         waiting: cases, and results, that wait at most for the next stage.
         waiting_bytes: memory that the cases, and the results, that wait take at most; one alone may be larger.
         together: cases that are predicted together at most.
+
+    Raises:
+        ConfigError: When one of them is less than 1.
     """
 
     readers: int = 2
@@ -47,6 +50,11 @@ class PipelineLimits:
     waiting: int = 8
     waiting_bytes: int = 4 * 2**30
     together: int = 4
+
+    def __post_init__(self) -> None:
+        wrong = [f"{name} is {value}" for name, value in vars(self).items() if value < 1]
+        if wrong:
+            raise ConfigError(f"How much is done at once must be 1 or more, but {', '.join(wrong)}.")
 
 
 @dataclass
@@ -93,6 +101,9 @@ class Pipeline:
         report: is told what came of each series, in the threads; and None once all threads that predict and write have
             ended.
         limits: how much is done at once.
+
+    Raises:
+        ConfigError: When there is no processor.
     """
 
     def __init__(
@@ -103,6 +114,8 @@ class Pipeline:
         report: Callable[[Outcome | None], None],
         limits: PipelineLimits,
     ) -> None:
+        if not processors:
+            raise ConfigError("There is no processor: give one a device.")
         self.store = store
         self.stopped = ""
         self.devices = len(processors)

@@ -20,9 +20,10 @@ __all__ = ["RayRunner"]
 class RayRunner(BatchRunner):
     """As :class:`~monai_sam2unet.batch.batch_runner.BatchRunner`, with workers all over a cluster.
 
-    It needs Ray (``pip install ray``). Each worker holds the model. Series that were in the hand of a lost machine are begun anew on another one; the
-    journal is written by this program alone, and the same folder can be gone on with by either runner. All machines
-    must see the files and the output folder under the same names. Each series is predicted for itself.
+    It needs Ray (``pip install ray``). Each worker holds the model, and predicts each series for itself. Series that
+    were in the hand of a lost machine are begun anew on another one. The journal is written by this program alone, and
+    either runner goes on in the other's folder. All machines must see the files and the output folder under the same
+    names.
 
     Args:
         jobs: see BatchRunner.

@@ -22,6 +22,7 @@ class SeriesJob:
         files: its files.
         slices: number of its frames.
         size_bytes: of its files together.
+        archives: the zip archives among the parents of ``files``.
     """
 
     key: str
@@ -32,6 +33,7 @@ class SeriesJob:
     files: tuple[Path, ...]
     slices: int
     size_bytes: int
+    archives: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class Refused:
     Args:
         source: the file, folder or series.
         reason: why it is not taken.
+        series_uid: SeriesInstanceUID; empty where it is not known.
     """
 
     source: str
     reason: str
+    series_uid: str = ""

@@ -110,6 +110,13 @@ def test_other_settings_cannot_start(tmp_path: Path) -> None:
         run([], tmp_path / "out", made_with={"threshold": 0.6})
 
 
+def test_nothing_at_once_cannot_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="readers is 0, together is 0"):
+        PipelineLimits(readers=0, together=0)
+    with pytest.raises(ConfigError, match="no processor"):
+        BatchRunner([], [], tmp_path / "out").run()
+
+
 def test_nothing_to_do(tmp_path: Path) -> None:
     assert run([], tmp_path / "out").exit_code == 2
 
