@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs over many DICOM series: none is lost, and what is finished is not done again."""
+"""Many DICOM series, one after another: found, read, predicted and written, none lost."""

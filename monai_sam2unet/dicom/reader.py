@@ -31,8 +31,8 @@ class SAM2UNetDICOMReader(ImageReader):
     ``shear_deg`` (degrees), ``spacing_source``, ``filled_slices`` (how many were interpolated), and the first window
     of the first slice as ``window_center``, ``window_width`` (NaN where there is none) and ``voi_lut_function``.
 
-    It is registered with MONAI by name: ``LoadImaged(keys="image", reader="SAM2UNetDICOMReader")`` finds it once
-    ``monai_sam2unet.dicom`` is imported. ``LoadImage`` passes a file that its reader's :meth:`read` refuses on to
+    It is registered with MONAI by name: ``LoadImaged(keys="image", reader="SAM2UNetDICOMReader")`` finds it once this
+    class is imported. ``LoadImage`` passes a file that its reader's :meth:`read` refuses on to
     MONAI's own readers; so that a series with wrong geometry is never read by these after all, :meth:`read` only looks
     at whether the files are DICOM, and everything else is refused in :meth:`get_data`.
 
@@ -64,7 +64,7 @@ class SAM2UNetDICOMReader(ImageReader):
     ) -> None:
         super().__init__()
         self.swap_ij = swap_ij
-        self.options = {
+        self.options: dict[str, Any] = {
             "series_uid": series_uid,
             "stack": stack,
             "frame": frame,
@@ -126,7 +126,17 @@ class SAM2UNetDICOMReader(ImageReader):
             ConfigError: As :func:`monai_sam2unet.dicom.read_volume`.
         """
         paths, options = img
-        volume = read_volume(paths, **options)
+        return self.arranged(read_volume(paths, **options))
+
+    def arranged(self, volume: DicomVolume) -> tuple[NDArray, dict[str, Any]]:
+        """A volume that was read before, as :meth:`get_data` gives it.
+
+        Args:
+            volume: what :func:`monai_sam2unet.dicom.read_volume` gave.
+
+        Returns:
+            The values and the metadata.
+        """
         array = self._as_array(volume)
         return array, self._as_meta(volume, array.shape)
 
