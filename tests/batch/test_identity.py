@@ -12,18 +12,24 @@ from monai_sam2unet.errors import DataError
 
 UID = "1.2.826.0.1.3680043.8.498.12"
 ARCHIVE = Path("/scans/DOE.zip")
-FILES = (Path("/scans/DOE JANE/1/1.dcm"), Path("/scans/DOE JANE/1/2.dcm"), ARCHIVE / "DOE JANE" / "3.dcm")
+FILES = (
+    Path("/scans/DOE JANE/1/1.dcm"),
+    Path("/scans/DOE JANE/1/2.dcm"),
+    ARCHIVE / "DOE JANE" / "3.dcm",
+    Path("/scans/DOE\x07.dcm"),
+)
 JOB = SeriesJob(UID, UID, UID + ".1", "CT", "", FILES, 2, 10, archives=(ARCHIVE,))
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (f"{FILES[1]} is cut off.", "file 2 of 3 is cut off."),
+        (f"{FILES[1]} is cut off.", "file 2 of 4 is cut off."),
         (f"{FILES[0].parent} holds two series.", "its folder holds two series."),
         (f"There is no series {UID}.", f"There is no series {hashed_uid(UID)}."),
-        ("/out/unpacked-1/DOE JANE/3.dcm is cut off.", "/out/unpacked-1/file 3 of 3 is cut off."),
+        ("/out/unpacked-1/DOE JANE/3.dcm is cut off.", "/out/unpacked-1/file 3 of 4 is cut off."),
         ("/scans/DOE.zip is damaged.", "its archive is damaged."),
+        ("/scans/DOE\\x07.dcm is no image.", "file 4 of 4 is no image."),
         (f"{UID}.dcm", f"{hashed_uid(UID)}.dcm"),
         ("torch 2.8.0 at 127.0.0.1", "torch 2.8.0 at 127.0.0.1"),
     ],
