@@ -63,7 +63,7 @@ class BatchRunner:
 
     Args:
         jobs: what there is to do, and what is not taken; looked for while the first ones are processed, so that the
-            files of a series must stay until the run has ended.
+            files of a series must stay until its ``release`` is called: once it is done or has failed.
         processor: what reads, predicts and writes; or one a device, of which the first reads and writes.
         output_dir: the output folder.
         made_with: what the results depend on, by name (see :class:`~monai_sam2unet.batch.journal.Journal`).
@@ -108,7 +108,7 @@ class BatchRunner:
 
     def run(self) -> BatchSummary:
         """Process all there is to do."""
-        self._begin = monotonic()
+        self._begin, self._progress, self._search_error = monotonic(), BatchProgress(), ""
         with (
             Journal(self.output_dir, self.made_with) as journal,
             run_log(self.output_dir / LOG_NAME, self.show_identity),
@@ -173,6 +173,8 @@ class BatchRunner:
                 continue
             seen.add(item.key)
             standing = store.standing(item, self.retry_failed)
+            if standing in (Standing.DONE, Standing.FAILED):
+                store.release(item, done=standing is Standing.DONE)
             if standing is Standing.DONE:
                 self._events.put(_Event(EventKind.DONE_BEFORE, job=item))
             elif standing is Standing.FAILED:

@@ -44,9 +44,9 @@ def discreet(text: str, job: SeriesJob | None = None) -> str:
             # A file of an archive is unpacked elsewhere under the name that it has in there.
             inside = [file.relative_to(archive) for archive in job.archives if archive in file.parents]
             for path in (file, *inside):
-                for name in (str, printable):
-                    names |= {name(path): f"file {number} of {len(job.files)}", name(path.parent): "its folder"}
-        names |= {name(archive): "its archive" for archive in job.archives for name in (str, printable)}
+                names |= {str(path): f"file {number} of {len(job.files)}", str(path.parent): "its folder"}
+        names |= {str(archive): "its archive" for archive in job.archives}
+        names |= {printable(name): shown for name, shown in names.items()}
         # A whole path first, then its parts.
         for name in sorted(names, key=len, reverse=True):
             if name not in (".", "/"):

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from monai_sam2unet.batch.bounded_queue import BoundedQueue
+from monai_sam2unet.batch.engine import Engine, PipelineLimits
 from monai_sam2unet.batch.journal import JournalError
 from monai_sam2unet.batch.outcome import InHand, Outcome, reason_of
 from monai_sam2unet.batch.predictor import Predictor
@@ -28,35 +29,6 @@ __all__ = ["Engine", "Fallback", "MemoryFallbacks", "Pipeline", "PipelineLimits"
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class PipelineLimits:
-    """How much is done at once.
-
-    Args:
-        readers: threads that read. Each holds one case beyond those that wait.
-        writers: threads that write.
-        found: series that are looked for ahead of the readers.
-        waiting: cases, and results, that wait at most for the next stage.
-        waiting_bytes: memory that the cases, and the results, that wait take at most; one alone may be larger.
-        together: cases that are predicted together at most.
-
-    Raises:
-        ConfigError: When one of them is less than 1.
-    """
-
-    readers: int = 2
-    writers: int = 2
-    found: int = 256
-    waiting: int = 8
-    waiting_bytes: int = 4 * 2**30
-    together: int = 4
-
-    def __post_init__(self) -> None:
-        wrong = [f"{name} is {value}" for name, value in vars(self).items() if value < 1]
-        if wrong:
-            raise ConfigError(f"How much is done at once must be 1 or more, but {', '.join(wrong)}.")
-
-
 @dataclass
 class _Work:
     job: SeriesJob
@@ -69,26 +41,6 @@ class _Work:
 def _size(value: Any) -> int:
     size = getattr(value, "nbytes", 0)
     return size if isinstance(size, int) else 0
-
-
-class Engine(Protocol):
-    """What processes series: the threads of :class:`Pipeline`, or other machines.
-
-    It reports what came of each series, and None at its end.
-    """
-
-    stopped: str
-    busy_seconds: dict[str, float]
-    devices: int
-
-    def start(self) -> None:
-        """Begin."""
-
-    def stop(self, reason: str, write: bool = True) -> None:
-        """Begin nothing more, and come to an end."""
-
-    def in_hand(self) -> list[InHand]:
-        """What it is at."""
 
 
 class Pipeline:
@@ -244,7 +196,7 @@ class Pipeline:
             try:
                 with self._timed("write", [work]):
                     self.store.keep(
-                        work.job.key,
+                        work.job,
                         partial(self._processors[0].write, work.job, work.result),
                         (work.seconds["read"], work.seconds["predict"]),
                         work.notes,
@@ -265,5 +217,5 @@ class Pipeline:
         if not isinstance(error, UserError):
             logger.error("A fault in series %s.", work.job.key, exc_info=error, extra={"job": work.job})
         reason = reason_of(error)
-        self.store.journal.fail(work.job.key, reason)
+        self.store.fail(work.job, reason)
         self._report(Outcome(work.job, reason, reason_of(error, quote=False)))

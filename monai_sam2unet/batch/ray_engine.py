@@ -16,12 +16,13 @@ from monai_sam2unet.batch.bounded_queue import BoundedQueue
 from monai_sam2unet.batch.journal import JournalError
 from monai_sam2unet.batch.outcome import InHand, Outcome, reason_of
 from monai_sam2unet.batch.processor import Processor
+from monai_sam2unet.batch.ray_resources import RayResources, import_ray
 from monai_sam2unet.batch.result_store import ResultStore
 from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.batch.series_worker import Processed, SeriesWorker
 from monai_sam2unet.errors import ConfigError, UserError
 
-__all__ = ["RayEngine", "RayResources", "import_ray"]
+__all__ = ["RayEngine"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,47 +32,6 @@ LOST = (
     "The machine or process that worked on it was lost {} times. Is it too large for the memory? "
     "It can be tried again (retry_failed)."
 )
-
-
-def import_ray() -> Any:
-    """Import Ray, or say how it is installed.
-
-    Raises:
-        ConfigError: When it is not installed.
-    """
-    try:
-        import ray
-        import ray.exceptions
-    except ModuleNotFoundError as error:
-        raise ConfigError("Many machines need the package ray, which is not installed: pip install ray") from error
-    return ray
-
-
-@dataclass(frozen=True)
-class RayResources:
-    """What a run takes of a Ray cluster.
-
-    Args:
-        address: of the cluster, such as ``"auto"``; None starts one on this machine, unless the program has one.
-        workers: processes that hold a model; None for as many as the cluster's GPUs, or else its CPUs, have room for.
-        num_gpus: GPUs that each takes; a fraction lets several share one.
-        num_cpus: CPUs that each takes.
-        at_once: series that each has in hand: while one is predicted, others are read and written.
-        retries: how often a series is begun anew after the machine that worked on it was lost.
-    """
-
-    address: str | None = None
-    workers: int | None = None
-    num_gpus: float = 0.0
-    num_cpus: float = 1.0
-    at_once: int = 3
-    retries: int = 3
-
-    def room(self, ray: Any) -> int:
-        """How many workers the cluster has room for, one at least."""
-        total = ray.cluster_resources()
-        name, each = ("GPU", self.num_gpus) if self.num_gpus else ("CPU", self.num_cpus)
-        return self.workers or max(1, int(total.get(name, 0.0) / each) if each else 1)
 
 
 @dataclass(frozen=True)
@@ -248,7 +208,7 @@ class RayEngine:
             self._fail(job, processed)
         elif self._accepts:
             try:
-                self._store.accept(job.key, processed.partial, processed.outputs, processed.seconds, processed.notes)
+                self._store.accept(job, processed.partial, processed.outputs, processed.seconds, processed.notes)
             except JournalError:
                 raise
             except UserError as error:
@@ -259,5 +219,5 @@ class RayEngine:
     def _fail(self, job: SeriesJob, processed: Processed) -> None:
         if processed.fault:
             logger.error("A fault in series %s.\n%s", job.key, processed.fault, extra={"job": job})
-        self._store.journal.fail(job.key, processed.reason)
+        self._store.fail(job, processed.reason)
         self._report(Outcome(job, processed.reason, processed.shown))

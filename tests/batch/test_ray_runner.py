@@ -13,7 +13,7 @@ from monai_sam2unet.batch.batch_events import BatchEvent, EventKind
 from monai_sam2unet.batch.batch_runner import BatchRunner
 from monai_sam2unet.batch.journal_file import read_journal
 from monai_sam2unet.batch.journal_row import State
-from monai_sam2unet.batch.ray_engine import RayResources
+from monai_sam2unet.batch.ray_resources import RayResources
 from monai_sam2unet.batch.ray_runner import RayRunner
 from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.errors import ConfigError
