@@ -62,7 +62,8 @@ class BatchRunner:
     written; the second one at once. A full disk ends it, too. In each case, the same call goes on.
 
     Args:
-        jobs: what there is to do, and what is not taken; looked for while the first ones are processed.
+        jobs: what there is to do, and what is not taken; looked for while the first ones are processed, so that the
+            files of a series must stay until its ``release`` is called: once it is done or has failed.
         processor: what reads, predicts and writes; or one a device, of which the first reads and writes.
         output_dir: the output folder.
         made_with: what the results depend on, by name (see :class:`~monai_sam2unet.batch.journal.Journal`).
@@ -73,8 +74,8 @@ class BatchRunner:
         show_identity: whether log and events name UIDs and files.
 
     Raises (``run``):
-        ConfigError: When the folder cannot be written to, another program works in it, or its results were made with
-            other settings.
+        ConfigError: When the folder cannot be written to, another program works in it, its results were made with
+            other settings, or there is no processor.
         JournalError: When the journal cannot be read.
         KeyboardInterrupt: At the second Ctrl-C.
     """
@@ -107,7 +108,7 @@ class BatchRunner:
 
     def run(self) -> BatchSummary:
         """Process all there is to do."""
-        self._begin = monotonic()
+        self._begin, self._progress, self._search_error = monotonic(), BatchProgress(), ""
         with (
             Journal(self.output_dir, self.made_with) as journal,
             run_log(self.output_dir / LOG_NAME, self.show_identity),
@@ -165,13 +166,15 @@ class BatchRunner:
                 logger.error("The search for series has broken off.", exc_info=error)
                 break
             if isinstance(item, SeriesJob) and item.key in seen:
-                item = Refused(item.key, "It was found a second time in this run.")
+                item = Refused(item.key, "It was found a second time in this run.", item.series_uid)
             if isinstance(item, Refused):
                 name = store.journal.skip(item)
                 self._events.put(_Event(EventKind.SKIPPED, item.reason.replace(item.source, "it"), name=name))
                 continue
             seen.add(item.key)
             standing = store.standing(item, self.retry_failed)
+            if standing in (Standing.DONE, Standing.FAILED):
+                store.release(item, done=standing is Standing.DONE)
             if standing is Standing.DONE:
                 self._events.put(_Event(EventKind.DONE_BEFORE, job=item))
             elif standing is Standing.FAILED:
@@ -208,7 +211,7 @@ class BatchRunner:
         for task in in_hand:
             if task.seconds >= spoken_of.get(task.jobs, self.hung_after):
                 spoken_of[task.jobs] = 2 * task.seconds  # not every second
-                doing = {"read": "Reading", "predict": "Predicting", "write": "Writing"}[task.stage]
+                doing = {"read": "Reading", "predict": "Predicting", "write": "Writing"}.get(task.stage, "It")
                 told = f"{doing} has taken {task.seconds:.0f} s so far. Does a file system hang? The rest goes on."
                 for job in task.jobs:
                     self._tell(_Event(EventKind.NOTE, told, job))

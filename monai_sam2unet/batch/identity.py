@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 
+from monai_sam2unet.batch.guards import printable
 from monai_sam2unet.batch.series_job import SeriesJob
 
 __all__ = ["discreet", "hashed_uid"]
@@ -21,9 +22,9 @@ def hashed_uid(uid: str) -> str:
 
     Example:
         >>> hashed_uid("1.2.826.0.1.3680043.8.498.1")
-        'uid-6dadc91b85'
+        '#6dadc91b85'
     """
-    return f"uid-{sha256(uid.encode()).hexdigest()[:10]}"
+    return f"#{sha256(uid.encode()).hexdigest()[:10]}"
 
 
 def discreet(text: str, job: SeriesJob | None = None) -> str:
@@ -35,12 +36,18 @@ def discreet(text: str, job: SeriesJob | None = None) -> str:
 
     Example:
         >>> discreet("1.2.826.0.1.3680043.8.498.1 has no pixels")
-        'uid-6dadc91b85 has no pixels'
+        '#6dadc91b85 has no pixels'
     """
-    if job is not None:
-        names = {str(file): f"file {number} of {len(job.files)}" for number, file in enumerate(job.files, start=1)}
-        names |= {str(file.parent): "its folder" for file in job.files}
-        # The whole path first, then its parts.
+    if job is not None and text:
+        names: dict[str, str] = {}
+        for number, file in enumerate(job.files, start=1):
+            # A file of an archive is unpacked elsewhere under the name that it has in there.
+            inside = [file.relative_to(archive) for archive in job.archives if archive in file.parents]
+            for path in (file, *inside):
+                names |= {str(path): f"file {number} of {len(job.files)}", str(path.parent): "its folder"}
+        names |= {str(archive): "its archive" for archive in job.archives}
+        names |= {printable(name): shown for name, shown in names.items()}
+        # A whole path first, then its parts.
         for name in sorted(names, key=len, reverse=True):
             if name not in (".", "/"):
                 text = text.replace(name, names[name])

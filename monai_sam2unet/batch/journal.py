@@ -165,9 +165,9 @@ class Journal:
         key = f"skipped-{sha256(refused.source.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
         with self._transaction(commit=False) as database:
             database.execute(
-                "INSERT INTO series (key, state, source, reason) VALUES (?, ?, ?, ?) "
+                "INSERT INTO series (key, state, source, reason, series_uid) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT (key) DO UPDATE SET reason = excluded.reason",
-                [key, State.SKIPPED.value, _text(refused.source), _text(refused.reason)],
+                [key, State.SKIPPED.value, _text(refused.source), _text(refused.reason), _text(refused.series_uid)],
             )
         return key
 

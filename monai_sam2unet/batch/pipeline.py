@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from monai_sam2unet.batch.bounded_queue import BoundedQueue
+from monai_sam2unet.batch.engine import Engine, PipelineLimits
 from monai_sam2unet.batch.journal import JournalError
 from monai_sam2unet.batch.outcome import InHand, Outcome, reason_of
 from monai_sam2unet.batch.predictor import Predictor
@@ -21,32 +22,11 @@ from monai_sam2unet.batch.processor import Fallback, MemoryFallbacks, Processor
 from monai_sam2unet.batch.publishing import DiskFullError, is_disk_full
 from monai_sam2unet.batch.result_store import ResultStore
 from monai_sam2unet.batch.series_job import SeriesJob
-from monai_sam2unet.errors import UserError
+from monai_sam2unet.errors import ConfigError, UserError
 
 __all__ = ["Engine", "Fallback", "MemoryFallbacks", "Pipeline", "PipelineLimits", "Processor"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PipelineLimits:
-    """How much is done at once.
-
-    Args:
-        readers: threads that read. Each holds one case beyond those that wait.
-        writers: threads that write.
-        found: series that are looked for ahead of the readers.
-        waiting: cases, and results, that wait at most for the next stage.
-        waiting_bytes: memory that the cases, and the results, that wait take at most; one alone may be larger.
-        together: cases that are predicted together at most.
-    """
-
-    readers: int = 2
-    writers: int = 2
-    found: int = 256
-    waiting: int = 8
-    waiting_bytes: int = 4 * 2**30
-    together: int = 4
 
 
 @dataclass
@@ -63,26 +43,6 @@ def _size(value: Any) -> int:
     return size if isinstance(size, int) else 0
 
 
-class Engine(Protocol):
-    """What processes series: the threads of :class:`Pipeline`, or other machines.
-
-    It reports what came of each series, and None at its end.
-    """
-
-    stopped: str
-    busy_seconds: dict[str, float]
-    devices: int
-
-    def start(self) -> None:
-        """Begin."""
-
-    def stop(self, reason: str, write: bool = True) -> None:
-        """Begin nothing more, and come to an end."""
-
-    def in_hand(self) -> list[InHand]:
-        """What it is at."""
-
-
 class Pipeline:
     """Takes series from an iterator and has each read, predicted, written and noted, or noted as failed.
 
@@ -93,6 +53,9 @@ class Pipeline:
         report: is told what came of each series, in the threads; and None once all threads that predict and write have
             ended.
         limits: how much is done at once.
+
+    Raises:
+        ConfigError: When there is no processor.
     """
 
     def __init__(
@@ -103,6 +66,8 @@ class Pipeline:
         report: Callable[[Outcome | None], None],
         limits: PipelineLimits,
     ) -> None:
+        if not processors:
+            raise ConfigError("There is no processor: give one a device.")
         self.store = store
         self.stopped = ""
         self.devices = len(processors)
@@ -231,7 +196,7 @@ class Pipeline:
             try:
                 with self._timed("write", [work]):
                     self.store.keep(
-                        work.job.key,
+                        work.job,
                         partial(self._processors[0].write, work.job, work.result),
                         (work.seconds["read"], work.seconds["predict"]),
                         work.notes,
@@ -252,5 +217,5 @@ class Pipeline:
         if not isinstance(error, UserError):
             logger.error("A fault in series %s.", work.job.key, exc_info=error, extra={"job": work.job})
         reason = reason_of(error)
-        self.store.journal.fail(work.job.key, reason)
+        self.store.fail(work.job, reason)
         self._report(Outcome(work.job, reason, reason_of(error, quote=False)))

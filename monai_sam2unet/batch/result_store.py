@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum
@@ -16,6 +17,8 @@ from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.errors import DataError, UserError
 
 __all__ = ["ResultStore", "Standing"]
+
+logger = logging.getLogger(__name__)
 
 
 class Standing(Enum):
@@ -80,12 +83,12 @@ class ResultStore:
         return Standing.VANISHED if self.output.missing(row.key, row.outputs) else Standing.DONE
 
     def keep(
-        self, key: str, write: Callable[[Path], None], seconds: tuple[float, float], notes: Sequence[str] = ()
+        self, job: SeriesJob, write: Callable[[Path], None], seconds: tuple[float, float], notes: Sequence[str] = ()
     ) -> None:
         """Write the results of a series and give them their place.
 
         Args:
-            key: of the series, which was begun.
+            job: the series, which was begun.
             write: writes them into a folder.
             seconds: taken to read and to predict.
             notes: what is to be known of how they were made.
@@ -96,16 +99,21 @@ class ResultStore:
             Exception: What ``write`` raises.
         """
         begin = perf_counter()
-        partial, outputs = self.output.write_partial(key, write)
-        self.accept(key, partial.name, outputs, (*seconds, perf_counter() - begin), notes)
+        partial, outputs = self.output.write_partial(job.key, write)
+        self.accept(job, partial.name, outputs, (*seconds, perf_counter() - begin), notes)
 
     def accept(
-        self, key: str, partial: str, outputs: Sequence[str], seconds: tuple[float, float, float], notes: Sequence[str]
+        self,
+        job: SeriesJob,
+        partial: str,
+        outputs: Sequence[str],
+        seconds: tuple[float, float, float],
+        notes: Sequence[str] = (),
     ) -> None:
-        """Give whole results their place; they are on the disk.
+        """Give whole results their place, and let the files of the series go; the results are on the disk.
 
         Args:
-            key: of the series, which was begun.
+            job: the series, which was begun.
             partial: name of the partial folder that they are in.
             outputs: names of the files in it.
             seconds: taken to read, predict and write.
@@ -115,10 +123,35 @@ class ResultStore:
             DataError: When there is a folder in their place that is not ours.
             OSError: When the folder cannot be renamed.
         """
-        self.journal.ready(key, partial, outputs, seconds, notes)
-        row = self.journal.row(key)
+        self.journal.ready(job.key, partial, outputs, seconds, notes)
+        row = self.journal.row(job.key)
         if row is not None:
             self._publish(self.output.partials / partial, row)
+        self.release(job, done=True)
+
+    def fail(self, job: SeriesJob, reason: str) -> None:
+        """Note that a series cannot be done, and let its files go.
+
+        Args:
+            job: the series.
+            reason: why.
+        """
+        self.journal.fail(job.key, reason)
+        self.release(job, done=False)
+
+    @staticmethod
+    def release(job: SeriesJob, done: bool) -> None:
+        """Let the files of a series go, once the journal says what came of it.
+
+        Args:
+            job: the series.
+            done: whether its results are there.
+        """
+        try:
+            job.release(done)
+        except Exception as error:
+            # What came of the series stands. Who starts anew lets its files go once more.
+            logger.warning("Files of a series could not be let go.", exc_info=error, extra={"job": job})
 
     def _publish(self, partial: Path, row: JournalRow) -> None:
         try:

@@ -13,15 +13,29 @@ from types import TracebackType
 from monai_sam2unet.batch.identity import discreet
 from monai_sam2unet.errors import UserError, causes
 
-__all__ = ["DiscreetFormatter", "run_log"]
+__all__ = ["DiscreetFormatter", "run_log", "traceback_text"]
 
 package_logger = logging.getLogger("monai_sam2unet.batch")
 
 
-class DiscreetFormatter(logging.Formatter):
-    """Formats a run's log without identity; errors of the program with where they were raised, but without their text.
+def traceback_text(error: BaseException) -> str:
+    """Where an error, and those that it was raised from, were raised; without the texts of faults of the program.
 
     Such a text may quote any value of a file. The journal, which lies beside the results, has it.
+
+    Args:
+        error: what was raised.
+    """
+    lines = []
+    for cause in reversed(causes(error)):
+        lines += traceback.format_tb(cause.__traceback__)
+        told = f": {cause}" if isinstance(cause, UserError) else " (its text is in the journal)"
+        lines.append(f"{type(cause).__name__}{told}\n")
+    return "".join(lines)
+
+
+class DiscreetFormatter(logging.Formatter):
+    """Formats a run's log without identity; errors of the program with where they were raised, but without their text.
 
     Args:
         show_identity: whether everything is written as it is.
@@ -43,14 +57,7 @@ class DiscreetFormatter(logging.Formatter):
         self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
     ) -> str:
         """See :class:`logging.Formatter`."""
-        if self.show_identity or ei[1] is None:
-            return super().formatException(ei)
-        lines = []
-        for cause in reversed(causes(ei[1])):
-            lines += traceback.format_tb(cause.__traceback__)
-            told = f": {cause}" if isinstance(cause, UserError) else " (its text is in the journal)"
-            lines.append(f"{type(cause).__name__}{told}\n")
-        return "".join(lines)
+        return super().formatException(ei) if self.show_identity or ei[1] is None else traceback_text(ei[1])
 
 
 class _LogFile(logging.FileHandler):

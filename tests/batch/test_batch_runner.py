@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,35 @@ def test_identity_is_shown_when_asked_for(tmp_path: Path) -> None:
     assert "DOE^JANE" in log
 
 
+class Fetched:
+    """Files that are let go after the job; it cannot be done where the word says so."""
+
+    def __init__(self, breaks: bool = False) -> None:
+        self.breaks = breaks
+        self.released: list[bool] = []
+
+    def retrieve(self) -> tuple[Path, ...]:
+        return ()
+
+    def release(self, done: bool) -> None:
+        self.released.append(done)
+        if self.breaks:
+            raise OSError("They cannot be removed.")
+
+
+def test_files_are_let_go(tmp_path: Path) -> None:
+    jobs = make_jobs(tmp_path / "in", 3)
+    jobs[1].files[0].write_text("bad")
+    fetched = [Fetched(), Fetched(), Fetched(breaks=True)]
+    jobs = [replace(job, fetch=fetch) for job, fetch in zip(jobs, fetched, strict=True)]
+    for _ in range(2):  # a killed run may not have come so far: it is done once more
+        summary = run(jobs, tmp_path / "out")
+        assert summary.exit_code == 1
+        assert [fetch.released.pop() for fetch in fetched] == [True, False, True]
+        assert not any(fetch.released for fetch in fetched)
+    assert "could not be let go" in (tmp_path / "out" / "batch.log").read_text()
+
+
 def test_vanished_results_are_made_again(tmp_path: Path) -> None:
     jobs = make_jobs(tmp_path / "in", 2)
     run(jobs, tmp_path / "out")
@@ -108,6 +138,13 @@ def test_other_settings_cannot_start(tmp_path: Path) -> None:
     run(make_jobs(tmp_path / "in", 1), tmp_path / "out", made_with={"threshold": 0.5})
     with pytest.raises(ConfigError, match=r"threshold: 0\.5 there, 0\.6 now"):
         run([], tmp_path / "out", made_with={"threshold": 0.6})
+
+
+def test_nothing_at_once_cannot_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="readers is 0, together is 0"):
+        PipelineLimits(readers=0, together=0)
+    with pytest.raises(ConfigError, match="no processor"):
+        BatchRunner([], [], tmp_path / "out").run()
 
 
 def test_nothing_to_do(tmp_path: Path) -> None:

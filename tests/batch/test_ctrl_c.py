@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from monai_sam2unet.batch.journal_file import read_journal
+from monai_sam2unet.batch.stop_signals import stop_signals
 
 FAKE_RUN = Path(__file__).with_name("fake_run.py")
 
@@ -58,3 +59,14 @@ def test_twice_stops_now(tmp_path: Path) -> None:
     process = start(tmp_path, 3)
     process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+def test_ignored_signals_stay_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stop_signals(lambda: None):
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -40,7 +40,7 @@ def begin(store: ResultStore) -> None:
 
 def keep(store: ResultStore, text: str = "new") -> None:
     begin(store)
-    store.keep(JOB.key, lambda folder: write(folder, text), (1.0, 2.0))
+    store.keep(JOB, lambda folder: write(folder, text), (1.0, 2.0))
 
 
 def test_keep(store: ResultStore, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_killed_while_publishing(
         patch.setattr(OutputFolder, "discard", lambda *_: None)
         begin(store)
         with pytest.raises(Killed):
-            store.keep(JOB.key, write, (1.0, 2.0))
+            store.keep(JOB, write, (1.0, 2.0))
     assert store.journal.row(JOB.key).state is State.RUNNING
     store.recover()
     row = store.journal.row(JOB.key)
@@ -119,7 +119,7 @@ def test_failed_writing_leaves_nothing(store: ResultStore, tmp_path: Path) -> No
 
     begin(store)
     with pytest.raises(DataError):
-        store.keep(JOB.key, fail, (1.0, 2.0))
+        store.keep(JOB, fail, (1.0, 2.0))
     assert not (tmp_path / JOB.key).exists()
     assert not list((tmp_path / ".partial").iterdir())
 
@@ -146,7 +146,7 @@ def test_full_disk(small_disk: tuple[Path, Callable[[str], None]]) -> None:
         store = ResultStore(journal)
         begin(store)
         with pytest.raises(DiskFullError, match="is full"):
-            store.keep(JOB.key, lambda folder: (folder / "large").write_bytes(bytes(3_000_000)), (1.0, 2.0))
+            store.keep(JOB, lambda folder: (folder / "large").write_bytes(bytes(3_000_000)), (1.0, 2.0))
         assert not list((folder / ".partial").iterdir())
         keep(store)
         assert store.standing(JOB) is Standing.DONE
@@ -159,7 +159,7 @@ def test_full_disk(small_disk: tuple[Path, Callable[[str], None]]) -> None:
 
         begin(store)
         with pytest.raises(DiskFullError):
-            store.keep(JOB.key, say_nothing, (1.0, 2.0))
+            store.keep(JOB, say_nothing, (1.0, 2.0))
 
 
 def test_is_disk_full() -> None:
