@@ -16,9 +16,8 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
-from pynetdicom.events import Event
-from pynetdicom.sop_class import Verification
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.events import Event, EventHandlerType
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from monai_sam2unet.batch.received_series import Inbox
 from monai_sam2unet.batch.sending.store_sender import check_ae_title
@@ -36,6 +35,8 @@ SUCCESS, OUT_OF_RESOURCES, NO_MATCH, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0x
 HEADER = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality", "SeriesDescription"]
 #: Seconds between two looks at what is quiet.
 GLANCE = 0.2
+#: Seconds between two searches for images to remove.
+SWEEP = 10.0
 
 
 def _is_image(path: Path) -> bool:
@@ -146,9 +147,10 @@ class StorageListener:
                 raise ConfigError(f"{name} must be 1 or more, not {value}.")
         self.quiet_seconds = quiet_seconds
         self.keep_seconds = keep_seconds
-        self.max_image_bytes = max_image_bytes
         self._inbox = Inbox(folder, max_bytes)
         self._stopped = threading.Event()
+        self._ending = threading.Lock()
+        self._were_out = [(series, names) for series in self._inbox.series() if (names := self._inbox.job_out(series))]
         # Of each series' folder, when its last image came; after a start, senders may still be at it.
         self._last: dict[Path, float] = dict.fromkeys(self._inbox.series(), time.monotonic())
         self._lock = threading.Lock()
@@ -158,28 +160,27 @@ class StorageListener:
         self._node.add_supported_context(Verification)
         for context in AllStoragePresentationContexts:
             self._node.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
-        self._server = self._start(host, port)
+        self._counts = _Counts(max_image_bytes)
+        #: The port that it listens at.
+        self.port = self._start(host, port)
         if not callers:
             logger.warning("All AE titles may send images to port %d", self.port)
 
-    def _start(self, host: str, port: int) -> ThreadedAssociationServer:
-        counts = _Counts(self.max_image_bytes)
-        handlers = [
-            (evt.EVT_C_STORE, self._store, [counts]),
+    def _start(self, host: str, port: int) -> int:
+        """Listen, and say at which port."""
+        handlers: list[EventHandlerType] = [
+            (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, lambda _: SUCCESS),
-            (evt.EVT_DATA_RECV, counts.add),
-            (evt.EVT_CONN_CLOSE, counts.forget),
+            (evt.EVT_DATA_RECV, self._counts.add),
+            (evt.EVT_CONN_CLOSE, self._counts.forget),
         ]
         try:
             server = self._node.start_server((host, port), block=False, evt_handlers=handlers)
         except OSError as error:
             raise ConfigError(f"Port {port} cannot be listened at: {error.strerror}.") from error
-        return server
-
-    @property
-    def port(self) -> int:
-        """The port that it listens at."""
-        return int(self._server.server_address[1])
+        if server is None:
+            raise RuntimeError("pynetdicom started no server.")
+        return int(server.server_address[1])
 
     def __enter__(self) -> StorageListener:
         return self
@@ -192,10 +193,12 @@ class StorageListener:
     def stop(self) -> None:
         """Take no more images, and end :meth:`jobs`. What is not worked on is kept for the next start."""
         self._stopped.set()
-        self._node.shutdown()
+        # A second call, as by another Ctrl-C, leaves the end to the first.
+        if self._ending.acquire(blocking=False):
+            self._node.shutdown()
 
-    def _store(self, event: Event, counts: _Counts) -> int:
-        counts.forget(event)
+    def _store(self, event: Event) -> int:
+        self._counts.forget(event)
         content = event.encoded_dataset()
         try:
             header = dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=HEADER)
@@ -203,7 +206,7 @@ class StorageListener:
         except (InvalidDicomError, ValueError, EOFError, KeyError) as error:
             logger.error("An image cannot be read, and is refused: %s", type(error).__name__)
             return NOT_UNDERSTOOD
-        if not all(uids) or uids[1] != event.request.AffectedSOPInstanceUID:
+        if not all(uids) or uids[1] != header.file_meta.MediaStorageSOPInstanceUID:
             logger.error("An image without SeriesInstanceUID, or of another SOPInstanceUID than stated, is refused")
             return NO_MATCH
         try:
@@ -217,10 +220,9 @@ class StorageListener:
 
     def jobs(self) -> Iterator[SeriesJob | Refused]:
         """The series, each once no more of it come, until :meth:`stop`."""
-        for series in self._inbox.series():
-            names = self._inbox.job_out(series)
-            if names:
-                yield self._job(series, names)
+        while self._were_out:
+            yield self._job(*self._were_out.pop(0))
+        swept = 0.0
         while not self._stopped.wait(GLANCE):
             with self._lock:
                 due = [series for series, last in self._last.items() if time.monotonic() - last >= self.quiet_seconds]
@@ -232,7 +234,9 @@ class StorageListener:
                     yield self._job(series, names)
                 elif not self._inbox.job_out(series):
                     self._forget(series)
-            self._inbox.remove_done(self.keep_seconds)
+            if time.monotonic() - swept >= SWEEP:
+                self._inbox.remove_done(self.keep_seconds)
+                swept = time.monotonic()
 
     def _forget(self, series: Path) -> None:
         """Look at a series no more, until an image of it comes."""

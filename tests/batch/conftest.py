@@ -141,7 +141,7 @@ def real_series(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
             return path
         image.StudyInstanceUID, image.SeriesInstanceUID = study, series
         image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID
-        image.PatientID = "1"
+        image.SOPClassUID, image.PatientID = image.file_meta.MediaStorageSOPClassUID, "1"
         image.save_as(written := factory.mktemp("images") / path.name)
         return written
 
