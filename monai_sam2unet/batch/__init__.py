@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many DICOM series, one after the other, none lost."""
+"""Many DICOM series, one after another: found, read, predicted and written, none lost."""

@@ -8,19 +8,23 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from monai_sam2unet.batch.series_job import series_key
+from monai_sam2unet.batch.series_job import Refused, SeriesJob, safe_key
 from monai_sam2unet.errors import DataError
 
-__all__ = ["Inbox", "InboxFull", "ReceivedSeries"]
+__all__ = ["Inbox", "InboxFull", "ReceivedFiles"]
 
 #: Files that are still being written. What is here after a start was never confirmed.
 UNFINISHED = "unfinished"
 #: What of a series was worked on.
 STATE = "state.json"
+#: States are read, changed and written by one thread at a time: jobs of a series may be over at the same moment.
+STATES = threading.Lock()
 
 
 class InboxFull(OSError):
@@ -54,12 +58,14 @@ class State:
     """What of a series was worked on, by the names of its files.
 
     Args:
-        job: those of the job that is out; empty where none is.
+        taken: those that the jobs that are out were made of; empty where none is out.
+        left: those of them that belong to jobs that are not over.
         done: those that were worked on.
-        failed: those of a job that failed.
+        failed: those of jobs that failed.
     """
 
-    job: frozenset[str] = frozenset()
+    taken: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
     done: frozenset[str] = frozenset()
     failed: frozenset[str] = frozenset()
 
@@ -74,7 +80,7 @@ class State:
             read = json.loads((folder / STATE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return cls()
-        return cls(*(frozenset(read[name]) for name in ("job", "done", "failed")))
+        return cls(**{field.name: frozenset(read[field.name]) for field in fields(cls)})
 
     def save(self, folder: Path) -> None:
         """Write the state of a series.
@@ -82,49 +88,64 @@ class State:
         Args:
             folder: the series'.
         """
-        content = {"job": sorted(self.job), "done": sorted(self.done), "failed": sorted(self.failed)}
+        content = {name: sorted(names) for name, names in vars(self).items()}
         _write_safely(folder / STATE, json.dumps(content).encode(), folder / f"{STATE}.unfinished")
+
+    def over(self, names: frozenset[str], done: bool) -> State:
+        """The state once a job is over, or files were found to be of no job.
+
+        Args:
+            names: its files.
+            done: whether it succeeded.
+        """
+        left = self.left - names
+        return State(
+            self.taken if left else frozenset(),
+            left,
+            self.done | names if done else self.done - names,
+            self.failed - names if done else self.failed | names,
+        )
 
 
 @dataclass(frozen=True)
-class ReceivedSeries:
+class ReceivedFiles:
     """The files of a job from an inbox.
 
     Args:
-        folder: the series' in the inbox.
-        names: its files.
+        folder: their series' in the inbox.
+        names: the files.
     """
 
     folder: Path
-    names: frozenset[str]
+    names: tuple[str, ...]
 
-    def retrieve(self) -> tuple[Path, ...]:
+    @contextmanager
+    def opened(self, work_folder: Path) -> Iterator[tuple[Path, ...]]:
         """The files, which are here already.
+
+        Args:
+            work_folder: not needed.
 
         Raises:
             DataError: When one is not there any more.
         """
-        files = tuple(self.folder / name for name in sorted(self.names))
+        files = tuple(self.folder / name for name in self.names)
         gone = [file for file in files if not file.is_file()]
         if gone:
             raise DataError(f"{len(gone)} of {len(files)} received files are not in {self.folder} any more.")
-        return files
+        yield files
 
     def release(self, done: bool) -> None:
-        """Note that the series was worked on. Its files are removed some time later.
+        """Note that the job is over. Its files are removed some time later.
 
         Args:
             done: whether it succeeded. Else its files stay, and are a job again after a restart.
         """
-        state = State.of(self.folder)
-        if state.job != self.names:
-            # It was released before, as where a killed run had come that far.
-            return
-        if done:
-            state = State(done=state.done | self.names, failed=state.failed - self.names)
-        else:
-            state = State(done=state.done - self.names, failed=state.failed | self.names)
-        state.save(self.folder)
+        with STATES:
+            state, names = State.of(self.folder), frozenset(self.names)
+            # Released a second time, as where a killed run had come that far, it changes nothing.
+            if names & state.left:
+                state.over(names, done).save(self.folder)
 
 
 class Inbox:
@@ -156,13 +177,13 @@ class Inbox:
 
     @staticmethod
     def _take_up(series: Path) -> None:
-        """Offer what failed, and what was being worked on, once more."""
+        """Offer what failed once more."""
         try:
             state = State.of(series)
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{series / STATE} cannot be read; remove it to have the series done again.") from error
         if state.failed:
-            State(state.job, state.done).save(series)
+            replace(state, failed=frozenset()).save(series)
 
     def series(self) -> list[Path]:
         """The folders of all series."""
@@ -187,7 +208,7 @@ class Inbox:
             InboxFull: When the inbox may not grow further.
             OSError: When the image cannot be written.
         """
-        series = self.folder / series_key(series_uid)
+        series = self.folder / safe_key(series_uid)
         name = f"{hashlib.sha256(sop_uid.encode()).hexdigest()[:32]}.dcm"
         with self._lock:
             earlier = (series / name).stat().st_size if (series / name).exists() else 0
@@ -207,37 +228,47 @@ class Inbox:
             raise
         return series
 
-    def names_for_job(self, series: Path) -> frozenset[str]:
-        """The files that a new job for a series is made of; none where there is nothing new, or a job is out.
+    def is_out(self, series: Path) -> bool:
+        """Whether jobs of a series are out.
 
-        Those that were worked on belong to it, too, as long as they are kept: a volume that was late in part is whole.
+        Args:
+            series: its folder.
+        """
+        return bool(State.of(series).left)
+
+    def is_new(self, series: Path) -> bool:
+        """Whether a series has images that were not worked on, and are of no job.
 
         Args:
             series: its folder.
         """
         state = State.of(series)
-        names = frozenset(file.name for file in self._images(series))
-        return names if not state.job and names - state.done - state.failed else frozenset()
+        return bool({file.name for file in self._images(series)} - state.taken - state.done - state.failed)
 
-    def job_out(self, series: Path) -> frozenset[str]:
-        """The files of the job of a series that is out; none where none is.
+    def take(self, series: Path) -> list[SeriesJob | Refused]:
+        """Make jobs of the images of a series, and note that they are out, so that they are the same after a restart.
 
-        Args:
-            series: its folder.
-        """
-        return State.of(series).job
-
-    def take(self, series: Path, names: frozenset[str]) -> ReceivedSeries:
-        """Note that a job is out, so that it is the same one after a restart.
+        Images that were worked on belong to them, too, as long as they are kept: a volume of which a part was late is
+        whole. What has no new image is no job. What is no image, or refused, is over at once.
 
         Args:
-            series: the folder of its series.
-            names: its files.
+            series: its folder. Where jobs of it are out, as before a restart, they are given once more.
         """
-        state = State.of(series)
-        if state.job != names:
-            State(names, state.done, state.failed).save(series)
-        return ReceivedSeries(series, names)
+        with STATES:
+            state = State.of(series)
+            if not state.left:
+                names = frozenset(file.name for file in self._images(series))
+                state = replace(state, taken=names, left=names - state.done - state.failed)
+            found, no_images = _grouped(series, sorted(state.taken))
+            jobs = [_received(item, series) if isinstance(item, SeriesJob) else item for item in found]
+            wanted = [job for job in jobs if isinstance(job, Refused) or state.left.intersection(_names(job))]
+            inside = frozenset(name for job in wanted if isinstance(job, SeriesJob) for name in _names(job))
+            state = state.over(no_images, done=True)
+            state = state.over(state.left - inside, done=False)
+            # A volume that was late in part is out with its earlier images.
+            state = replace(state, left=inside, taken=state.taken if inside else frozenset())
+            state.save(series)
+        return wanted
 
     def remove_done(self, keep_seconds: float) -> None:
         """Remove images that were worked on some time ago.
@@ -254,9 +285,41 @@ class Inbox:
                 continue
             state = State.of(series)
             files = list(self._images(series))
-            if state.job or {file.name for file in files} - state.done:
+            if state.left or {file.name for file in files} - state.done:
                 continue
             for file in files:
                 with self._lock:
                     self._held -= file.stat().st_size
                     file.unlink()
+
+
+def _names(job: SeriesJob) -> frozenset[str]:
+    return frozenset(file.name for file in job.files)
+
+
+def _received(job: SeriesJob, series: Path) -> SeriesJob:
+    """A job with a key that is the same for the same images, and another where images were late."""
+    names = tuple(file.name for file in job.files)
+    digest = hashlib.sha256("".join(sorted(names)).encode()).hexdigest()[:8]
+    return replace(job, key=f"{job.key}-{digest}", fetch=ReceivedFiles(series, names))
+
+
+def _grouped(series: Path, names: Iterable[str]) -> tuple[list[SeriesJob | Refused], frozenset[str]]:
+    """Jobs of the images of a series, and which files are no images."""
+    # Not at the top: it waits for pydicom's and numpy's parts that a listener needs only now.
+    from monai_sam2unet.batch.sources.grouping import SeriesGroups
+    from monai_sam2unet.batch.sources.headers import NoImage, read_brief
+
+    groups = SeriesGroups(None, Counter())
+    jobs: list[SeriesJob | Refused] = []
+    no_images = set()
+    for path in (series / name for name in names):
+        with path.open("rb", buffering=0) as file:
+            found = read_brief(file, path, path.stat().st_size)
+        if isinstance(found, NoImage):
+            no_images.add(path.name)
+            jobs.append(Refused(path.name, f"It is no image: it is {found.kind}."))
+        else:
+            jobs += groups.add(found)
+    jobs += groups.finish()
+    return jobs, frozenset(no_images)

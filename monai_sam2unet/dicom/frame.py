@@ -61,6 +61,8 @@ def reading(what: object) -> Iterator[None]:
         yield
     except UserError:
         raise
+    except RecursionError as error:
+        raise DataError(f"{what} cannot be read as DICOM: its sequences lie too deep in one another.") from error
     # Values are parsed when they are asked for, and pydicom raises what it likes on damaged ones.
     except Exception as error:
         raise DataError(f"{what} cannot be read as DICOM: {error}") from error

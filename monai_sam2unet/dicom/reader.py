@@ -31,8 +31,8 @@ class SAM2UNetDICOMReader(ImageReader):
     ``shear_deg`` (degrees), ``spacing_source``, ``filled_slices`` (how many were interpolated), and the first window
     of the first slice as ``window_center``, ``window_width`` (NaN where there is none) and ``voi_lut_function``.
 
-    It is registered with MONAI by name: ``LoadImaged(keys="image", reader="SAM2UNetDICOMReader")`` finds it once
-    ``monai_sam2unet.dicom`` is imported. ``LoadImage`` passes a file that its reader's :meth:`read` refuses on to
+    It is registered with MONAI by name: ``LoadImaged(keys="image", reader="SAM2UNetDICOMReader")`` finds it once this
+    class is imported. ``LoadImage`` passes a file that its reader's :meth:`read` refuses on to
     MONAI's own readers; so that a series with wrong geometry is never read by these after all, :meth:`read` only looks
     at whether the files are DICOM, and everything else is refused in :meth:`get_data`.
 

@@ -9,7 +9,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
@@ -23,6 +23,7 @@ from pydicom.uid import (
 )
 
 from monai_sam2unet.dicom.frame import Frame, frames_of, reading
+from monai_sam2unet.dicom.limits import BoundedFile, check_decoded_size, check_deferred
 from monai_sam2unet.errors import DataError, listing
 
 __all__ = ["Series", "find_series", "is_dicom", "select_series"]
@@ -31,6 +32,8 @@ __all__ = ["Series", "find_series", "is_dicom", "select_series"]
 DEFER_SIZE = 16384
 #: Names that a DICOM file may have where its first bytes do not show what it is.
 SUFFIXES = (".dcm", ".dicom", ".ima")
+#: Bytes of preamble and ``DICM``.
+HEAD = 132
 #: First element of a data set without preamble or File Meta Information: group 2 or 8, little or big endian, then a VR
 #: or a small length.
 DATA_SET_START = re.compile(
@@ -73,7 +76,7 @@ def is_dicom(path: str | os.PathLike[str]) -> bool:
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123 (path may be of any kind that opens)
-            return file.read(132)[128:] == b"DICM"
+            return file.read(HEAD)[128:] == b"DICM"
     except OSError:
         return False
 
@@ -89,11 +92,20 @@ def may_be_dicom(path: Path) -> bool:
     Raises:
         OSError: When it cannot be opened.
     """
-    # macOS keeps a file's attributes beside it as "._" and its name.
-    if path.suffix.lower() in SUFFIXES and not path.name.startswith("._"):
+    if has_dicom_name(path):
         return True
     with path.open("rb") as file:
-        head = file.read(132)
+        return starts_as_dicom(file.read(HEAD))
+
+
+def has_dicom_name(path: PurePath) -> bool:
+    """Whether a file's name is that of a DICOM file."""
+    # macOS keeps a file's attributes beside it as "._" and its name.
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+
+
+def starts_as_dicom(head: bytes) -> bool:
+    """Whether a file's first 132 bytes are those of a DICOM file, or of a data set."""
     return head[128:] == b"DICM" or DATA_SET_START.match(head) is not None
 
 
@@ -124,7 +136,8 @@ def files_in(folder: Path) -> Iterator[Path]:
 
 def _without_meta(path: Path, strict: bool) -> FileDataset:
     """A file without File Meta Information, taken as uncompressed in the encoding it shows."""
-    dataset = pydicom.dcmread(path, force=True)
+    with BoundedFile.at(path) as file:
+        dataset = pydicom.dcmread(file, force=True)
     if "SOPClassUID" not in dataset and "Rows" not in dataset:
         raise DataError(f"{path} is not a DICOM file.")
     problem = f"{path} has no File Meta Information, so its transfer syntax is not known."
@@ -145,42 +158,70 @@ def read_header(path: Path, strict: bool = True) -> FileDataset:
         strict: whether a file without File Meta Information is an error.
 
     Raises:
-        DataError: When the file cannot be read, is not DICOM, or has no transfer syntax.
+        DataError: When the file cannot be read, is not DICOM, has no transfer syntax, or holds more elements
+            than an image does.
     """
     with reading(path):
-        if not is_dicom(path):
-            return _without_meta(path, strict)
-        dataset = pydicom.dcmread(path, defer_size=DEFER_SIZE)
+        return _read(path) if is_dicom(path) else _without_meta(path, strict)
+
+
+def _read(path: Path) -> FileDataset:
+    with BoundedFile.at(path) as file:
+        dataset = pydicom.dcmread(file, defer_size=DEFER_SIZE)
         syntax = dataset.file_meta.get("TransferSyntaxUID")
         if syntax is None:
             raise DataError(f"{path}: the File Meta Information has no TransferSyntaxUID.")
+        if syntax != DeflatedExplicitVRLittleEndian:
+            check_deferred(dataset, file)
+            return dataset
         # Places in an inflated stream are not places in the file, so nothing can be read later.
-        return pydicom.dcmread(path) if syntax == DeflatedExplicitVRLittleEndian else dataset
+        file.seek(0)
+        return pydicom.dcmread(file)
 
 
-def why_no_image(dataset: Dataset) -> str | None:
-    """What an object is if it is no image to read, else None."""
+def why_no_image(dataset: Dataset, has_pixels: bool | None = None) -> str | None:
+    """What an object is if it is no image to read, else None; ``has_pixels`` where the dataset ends before them."""
     kind = NO_IMAGES.get(dataset.get("SOPClassUID"))
-    if kind is None and not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+    if has_pixels is None:
+        has_pixels = any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"))
+    if kind is None and not has_pixels:
         kind = "an object without pixel data"
         if dataset.get("SOPClassUID"):
             kind += f" ({UID(dataset.SOPClassUID).name})"
     return kind
 
 
-def _dicomdir_files(path: Path) -> list[Path]:
+def dicomdir_files(path: Path) -> list[Path]:
+    """The files that a DICOMDIR names, whether they are there or not.
+
+    Args:
+        path: the DICOMDIR.
+
+    Raises:
+        DataError: When it cannot be read, names no files, or names one outside its folder.
+    """
     # pydicom's FileSet leaves out files that are not there, so the records are read here.
     files = []
     with reading(f"The directory records of {path}"):
-        for record in pydicom.dcmread(path).get("DirectoryRecordSequence") or ():
+        with BoundedFile.at(path) as file:
+            records = pydicom.dcmread(file).get("DirectoryRecordSequence") or ()
+        for record in records:
             name = record.get("ReferencedFileID")
             if name and record.get("RecordInUseFlag") != 0:
-                files.append(path.parent.joinpath(*([name] if isinstance(name, str) else name)))
+                parts = [name] if isinstance(name, str) else list(name)
+                if any(part == ".." or "/" in part or "\0" in part for part in parts):
+                    raise DataError(f"{path} names a file that need not lie in its folder: {parts}.")
+                files.append(path.parent.joinpath(*parts))
+    if not files:
+        raise DataError(f"{path} names no files.")
+    return files
+
+
+def _dicomdir_files(path: Path) -> list[Path]:
+    files = dicomdir_files(path)
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
         raise DataError(f"{path} names {len(missing)} files that are not there:\n{listing(missing)}")
-    if not files:
-        raise DataError(f"{path} names no files.")
     return files
 
 
@@ -237,6 +278,7 @@ def find_series(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
                     raise DataError(f"{path} is no image to read: it is {kind}.")
                 passed.append(f"{path}: {kind}")
                 continue
+            check_decoded_size(dataset, path, path.stat().st_size)
             uid, description, modality = (
                 str(dataset.get(name) or "") for name in ("SeriesInstanceUID", "SeriesDescription", "Modality")
             )

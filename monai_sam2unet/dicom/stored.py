@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.pixels import pixel_array
 
+from monai_sam2unet.dicom.codestreams import check_codestreams
 from monai_sam2unet.dicom.frame import Frame, reading
 from monai_sam2unet.errors import DataError
 
@@ -28,7 +31,7 @@ PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 @contextmanager
-def loaded(dataset: Dataset) -> Iterator[None]:
+def loaded(dataset: FileDataset) -> Iterator[None]:
     """Hold a dataset's pixel data while frames are decoded, and let go of them after.
 
     Args:
@@ -38,11 +41,29 @@ def loaded(dataset: Dataset) -> Iterator[None]:
     kept = dataset.get_item(name, keep_deferred=True)
     try:
         with reading(f"{name} of {dataset.filename}"):
-            dataset.get(name)
+            _check_unchanged(dataset)
+            value = dataset.get(name)
+            # Whoever loaded them has looked already.
+            if isinstance(kept, RawDataElement) and isinstance(value, bytes):
+                _check_size(dataset, value)
         yield
     finally:
         if kept is not None:
             dataset[name] = kept
+
+
+def _check_unchanged(dataset: FileDataset) -> None:
+    """The file is as it was when its header was read, so that places in it still hold."""
+    name, time = dataset.filename, dataset.timestamp
+    if name is not None and time is not None and Path(name).stat().st_mtime != time:
+        raise DataError(f"{name} was changed while it was read; it may still be arriving.")
+
+
+def _check_size(dataset: FileDataset, data: bytes) -> None:
+    """Compressed pixel data state the size that the header gives."""
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax is not None and syntax.is_transfer_syntax and syntax.is_encapsulated:
+        check_codestreams(data, (int(dataset.Rows), int(dataset.Columns)))
 
 
 def pixel_keyword(dataset: Dataset) -> str:

@@ -94,8 +94,8 @@ def same_images(job: SeriesJob, files: Iterable[Path]) -> bool:
     def by_uid(paths: Iterable[Path]) -> dict[str, pydicom.Dataset]:
         return {image.SOPInstanceUID: image for image in map(pydicom.dcmread, paths)}
 
-    assert job.fetch is not None
-    return by_uid(job.fetch.retrieve()) == by_uid(files)
+    with job.opened(Path("unused")) as opened:
+        return by_uid(opened) == by_uid(files)
 
 
 def test_two_series_interleaved_by_two_programs(real_series: Files, tmp_path: Path):
@@ -209,7 +209,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path, shared_data: Path):
         (refused,) = some_jobs(listener, 1)
         no_job(listener)
     assert isinstance(refused, Refused)
-    assert refused.reason == "it holds no images: Segmentation Storage"
+    assert refused.reason == "It is no image: it is a segmentation."
     assert report.SeriesInstanceUID not in refused.source
 
 
@@ -287,7 +287,7 @@ def test_kill_9_loses_nothing_that_was_confirmed(real_series: Files, tmp_path: P
         threading.Timer(2.0, listener.stop).start()
         found: set[str] = set()
         for job in listener.jobs():
-            for file in job.fetch.retrieve():
+            for file in job.files:
                 read = pydicom.dcmread(file)
                 assert read.PixelData == image.PixelData
                 found.add(read.SOPInstanceUID)

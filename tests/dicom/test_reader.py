@@ -210,11 +210,16 @@ def test_a_plain_load_image_stays_as_it_was(tmp_path, make_slice, monkeypatch):
 @pytest.mark.slow
 def test_the_import_alone_registers_the_reader():
     code = (
-        "import monai_sam2unet.dicom, monai.transforms as t; "
+        "from monai_sam2unet.dicom import SAM2UNetDICOMReader; import monai.transforms as t; "
         "print(type(t.LoadImage(reader='SAM2UNetDICOMReader').readers[-1]).__name__)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split()[-1] == "SAM2UNetDICOMReader"
+
+
+def test_files_are_looked_through_without_monai():
+    code = "import sys, monai_sam2unet.dicom; print({'monai', 'torch'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_a_list_with_a_stray_file_goes_to_no_other_reader(tmp_path, make_series):

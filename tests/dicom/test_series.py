@@ -88,7 +88,7 @@ def test_each_header_is_read_once(tmp_path, make_series, monkeypatch):
     read = []
     original = pydicom.dcmread
     monkeypatch.setattr(
-        pydicom, "dcmread", lambda path, **options: read.append(Path(path)) or original(path, **options)
+        pydicom, "dcmread", lambda file, **options: read.append(Path(file.name)) or original(file, **options)
     )
     read_volume(tmp_path)
     assert sorted(read) == sorted(paths)

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bounds on what a DICOM file may ask for, checked before memory is taken.
+
+A damaged file, or one made to do harm, can ask for far more than it holds: 4 GB of pixels in a header of 1 KB, a million
+empty sequence items, a data set that inflates a thousandfold. No real image comes near these bounds.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from monai_sam2unet.errors import DataError
+
+__all__ = ["BoundedFile", "check_decoded_size", "check_deferred"]
+
+#: Items of sequences in one file: a Dataset of pydicom's takes about 1 KB for an empty item of 8 bytes. Enhanced
+#: images have about 10 for each frame.
+MAX_ITEMS = 500_000
+#: Values and element headers read from one file.
+MAX_READS = 3_000_000
+#: Frames of one file.
+MAX_FRAMES = 100_000
+#: Decoded pixels may always take this much (bytes); beyond it, so many times what the file holds. Blank images in
+#: JPEG 2000 or JPEG-LS reach some thousand, but are then small.
+SMALL = 256 * 2**20
+MAX_COMPRESSION = 1000
+#: Bits may be stored eight to a byte, and subsampled colours grow when they are read.
+MAX_PACKING = 8
+#: Each frame of compressed pixel data begins with an item's tag and length (bytes).
+ITEM_HEADER = 8
+ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+CHUNK = 2**20
+PIXELS = 0x7FE00000
+
+
+class BoundedFile(io.BufferedReader):
+    """A file that may hold only so many elements and sequence items; for ``pydicom.dcmread``.
+
+    Args:
+        raw: the file, open for reading.
+        name: the file, for error texts.
+    """
+
+    def __init__(self, raw: BinaryIO | io.RawIOBase, name: object) -> None:
+        super().__init__(raw)  # type: ignore[arg-type]
+        self.shown = name
+        self.reads = self.items = 0
+
+    @classmethod
+    def at(cls, path: Path) -> BoundedFile:
+        """Open a file.
+
+        Args:
+            path: which one.
+        """
+        return cls(path.open("rb", buffering=0), path)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read bytes.
+
+        Args:
+            size: how many at most; all that are left without it.
+
+        Raises:
+            DataError: When the file has held too many elements or items so far, or inflates too far.
+            zlib.error: When it is to be inflated and is damaged.
+        """
+        data = super().read(size)
+        self.reads += 1
+        if self.reads > MAX_READS:
+            raise DataError(f"{self.shown} holds more than {MAX_READS:,} elements, as no image does; it is not read.")
+        if len(data) == ITEM_HEADER:
+            self.count_items(data.startswith(ITEM_TAGS))
+        elif len(data) > ITEM_HEADER:
+            self.count_items(sum(data.count(tag) for tag in ITEM_TAGS))
+        # pydicom reads all that is left for one reason only: to inflate it.
+        if size is None or size < 0:
+            self._check_inflated(data)
+        return data
+
+    def _check_inflated(self, deflated: bytes) -> None:
+        """Find out how far a deflated data set grows, and how many items it holds, without keeping it."""
+        inflater, total, limit = zlib.decompressobj(-zlib.MAX_WBITS), 0, max(SMALL, MAX_COMPRESSION * len(deflated)) // 4
+        while deflated and not inflater.eof:
+            data = inflater.decompress(deflated, CHUNK)
+            total += len(data)
+            self.count_items(sum(data.count(tag) for tag in ITEM_TAGS))
+            deflated = inflater.unconsumed_tail
+            if total > limit:
+                raise DataError(f"{self.shown} inflates to more than {limit / 2**20:.0f} MiB; it is not read.")
+
+    def count_items(self, number: int) -> None:
+        """Add sequence items that were found.
+
+        Args:
+            number: how many.
+
+        Raises:
+            DataError: When there are too many.
+        """
+        self.items += number
+        if self.items > MAX_ITEMS:
+            raise DataError(
+                f"{self.shown} holds more than {MAX_ITEMS:,} sequence items, as no image does; it is not read."
+            )
+
+
+def check_deferred(dataset: FileDataset, file: BoundedFile) -> None:
+    """Count the items of sequences that are left in the file until they are asked for.
+
+    Args:
+        dataset: as it was read, long values being deferred.
+        file: the file that it was read from.
+
+    Raises:
+        DataError: When there are too many items.
+    """
+    for tag in list(dataset.keys()):
+        element = dataset.get_item(tag, keep_deferred=True)
+        # Without VRs in the file, and in UN, a sequence is only told when it is read.
+        if element is None or element.value is not None or tag >= PIXELS or element.VR not in ("SQ", "UN", None):
+            continue
+        file.seek(element.value_tell)  # type: ignore[union-attr]
+        left = element.length  # type: ignore[union-attr]
+        while left > 0 and (data := file.read(min(left, CHUNK))):
+            left -= len(data)
+
+
+def _number(dataset: Dataset, keyword: str, default: int) -> int:
+    value = dataset.get(keyword)
+    return default if value is None or value == "" else int(value)
+
+
+def check_decoded_size(dataset: FileDataset, name: object, size: int) -> None:
+    """What the pixels take decoded goes with the file's size.
+
+    Args:
+        dataset: the file's header.
+        name: the file, for the error's text.
+        size: of the file, in bytes.
+
+    Raises:
+        DataError: When NumberOfFrames, or Rows, Columns and frames together, are far beyond what the file can hold.
+    """
+    frames = _number(dataset, "NumberOfFrames", 1)
+    rows, columns = _number(dataset, "Rows", 0), _number(dataset, "Columns", 0)
+    samples, bits = _number(dataset, "SamplesPerPixel", 1), _number(dataset, "BitsAllocated", 16)
+    syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID") or ""))
+    encapsulated = syntax.is_transfer_syntax and syntax.is_encapsulated
+    if frames < 0 or frames > MAX_FRAMES or (encapsulated and frames > 1 and frames * ITEM_HEADER > size):
+        raise DataError(
+            f"{name}: NumberOfFrames is {frames:,}, but the file has {size:,} bytes"
+            f" (and at most {MAX_FRAMES:,} frames are read)."
+        )
+    decoded = frames * rows * columns * samples * max(1, bits // 8)
+    growth = MAX_COMPRESSION if encapsulated or syntax == DeflatedExplicitVRLittleEndian else MAX_PACKING
+    if decoded > max(SMALL, growth * size):
+        raise DataError(
+            f"{name}: {rows} rows, {columns} columns and {frames} frames would take {decoded / 2**30:.1f} GiB, but the "
+            f"file has {size:,} bytes; it is not read."
+        )
+
+
