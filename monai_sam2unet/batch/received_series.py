@@ -226,7 +226,16 @@ class Inbox:
             with self._lock:
                 self._held -= growth
             raise
+        self._try_again(series, name)
         return series
+
+    @staticmethod
+    def _try_again(series: Path, name: str) -> None:
+        """Offer what failed of a series once more, since an image of it was sent again."""
+        with STATES:
+            state = State.of(series)
+            if name in state.failed:
+                replace(state, failed=frozenset()).save(series)
 
     def is_out(self, series: Path) -> bool:
         """Whether jobs of a series are out.

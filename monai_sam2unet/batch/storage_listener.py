@@ -79,7 +79,7 @@ class StorageListener:
       that is none, as :func:`monai_sam2unet.batch.sources.find_jobs` has it;
     - images that come while these are worked on, or later, wait until they are over, and make another job, with a key
       of its own: a volume of all images of the series as long as the earlier ones are kept, else of the late ones;
-    - an image that is sent again, and was worked on, makes no job;
+    - an image that is sent again, and was worked on, makes no job; one of a job that failed offers that once more;
     - after a restart, jobs that were out come first, with the same keys, then what was received and not worked on, and
       what failed or was refused.
 

@@ -200,3 +200,16 @@ def scripted_server() -> Iterator[ScriptedServer]:
     yield told
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def two_radiographs(shared_data: Path, tmp_path: Path) -> list[Path]:
+    """Two radiographs of one series, which make no volume."""
+    files = []
+    for number in (1, 2):
+        image = pydicom.dcmread(shared_data / "dicom" / "monochrome1" / "dx_image.dcm")
+        image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID = "1.2", "1.2.3", f"1.2.3.{number}"
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+        image.save_as(path := tmp_path / f"radiograph{number}.dcm")
+        files.append(path)
+    return files

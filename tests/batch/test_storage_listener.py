@@ -20,7 +20,7 @@ import pydicom
 import pytest
 from pynetdicom import AE, build_context
 from pynetdicom.association import Association
-from pynetdicom.sop_class import MRImageStorage
+from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation, MRImageStorage
 
 import monai_sam2unet.dicom  # noqa: F401 (so that no test waits for torch)
 from monai_sam2unet.batch import storage_listener
@@ -53,7 +53,8 @@ def listening(folder: Path, **options) -> Iterator[StorageListener]:
 def association(port: int, title: str = "SCANNER", syntax: str = "1.2.840.10008.1.2.1") -> Iterator[Association]:
     node = AE(title)
     node.dimse_timeout = 3
-    made = node.associate("127.0.0.1", port, contexts=[build_context(MRImageStorage, syntax)])
+    contexts = [build_context(kind, syntax) for kind in (MRImageStorage, DigitalXRayImageStorageForPresentation)]
+    made = node.associate("127.0.0.1", port, contexts=contexts)
     try:
         yield made
     finally:
@@ -194,6 +195,33 @@ def test_a_restart_takes_up_what_is_not_done(real_series: Files, tmp_path: Path)
         for job in after.values():
             job.fetch.release(done=True)
         no_job(listener)
+
+
+def test_each_radiograph_of_a_series_is_a_job(two_radiographs: list[Path], tmp_path: Path):
+    with listening(tmp_path / "inbox") as listener:
+        assert send(listener.port, two_radiographs) == [0, 0]
+        one, other = some_jobs(listener, 2)
+        assert sorted([same_images(one, two_radiographs[:1]), same_images(one, two_radiographs[1:])]) == [False, True]
+        one.fetch.release(done=True)
+    with listening(tmp_path / "inbox") as listener:
+        assert some_jobs(listener, 1) == [other]
+        other.fetch.release(done=True)
+        no_job(listener)
+
+
+def test_a_volume_with_a_bad_slice_is_refused_and_kept(real_series: Files, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(storage_listener, "SWEEP", 0.0)
+    files = real_series(CROP)[:3]
+    bad = pydicom.dcmread(files[1])
+    del bad.Rows
+    with listening(tmp_path, keep_seconds=0.0) as listener:
+        assert send(listener.port, [files[0], bad, files[2]]) == [0, 0, 0]
+        (refused,) = some_jobs(listener, 1)
+        assert "1 of its files cannot be read, so that slices would be missing" in refused.reason
+        # Once the image is sent again as it should be, the series is whole.
+        assert send(listener.port, files[1:2]) == [0]
+        (job,) = some_jobs(listener, 1)
+        assert same_images(job, files)
 
 
 def test_what_is_no_image_is_refused(tmp_path: Path, shared_data: Path):

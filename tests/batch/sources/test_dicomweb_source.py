@@ -11,7 +11,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from monai_sam2unet.batch.series_job import SeriesJob
+from monai_sam2unet.batch.series_job import Refused, SeriesJob
 from monai_sam2unet.batch.sources import dicomweb_source
 from monai_sam2unet.batch.sources.dicomweb_source import WadoSeries, find_dicomweb_jobs
 from monai_sam2unet.batch.transfer import Retries, TransferError
@@ -86,6 +86,24 @@ def test_many_pages_give_each_series_once(orthanc, real_series: Files, tmp_path:
         image.save_as(tmp_path / f"{number}.dcm")
     orthanc.upload(sorted(tmp_path.iterdir()))
     assert sorted(job.series_uid for job in jobs(orthanc)) == [f"1.2.{number}" for number in range(5)]
+
+
+def test_each_radiograph_of_a_series_is_a_job(orthanc, two_radiographs: list[Path], tmp_path: Path):
+    orthanc.upload(two_radiographs)
+    found = jobs(orthanc)
+    assert len({job.key for job in found}) == 2
+    fetched: dict[str, bytes] = {}
+    for job in found:
+        with job.opened(tmp_path / "work") as files:
+            fetched |= by_uid(files)
+    assert fetched == by_uid(two_radiographs)
+
+
+def test_what_holds_no_images_is_refused(orthanc, shared_data: Path):
+    orthanc.upload([shared_data / "dicom" / "seg" / "liver.dcm"])
+    (refused,) = jobs(orthanc)
+    assert isinstance(refused, Refused)
+    assert refused.reason == "Its modality, SEG, is none of images."
 
 
 def test_missing_instances_are_an_error_and_nothing_is_left(orthanc, real_series: Files, tmp_path: Path):
