@@ -17,7 +17,7 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from monai_sam2unet.batch.received_series import Inbox
+from monai_sam2unet.batch.inbox import Inbox
 from monai_sam2unet.batch.sending.store_sender import check_ae_title
 from monai_sam2unet.batch.series_job import Refused, SeriesJob
 from monai_sam2unet.batch.shown_uid import shown_uid

@@ -1,151 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Received images on disk, by series, with what of each series was worked on: no power cut loses a confirmed one."""
+"""Received images on disk, by series, and the jobs that are made of them: no power cut loses a confirmed one."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+from monai_sam2unet.batch.received_files import STATE, STATES, ReceivedFiles, State, sync, write_safely
 from monai_sam2unet.batch.series_job import Refused, SeriesJob, safe_key
 from monai_sam2unet.errors import DataError
 
-__all__ = ["Inbox", "InboxFull", "ReceivedFiles"]
+__all__ = ["Inbox", "InboxFull"]
 
 #: Files that are still being written. What is here after a start was never confirmed.
 UNFINISHED = "unfinished"
-#: What of a series was worked on.
-STATE = "state.json"
-#: States are read, changed and written by one thread at a time: jobs of a series may be over at the same moment.
-STATES = threading.Lock()
 
 
 class InboxFull(OSError):
     """The inbox may not grow further."""
-
-
-def _sync(folder: Path) -> None:
-    """Make sure that names that were made in a folder are on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _write_safely(path: Path, content: bytes, beside: Path) -> None:
-    """Write a file so that it is there whole or, after a power cut, not at all."""
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    _sync(path.parent)
-
-
-@dataclass(frozen=True)
-class State:
-    """What of a series was worked on, by the names of its files.
-
-    Args:
-        taken: those that the jobs that are out were made of; empty where none is out.
-        left: those of them that belong to jobs that are not over.
-        done: those that were worked on.
-        failed: those of jobs that failed.
-    """
-
-    taken: frozenset[str] = frozenset()
-    left: frozenset[str] = frozenset()
-    done: frozenset[str] = frozenset()
-    failed: frozenset[str] = frozenset()
-
-    @classmethod
-    def of(cls, folder: Path) -> State:
-        """Read the state of a series.
-
-        Args:
-            folder: the series'.
-        """
-        try:
-            read = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return cls()
-        return cls(**{field.name: frozenset(read[field.name]) for field in fields(cls)})
-
-    def save(self, folder: Path) -> None:
-        """Write the state of a series.
-
-        Args:
-            folder: the series'.
-        """
-        content = {name: sorted(names) for name, names in vars(self).items()}
-        _write_safely(folder / STATE, json.dumps(content).encode(), folder / f"{STATE}.unfinished")
-
-    def over(self, names: frozenset[str], done: bool) -> State:
-        """The state once a job is over, or files were found to be of no job.
-
-        Args:
-            names: its files.
-            done: whether it succeeded.
-        """
-        left = self.left - names
-        return State(
-            self.taken if left else frozenset(),
-            left,
-            self.done | names if done else self.done - names,
-            self.failed - names if done else self.failed | names,
-        )
-
-
-@dataclass(frozen=True)
-class ReceivedFiles:
-    """The files of a job from an inbox.
-
-    Args:
-        folder: their series' in the inbox.
-        names: the files.
-    """
-
-    folder: Path
-    names: tuple[str, ...]
-
-    @contextmanager
-    def opened(self, work_folder: Path) -> Iterator[tuple[Path, ...]]:
-        """The files, which are here already.
-
-        Args:
-            work_folder: not needed.
-
-        Raises:
-            DataError: When one is not there any more.
-        """
-        files = tuple(self.folder / name for name in self.names)
-        gone = [file for file in files if not file.is_file()]
-        if gone:
-            raise DataError(f"{len(gone)} of {len(files)} received files are not in {self.folder} any more.")
-        yield files
-
-    def release(self, done: bool) -> None:
-        """Note that the job is over. Its files are removed some time later.
-
-        Args:
-            done: whether it succeeded. Else its files stay, and are a job again after a restart.
-        """
-        with STATES:
-            state, names = State.of(self.folder), frozenset(self.names)
-            # Released a second time, as where a killed run had come that far, it changes nothing.
-            if names & state.left:
-                state.over(names, done).save(self.folder)
 
 
 class Inbox:
@@ -220,8 +97,8 @@ class Inbox:
             beside = self._unfinished / f"{threading.get_ident()}-{name}"
             if not series.is_dir():
                 series.mkdir(exist_ok=True)
-                _sync(self.folder)
-            _write_safely(series / name, content, beside)
+                sync(self.folder)
+            write_safely(series / name, content, beside)
         except BaseException:
             with self._lock:
                 self._held -= growth
