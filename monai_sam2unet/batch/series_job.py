@@ -14,7 +14,7 @@ from typing import Protocol
 from monai_sam2unet.batch.guards import printable
 from monai_sam2unet.errors import DataError
 
-__all__ = ["ORIENTATIONS", "Refused", "SeriesFetch", "SeriesJob", "safe_key"]
+__all__ = ["ORIENTATIONS", "Refused", "SeriesFiles", "SeriesJob", "safe_key"]
 
 #: Planes that a volume's slices may lie in: the body's, none of these, or not all the same.
 ORIENTATIONS = ("axial", "coronal", "sagittal", "oblique", "mixed")
@@ -47,7 +47,7 @@ def safe_key(uid: str, own: str = "") -> str:
     return f"{uid if plain else 'series'}-{digest}"
 
 
-class SeriesFetch(Protocol):
+class SeriesFiles(Protocol):
     """Brings the files of a job that do not simply lie there, and is told when the job is over. It can be pickled."""
 
     def opened(self, work_folder: Path) -> AbstractContextManager[tuple[Path, ...]]:
@@ -100,7 +100,7 @@ class SeriesJob:
     image_type: tuple[str, ...] = ()
     body_part: str = ""
     archives: tuple[Path, ...] = ()
-    fetch: SeriesFetch | None = None
+    fetch: SeriesFiles | None = None
 
     @contextmanager
     def opened(self, work_folder: Path) -> Iterator[tuple[Path, ...]]:
@@ -133,6 +133,15 @@ class SeriesJob:
         with unpacked(self.files, self.archives, work_folder / f"unpacked-{self.key}") as files:
             yield files
 
+    def release(self, done: bool) -> None:
+        """Let go what was fetched, since the job is over.
+
+        Args:
+            done: whether it succeeded; else it may be tried again later.
+        """
+        if self.fetch is not None:
+            self.fetch.release(done)
+
     def _check_unchanged(self) -> None:
         """The files are as long as they were: one that was still arriving when it was found is not read."""
         size = 0
@@ -140,7 +149,9 @@ class SeriesJob:
             try:
                 size += file.stat().st_size
             except OSError as error:
-                raise DataError(f"{printable(file)} is not there any more, or cannot be read: {error.strerror}.") from error
+                raise DataError(
+                    f"{printable(file)} is not there any more, or cannot be read: {error.strerror}."
+                ) from error
         if size != self.size_bytes:
             raise DataError(
                 f"The {len(self.files)} files of series {self.series_uid} were found with {self.size_bytes:,} bytes and "

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the bundles' configs call."""
 
+from monai_sam2unet.bundle.bundle_config import BundleConfig
+from monai_sam2unet.bundle.bundle_predictor import BundlePredictor
 from monai_sam2unet.bundle.checkpoint import load_checkpoint
 from monai_sam2unet.bundle.datalists import (
     evaluation_datalist,
@@ -28,6 +30,8 @@ from monai_sam2unet.bundle.volume_datalists import (
 from monai_sam2unet.bundle.volume_inference import volume_inference_datalist
 
 __all__ = [
+    "BundleConfig",
+    "BundlePredictor",
     "PrepareBatchMultiScale",
     "check_light_checkpoints",
     "check_volumes",

@@ -86,7 +86,11 @@ class BoundedFile(io.BufferedReader):
 
     def _check_inflated(self, deflated: bytes) -> None:
         """Find out how far a deflated data set grows, and how many items it holds, without keeping it."""
-        inflater, total, limit = zlib.decompressobj(-zlib.MAX_WBITS), 0, max(SMALL, MAX_COMPRESSION * len(deflated)) // 4
+        inflater, total, limit = (
+            zlib.decompressobj(-zlib.MAX_WBITS),
+            0,
+            max(SMALL, MAX_COMPRESSION * len(deflated)) // 4,
+        )
         while deflated and not inflater.eof:
             data = inflater.decompress(deflated, CHUNK)
             total += len(data)
@@ -165,5 +169,3 @@ def check_decoded_size(dataset: FileDataset, name: object, size: int) -> None:
             f"{name}: {rows} rows, {columns} columns and {frames} frames would take {decoded / 2**30:.1f} GiB, but the "
             f"file has {size:,} bytes; it is not read."
         )
-
-

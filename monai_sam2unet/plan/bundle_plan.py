@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from monai_sam2unet.dicom.segments import planned_segments
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.transforms import MODALITIES, Preset
 
@@ -48,10 +49,11 @@ class BundlePlan:
         plane: for volumes: the plane of the slices, as :class:`monai_sam2unet.transforms.Preset` has it.
         windows: for CT: the HU windows, as :class:`monai_sam2unet.transforms.Preset` has them.
         keep_empty: for volumes: share of the slices without any class that is trained on.
+        segments: what each class is in DICOM, as :func:`monai_sam2unet.dicom.segments.planned_segments` has it.
 
     Raises:
         ConfigError: When the modality is not known, there is one class only, there are not 1 to 12 windows an image, or
-            an attribute is not for such images.
+            an attribute is not for such images, or the segments do not describe the classes.
     """
 
     name: str
@@ -80,6 +82,7 @@ class BundlePlan:
     plane: str | int = "axial"
     windows: str | tuple[Any, ...] | None = None
     keep_empty: float = 0.1
+    segments: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         if self.modality not in MODALITIES:
@@ -102,6 +105,8 @@ class BundlePlan:
         if self.is_volume:
             # Refuses a plane, windows or a share that are not allowed.
             Preset(self.modality, plane=self.plane, windows=self.windows).slices(self.keep_empty)
+        # Refuses codes that are not known.
+        planned_segments(self.class_names, self.segments)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> BundlePlan:
@@ -141,6 +146,11 @@ class BundlePlan:
     def out_channels(self) -> int:
         """Channels of the network's logits: one for one class, else one for each class and the background."""
         return len(self.classes) + 1 if self.classes else 1
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, without background; of one class, what the bundle's object says."""
+        return self.classes or (self.object,)
 
     @property
     def picture(self) -> str:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monai_sam2unet.batch.series_job import ORIENTATIONS, SeriesJob
-from monai_sam2unet.batch.series_rules import CONDITIONS, MODALITIES, SeriesRules
+from monai_sam2unet.batch.series_job import ORIENTATIONS, Refused, SeriesJob
+from monai_sam2unet.batch.series_rules import CONDITIONS, SeriesRules, chosen
 from monai_sam2unet.errors import ConfigError
 
 
@@ -34,7 +34,11 @@ default: leave
         (job(description="Lung"), False, "rule 2 leaves"),
         (job(description="soft", body_part="Chest"), True, "rule 3 takes modality ct or PT, 20 slices or more and 500"),
         (job(description="", slices=19, body_part="CHEST"), False, "rule 3 needs 20 slices or more and 500 slices or"),
-        (job(description="", orientation="coronal"), False, "rule 3 needs orientation axial or oblique, it has coronal"),
+        (
+            job(description="", orientation="coronal"),
+            False,
+            "rule 3 needs orientation axial or oblique, it has coronal",
+        ),
         (job(description="", orientation=""), False, "it has none; rule 4 needs modality MR, it has CT"),
         (job("MR", "", 3), True, "rule 4 takes modality MR"),
     ],
@@ -54,19 +58,21 @@ def test_the_default(tmp_path):
 
 
 def test_what_a_bundle_takes():
-    rules = SeriesRules.for_modality("xray")
+    rules = SeriesRules.for_modalities(["CR", "DX"])
     assert [rules.decide(job(modality)).take for modality in ("CR", "dx", "CT", "")] == [True, True, False, False]
     assert not rules.decide(job("CR", image_type=("DERIVED", "LOCALIZER"))).take
-    with pytest.raises(ConfigError, match=r"must be one of ct, mr, .* got 'sonar'"):
-        SeriesRules.for_modality("sonar")
+    assert SeriesRules.for_modalities(None).decide(job("CT")).take
 
 
-def test_every_bundle_has_rules(repository):
-    import json
-
-    for path in repository.glob("bundles/*/configs/metadata.json"):
-        formats = json.loads(path.read_text())["network_data_format"]["inputs"]["image"]
-        assert formats["modality"] in MODALITIES, path
+def test_what_is_left_says_why():
+    refused = Refused("a.dcm", "it is damaged")
+    taken, left = job("CT"), job("MR")
+    found = list(chosen([refused, taken, left], SeriesRules.for_modalities(["CT"])))
+    assert found == [
+        refused,
+        taken,
+        Refused(left.key, "no rule fits it: rule 2 needs modality CT, it has MR", left.series_uid),
+    ]
 
 
 def test_all_problems_are_told_at_once():
@@ -114,9 +120,7 @@ def test_files_that_hold_no_rules(tmp_path, text):
 
 NAMES = st.sampled_from(["CT", "MR", "US"])
 SERIES = st.builds(job, NAMES, st.text(max_size=5), st.integers(0, 40), st.sampled_from(["", *ORIENTATIONS]))
-RULES = st.lists(
-    st.tuples(st.sampled_from(["take", "leave"]), NAMES, st.integers(0, 40)), max_size=4
-)
+RULES = st.lists(st.tuples(st.sampled_from(["take", "leave"]), NAMES, st.integers(0, 40)), max_size=4)
 
 
 @given(SERIES, RULES, st.sampled_from(["take", "leave"]))
@@ -131,11 +135,17 @@ def test_rules_are_those_of_an_if_chain(series, rules, default):
     assert decision.reason
 
 
-@given(st.dictionaries(st.sampled_from([*CONDITIONS, "x"]), st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
-    max_leaves=4,
-)), SERIES)
+@given(
+    st.dictionaries(
+        st.sampled_from([*CONDITIONS, "x"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+            lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+            max_leaves=4,
+        ),
+    ),
+    SERIES,
+)
 def test_whatever_is_written_is_rules_or_an_error(conditions, series):
     try:
         rules = SeriesRules({"rules": [{"take": conditions}]})

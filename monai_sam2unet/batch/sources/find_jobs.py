@@ -109,9 +109,7 @@ def _jobs(
         yield Refused(printable(path), f"There is {what} in it.{passed}", series_uid or "")
 
 
-def _grouped(
-    found: Iterable[Found], groups: SeriesGroups, passed_over: Counter[str]
-) -> Iterator[SeriesJob | Refused]:
+def _grouped(found: Iterable[Found], groups: SeriesGroups, passed_over: Counter[str]) -> Iterator[SeriesJob | Refused]:
     for item in found:
         if isinstance(item, NoImage):
             passed_over[item.kind] += 1
