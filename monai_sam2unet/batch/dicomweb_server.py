@@ -195,8 +195,8 @@ class DicomwebServer:
         try:
             yield
         except requests.HTTPError as error:
-            status = error.response.status_code
-            text = f"{told}: it answered {status} {error.response.reason}.{HINTS.get(status, '')}"
+            status, reason = (0, "") if error.response is None else (error.response.status_code, error.response.reason)
+            text = f"{told}: it answered {status} {reason}.{HINTS.get(status, '')}"
             raise (TemporaryError if _is_passing(status) else TransferError)(text) from error
         except requests.exceptions.SSLError as error:
             raise TransferError(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -48,20 +48,20 @@ def safe_key(uid: str, own: str = "") -> str:
 
 
 class SeriesFiles(Protocol):
-    """Files of a series that are brought for its job, and let go after it. It can be pickled."""
+    """Brings the files of a job that do not simply lie there, and is told when the job is over. It can be pickled."""
 
-    def retrieve(self) -> tuple[Path, ...]:
-        """Bring the files of the series to this machine, and say where they are.
+    def opened(self, work_folder: Path) -> AbstractContextManager[tuple[Path, ...]]:
+        """The files on the disk, for as long as this lasts.
 
-        Raises:
-            UserError: When they cannot be brought.
+        Args:
+            work_folder: where to bring them, to a folder of their own.
         """
 
     def release(self, done: bool) -> None:
-        """Let the files go, since the job is over.
+        """The job is over.
 
         Args:
-            done: whether it succeeded; else it may be tried again later.
+            done: whether it succeeded, in this run or one before; else it may be tried again later.
         """
 
 
@@ -84,7 +84,8 @@ class SeriesJob:
         image_type: values of ImageType of the first image, as ``("ORIGINAL", "PRIMARY", "AXIAL")``.
         body_part: BodyPartExamined; may be empty.
         archives: the zip archives among the parents of ``files``.
-        fetch: brings the files of a series that lies elsewhere, and lets them go; None where ``files`` are all.
+        fetch: brings the files of a job from elsewhere, for which ``files`` may be empty; whoever runs the job calls
+            its ``release`` when the job is over. None where there is nothing to bring.
     """
 
     key: str
@@ -103,25 +104,25 @@ class SeriesJob:
 
     @contextmanager
     def opened(self, work_folder: Path) -> Iterator[tuple[Path, ...]]:
-        """The files on the disk; those in archives are unpacked for as long as this lasts, others are fetched.
-
-        What is fetched stays until :meth:`release`.
+        """The files on the disk; those in archives are unpacked, those elsewhere fetched, for as long as this lasts.
 
         Args:
-            work_folder: where to unpack, to ``unpacked-`` and the key; what a run that was killed left there goes.
+            work_folder: where to unpack, to ``unpacked-`` and the key, or fetch; what a run that was killed left there
+                goes.
 
         Yields:
             The files, in the order of ``files``.
 
         Raises:
             DataError: When files have changed since they were found, or an archive is damaged.
-            UserError: When the files cannot be fetched.
+            TransferError: When files cannot be fetched.
 
         Example:
             ``with job.opened(work_folder) as files: volume = read_volume(files)``
         """
         if self.fetch is not None:
-            yield self.fetch.retrieve()
+            with self.fetch.opened(work_folder) as files:
+                yield files
             return
         if not self.archives:
             self._check_unchanged()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
@@ -14,17 +13,15 @@ from types import TracebackType
 
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
-from pynetdicom.events import Event
-from pynetdicom.sop_class import Verification
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.events import Event, EventHandlerType
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from monai_sam2unet.batch.received_series import Inbox
+from monai_sam2unet.batch.inbox import Inbox
 from monai_sam2unet.batch.sending.store_sender import check_ae_title
 from monai_sam2unet.batch.series_job import Refused, SeriesJob
 from monai_sam2unet.batch.shown_uid import shown_uid
-from monai_sam2unet.errors import ConfigError, DataError
+from monai_sam2unet.errors import ConfigError
 
 __all__ = ["StorageListener"]
 
@@ -32,21 +29,12 @@ logger = logging.getLogger(__name__)
 
 #: Answers to C-STORE (PS3.4 B.2.3).
 SUCCESS, OUT_OF_RESOURCES, NO_MATCH, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000
-#: What is read of an image's header.
-HEADER = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality", "SeriesDescription"]
+#: What is read of an image before it is kept.
+HEADER = ["SOPInstanceUID", "SeriesInstanceUID"]
 #: Seconds between two looks at what is quiet.
 GLANCE = 0.2
-
-
-def _is_image(path: Path) -> bool:
-    # Not at the top: it waits for torch.
-    from monai_sam2unet.dicom.series import read_header, why_no_image
-
-    try:
-        return why_no_image(read_header(path)) is None
-    except DataError:
-        # Whoever reads it says what is wrong with it.
-        return True
+#: Seconds between two searches for images to remove.
+SWEEP = 10.0
 
 
 class _Counts:
@@ -85,17 +73,19 @@ class StorageListener:
     """Takes images that are sent to us, and makes a job of each series once no more of it come.
 
     It answers C-STORE and C-ECHO. An image is confirmed once it is on the disk, so that what was confirmed outlives a
-    power cut. Each image belongs to the next job of its series:
+    power cut. Each image belongs to a job:
 
-    - a series of which no image came for ``quiet_seconds`` is a job; only one job of a series is out at a time;
-    - images that come while it is worked on, or later, make another job, with a key of its own: of all images of the
-      series as long as the earlier ones are kept, else of the late ones;
-    - an image that is sent again, and was worked on, makes no job;
+    - once no image of a series came for ``quiet_seconds``, jobs are made of it: one of a volume, or one of each image
+      that is none, as :func:`monai_sam2unet.batch.sources.find_jobs` has it;
+    - images that come while these are worked on, or later, wait until they are over, and make another job, with a key
+      of its own: a volume of all images of the series as long as the earlier ones are kept, else of the late ones;
+    - an image that is sent again, and was worked on, makes no job; one of a job that failed offers that once more;
     - after a restart, jobs that were out come first, with the same keys, then what was received and not worked on, and
-      what failed.
+      what failed or was refused.
 
     The keys are made from the series and its images, so that a journal knows them again. ``job.fetch.release(done)``
-    must be called for each job when it is over, also for one that a journal knows as done.
+    must be called for each job when it is over, also for one that a journal knows as done. Images are removed
+    ``keep_seconds`` after their jobs were done; those of jobs that failed, or were refused, stay.
 
     Example::
 
@@ -146,9 +136,10 @@ class StorageListener:
                 raise ConfigError(f"{name} must be 1 or more, not {value}.")
         self.quiet_seconds = quiet_seconds
         self.keep_seconds = keep_seconds
-        self.max_image_bytes = max_image_bytes
         self._inbox = Inbox(folder, max_bytes)
         self._stopped = threading.Event()
+        self._ending = threading.Lock()
+        self._were_out = [series for series in self._inbox.series() if self._inbox.is_out(series)]
         # Of each series' folder, when its last image came; after a start, senders may still be at it.
         self._last: dict[Path, float] = dict.fromkeys(self._inbox.series(), time.monotonic())
         self._lock = threading.Lock()
@@ -158,28 +149,27 @@ class StorageListener:
         self._node.add_supported_context(Verification)
         for context in AllStoragePresentationContexts:
             self._node.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
-        self._server = self._start(host, port)
+        self._counts = _Counts(max_image_bytes)
+        #: The port that it listens at.
+        self.port = self._start(host, port)
         if not callers:
             logger.warning("All AE titles may send images to port %d", self.port)
 
-    def _start(self, host: str, port: int) -> ThreadedAssociationServer:
-        counts = _Counts(self.max_image_bytes)
-        handlers = [
-            (evt.EVT_C_STORE, self._store, [counts]),
+    def _start(self, host: str, port: int) -> int:
+        """Listen, and say at which port."""
+        handlers: list[EventHandlerType] = [
+            (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, lambda _: SUCCESS),
-            (evt.EVT_DATA_RECV, counts.add),
-            (evt.EVT_CONN_CLOSE, counts.forget),
+            (evt.EVT_DATA_RECV, self._counts.add),
+            (evt.EVT_CONN_CLOSE, self._counts.forget),
         ]
         try:
             server = self._node.start_server((host, port), block=False, evt_handlers=handlers)
         except OSError as error:
             raise ConfigError(f"Port {port} cannot be listened at: {error.strerror}.") from error
-        return server
-
-    @property
-    def port(self) -> int:
-        """The port that it listens at."""
-        return int(self._server.server_address[1])
+        if server is None:
+            raise RuntimeError("pynetdicom started no server.")
+        return int(server.server_address[1])
 
     def __enter__(self) -> StorageListener:
         return self
@@ -192,10 +182,12 @@ class StorageListener:
     def stop(self) -> None:
         """Take no more images, and end :meth:`jobs`. What is not worked on is kept for the next start."""
         self._stopped.set()
-        self._node.shutdown()
+        # A second call, as by another Ctrl-C, leaves the end to the first.
+        if self._ending.acquire(blocking=False):
+            self._node.shutdown()
 
-    def _store(self, event: Event, counts: _Counts) -> int:
-        counts.forget(event)
+    def _store(self, event: Event) -> int:
+        self._counts.forget(event)
         content = event.encoded_dataset()
         try:
             header = dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=HEADER)
@@ -203,7 +195,7 @@ class StorageListener:
         except (InvalidDicomError, ValueError, EOFError, KeyError) as error:
             logger.error("An image cannot be read, and is refused: %s", type(error).__name__)
             return NOT_UNDERSTOOD
-        if not all(uids) or uids[1] != event.request.AffectedSOPInstanceUID:
+        if not all(uids) or uids[1] != header.file_meta.MediaStorageSOPInstanceUID:
             logger.error("An image without SeriesInstanceUID, or of another SOPInstanceUID than stated, is refused")
             return NO_MATCH
         try:
@@ -217,48 +209,32 @@ class StorageListener:
 
     def jobs(self) -> Iterator[SeriesJob | Refused]:
         """The series, each once no more of it come, until :meth:`stop`."""
-        for series in self._inbox.series():
-            names = self._inbox.job_out(series)
-            if names:
-                yield self._job(series, names)
+        while self._were_out:
+            yield from self._take(self._were_out.pop(0))
+        swept = 0.0
         while not self._stopped.wait(GLANCE):
             with self._lock:
                 due = [series for series, last in self._last.items() if time.monotonic() - last >= self.quiet_seconds]
             for series in due:
                 if self._stopped.is_set():
                     return
-                names = self._inbox.names_for_job(series)
-                if names:
-                    yield self._job(series, names)
-                elif not self._inbox.job_out(series):
+                if self._inbox.is_out(series):
+                    continue
+                if self._inbox.is_new(series):
+                    yield from self._take(series)
+                else:
                     self._forget(series)
-            self._inbox.remove_done(self.keep_seconds)
+            if time.monotonic() - swept >= SWEEP:
+                self._inbox.remove_done(self.keep_seconds)
+                swept = time.monotonic()
+
+    def _take(self, series: Path) -> list[SeriesJob | Refused]:
+        jobs = self._inbox.take(series)
+        logger.info("Series %s is quiet: %d jobs", shown_uid(series.name), len(jobs))
+        return jobs
 
     def _forget(self, series: Path) -> None:
         """Look at a series no more, until an image of it comes."""
         with self._lock:
-            if time.monotonic() - self._last[series] >= self.quiet_seconds and not self._inbox.names_for_job(series):
+            if time.monotonic() - self._last[series] >= self.quiet_seconds and not self._inbox.is_new(series):
                 del self._last[series]
-
-    def _job(self, series: Path, names: frozenset[str]) -> SeriesJob | Refused:
-        received = self._inbox.take(series, names)
-        files = received.retrieve()
-        first = dcmread(files[0], stop_before_pixels=True, specific_tags=HEADER)
-        uid = str(first.SeriesInstanceUID)
-        logger.info("Series %s is quiet: %d images", shown_uid(uid), len(files))
-        if not any(map(_is_image, files)):
-            received.release(done=True)
-            kind = UID(str(first.get("SOPClassUID") or "")).name or "objects without pixels"
-            return Refused(f"series {shown_uid(uid)}", f"it holds no images: {kind}")
-        digest = hashlib.sha256("".join(sorted(names)).encode()).hexdigest()[:8]
-        return SeriesJob(
-            key=f"{series.name}-{digest}",
-            series_uid=uid,
-            study_uid=str(first.get("StudyInstanceUID") or ""),
-            modality=str(first.get("Modality") or ""),
-            description=str(first.get("SeriesDescription") or ""),
-            files=files,
-            slices=len(files),
-            size_bytes=sum(file.stat().st_size for file in files),
-            fetch=received,
-        )

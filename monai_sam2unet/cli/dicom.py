@@ -48,13 +48,13 @@ def _rules(bundle: Path, path: Path | None) -> SeriesRules:
 
 
 def _found(
-    source: str, where: list[str], series_uid: str | None, work_folder: Path, passed_over: Counter[str]
+    source: str, where: list[str], series_uid: str | None, passed_over: Counter[str]
 ) -> Iterator[SeriesJob | Refused]:
     if source.startswith(DICOMWEB):
         from monai_sam2unet.batch.sources.dicomweb_source import find_dicomweb_jobs
 
         conditions = where if series_uid is None else [*where, f"SeriesInstanceUID={series_uid}"]
-        return find_dicomweb_jobs(source, conditions, work_folder=work_folder)
+        return find_dicomweb_jobs(source, conditions)
     if where:
         raise ConfigError("--where asks a DICOMweb server; of files, series are chosen by --rules.")
     from monai_sam2unet.batch.sources import find_jobs
@@ -163,7 +163,7 @@ def dicom(
         if series_uid is not None and not UID.fullmatch(series_uid):
             raise ConfigError(f"--series-uid must be a UID, got {series_uid!r}.")
         passed_over: Counter[str] = Counter()
-        jobs = _found(source, where or [], series_uid, output / ".work", passed_over)
+        jobs = _found(source, where or [], series_uid, passed_over)
         if dry_run:
             _show_plan(jobs, decided)
             return

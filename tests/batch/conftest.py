@@ -141,7 +141,7 @@ def real_series(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
             return path
         image.StudyInstanceUID, image.SeriesInstanceUID = study, series
         image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID
-        image.PatientID = "1"
+        image.SOPClassUID, image.PatientID = image.file_meta.MediaStorageSOPClassUID, "1"
         image.save_as(written := factory.mktemp("images") / path.name)
         return written
 
@@ -200,6 +200,19 @@ def scripted_server() -> Iterator[ScriptedServer]:
     yield told
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def two_radiographs(shared_data: Path, tmp_path: Path) -> list[Path]:
+    """Two radiographs of one series, which make no volume."""
+    files = []
+    for number in (1, 2):
+        image = pydicom.dcmread(shared_data / "dicom" / "monochrome1" / "dx_image.dcm")
+        image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID = "1.2", "1.2.3", f"1.2.3.{number}"
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+        image.save_as(path := tmp_path / f"radiograph{number}.dcm")
+        files.append(path)
+    return files
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ SERIES = {
 
 
 def found(server, *where: str) -> list:
-    return list(find_dicomweb_jobs(f"dicomweb:{server.url}", where, work_folder=Path("unused"), retries=QUICK))
+    return list(find_dicomweb_jobs(f"dicomweb:{server.url}", where, QUICK))
 
 
 @pytest.mark.parametrize("status", [503, 500, 502, 429])
@@ -75,18 +75,17 @@ def test_a_connection_that_breaks_within_a_series(scripted_server, tmp_path: Pat
     image.save_as(buffer := BytesIO())
     whole = multipart(buffer.getvalue())
     headers = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=b'}
-    series = WadoSeries(
-        DicomwebServer(scripted_server.url, QUICK), image.StudyInstanceUID, image.SeriesInstanceUID, 1, tmp_path
-    )
+    server = DicomwebServer(scripted_server.url, QUICK)
+    series = WadoSeries(server, image.StudyInstanceUID, image.SeriesInstanceUID, 1)
     broken = {**headers, "Content-Length": str(len(whole))}
     scripted_server.answer(200, whole[:20000], **broken)
     scripted_server.answer(200, whole, **headers)
-    (file,) = series.retrieve()
-    assert file.read_bytes() == buffer.getvalue()
+    with series.opened(tmp_path) as (file,):
+        assert file.read_bytes() == buffer.getvalue()
     scripted_server.answers.clear()
     scripted_server.answer(200, whole[:20000], **broken)
-    with pytest.raises(TemporaryError, match="or it broke"):
-        series.retrieve()
+    with pytest.raises(TemporaryError, match="or it broke"), series.opened(tmp_path):
+        pass
     assert not list(tmp_path.iterdir())
 
 
@@ -95,8 +94,9 @@ def test_instances_of_another_series_are_refused(scripted_server, tmp_path: Path
     scripted_server.answer(
         200, multipart(part), **{"Content-Type": 'multipart/related; type="application/dicom"; boundary=b'}
     )
-    with pytest.raises(TransferError, match="not of series #"):
-        WadoSeries(DicomwebServer(scripted_server.url, QUICK), "1.2", "1.2.3", 1, tmp_path).retrieve()
+    series = WadoSeries(DicomwebServer(scripted_server.url, QUICK), "1.2", "1.2.3", 1)
+    with pytest.raises(TransferError, match="not of series #"), series.opened(tmp_path):
+        pass
 
 
 @pytest.mark.parametrize(

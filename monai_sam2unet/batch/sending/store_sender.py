@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.status import code_to_category
 
@@ -127,15 +128,16 @@ class StoreSender:
         if association.is_established:
             return association
         if association.is_rejected:
-            raise self._rejected(association)
+            raise self._rejected(association.acceptor.primitive)
         if association.acceptor.primitive is not None:
             # Accepted, but no context of it, which pynetdicom answers with an abort.
-            kinds = ", ".join(sorted({UID(context.abstract_syntax).name for context in contexts}))
+            kinds = ", ".join(sorted({UID(str(context.abstract_syntax)).name for context in contexts}))
             raise TransferError(f"{self} takes none of what is sent: {kinds}.")
         raise TemporaryError(f"There is no connection to {self}, or it broke off before an association was made.")
 
-    def _rejected(self, association: Association) -> TransferError:
-        answer = association.acceptor.primitive
+    def _rejected(self, answer: A_ASSOCIATE | None) -> TransferError:
+        if answer is None:
+            return TransferError(f"{self} refuses an association.")
         told = f"{self} refuses an association: {answer.reason_str}."
         if answer.result == TRANSIENT:
             return TemporaryError(told)

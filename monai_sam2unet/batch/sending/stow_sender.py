@@ -68,9 +68,7 @@ class StowSender:
                 try:
                     return client.store_instances([dcmread(path) for path in paths])
                 except requests.HTTPError as error:
-                    if error.response.status_code not in TOLD_EACH:
-                        raise
-                    answer = _told(error.response)
+                    answer = None if error.response is None else _told(error.response)
                     if answer is None:
                         raise
                     return answer
@@ -81,6 +79,8 @@ class StowSender:
 
 def _told(response: requests.Response) -> Dataset | None:
     """What a failed request's answer says of each file; None where it says nothing of them."""
+    if response.status_code not in TOLD_EACH:
+        return None
     try:
         answer = Dataset.from_json(response.json())
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from monai_sam2unet.batch.series_job import SeriesJob
+from monai_sam2unet.batch.series_job import Refused, SeriesJob
 from monai_sam2unet.batch.sources import dicomweb_source
 from monai_sam2unet.batch.sources.dicomweb_source import WadoSeries, find_dicomweb_jobs
 from monai_sam2unet.batch.transfer import Retries, TransferError
@@ -28,21 +28,20 @@ def by_uid(files) -> dict[str, bytes]:
     return {pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID: path.read_bytes() for path in files}
 
 
-def jobs(orthanc, where=(), source="", folder=Path("unused")) -> list[SeriesJob]:
-    return list(find_dicomweb_jobs(f"dicomweb:{orthanc.dicomweb}{source}", where, work_folder=folder, retries=ONCE))
+def jobs(orthanc, where=(), source="") -> list[SeriesJob]:
+    return list(find_dicomweb_jobs(f"dicomweb:{orthanc.dicomweb}{source}", where, ONCE))
 
 
 def test_fetched_files_are_those_that_were_stored(orthanc, real_series: Files, tmp_path: Path):
     for name in (CT, MR):
         orthanc.upload(real_series(name))
-    (job,) = jobs(orthanc, ["Modality=CT"], folder=tmp_path)
+    (job,) = jobs(orthanc, ["Modality=CT"])
     stored = by_uid(real_series(CT))
     assert (job.slices, job.modality, job.files) == (20, "CT", ())
     assert job.series_uid == pydicom.dcmread(real_series(CT)[0]).SeriesInstanceUID
     # Ray and processes send a job to where it is worked on.
-    fetch = pickle.loads(pickle.dumps(job)).fetch
-    assert by_uid(fetch.retrieve()) == stored
-    fetch.release(done=True)
+    with pickle.loads(pickle.dumps(job)).opened(tmp_path) as files:
+        assert by_uid(files) == stored
     assert not list(tmp_path.iterdir())
 
 
@@ -89,25 +88,44 @@ def test_many_pages_give_each_series_once(orthanc, real_series: Files, tmp_path:
     assert sorted(job.series_uid for job in jobs(orthanc)) == [f"1.2.{number}" for number in range(5)]
 
 
+def test_each_radiograph_of_a_series_is_a_job(orthanc, two_radiographs: list[Path], tmp_path: Path):
+    orthanc.upload(two_radiographs)
+    found = jobs(orthanc)
+    assert len({job.key for job in found}) == 2
+    fetched: dict[str, bytes] = {}
+    for job in found:
+        with job.opened(tmp_path / "work") as files:
+            fetched |= by_uid(files)
+    assert fetched == by_uid(two_radiographs)
+
+
+def test_what_holds_no_images_is_refused(orthanc, shared_data: Path):
+    orthanc.upload([shared_data / "dicom" / "seg" / "liver.dcm"])
+    (refused,) = jobs(orthanc)
+    assert isinstance(refused, Refused)
+    assert refused.reason == "Its modality, SEG, is none of images."
+
+
 def test_missing_instances_are_an_error_and_nothing_is_left(orthanc, real_series: Files, tmp_path: Path):
     orthanc.upload(real_series(CROP)[:3])
-    (job,) = jobs(orthanc, folder=tmp_path)
+    (job,) = jobs(orthanc)
     assert isinstance(job.fetch, WadoSeries)
-    more = WadoSeries(job.fetch.server, job.study_uid, job.series_uid, 4, tmp_path)
-    with pytest.raises(DataError, match="sent 3 of the 4 instances"):
-        more.retrieve()
+    more = WadoSeries(job.fetch.server, job.study_uid, job.series_uid, 4)
+    with pytest.raises(DataError, match="sent 3 of the 4 instances"), more.opened(tmp_path):
+        pass
     assert not list(tmp_path.iterdir())
     # Where the server does not say how many it has, it is asked for a list.
-    unknown = WadoSeries(job.fetch.server, job.study_uid, job.series_uid, None, tmp_path)
-    assert len(unknown.retrieve()) == 3
+    unknown = WadoSeries(job.fetch.server, job.study_uid, job.series_uid, None)
+    with unknown.opened(tmp_path) as files:
+        assert len(files) == 3
 
 
 def test_a_series_that_is_gone_is_an_error_without_its_uid(orthanc, real_series: Files, tmp_path: Path):
     orthanc.upload(real_series(CROP)[:1])
-    (job,) = jobs(orthanc, folder=tmp_path)
+    (job,) = jobs(orthanc)
     orthanc.empty()
-    with pytest.raises(TransferError, match="404") as caught:
-        job.fetch.retrieve()
+    with pytest.raises(TransferError, match="404") as caught, job.opened(tmp_path):
+        pass
     assert job.series_uid not in str(caught.value)
 
 
@@ -118,8 +136,9 @@ def test_no_log_holds_uids_or_passwords(orthanc, real_series: Files, tmp_path: P
     caplog.set_level(logging.DEBUG)
     orthanc.upload(real_series(CROP)[:1])
     caplog.clear()
-    (job,) = jobs(orthanc, folder=tmp_path)
-    job.fetch.retrieve()
+    (job,) = jobs(orthanc)
+    with job.opened(tmp_path):
+        pass
     assert job.series_uid not in caplog.text
     monkeypatch.setenv("SAM2UNET_DICOMWEB_PASSWORD", "another word")
     with pytest.raises(TransferError, match="401") as caught:
