@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, generate_uid
-from pydicom.valuerep import DA, TM
+from pydicom.valuerep import DA, DT, TM
 
 from monai_sam2unet import __version__
 from monai_sam2unet.dicom.frame import Frame, reading
@@ -27,7 +27,7 @@ from monai_sam2unet.errors import ConfigError, DataError
 __all__ = ["Algorithm", "DerivedIdentity", "derived_identity", "patient_and_study", "settle", "source_frames"]
 
 PACKAGE = "monai_sam2unet"
-#: Attributes of the patient and the study that every object has, empty where they are not known (PS3.3 C.7.1.1, C.7.2.1).
+#: Attributes of patient and study that every object has, empty where they are not known (PS3.3 C.7.1.1, C.7.2.1).
 PATIENT_AND_STUDY = (
     "PatientID",
     "PatientName",
@@ -98,7 +98,7 @@ class Algorithm:
         return {
             "manufacturer": PACKAGE,
             "manufacturer_model_name": self.name,
-            "software_versions": (f"{PACKAGE} {__version__}", f"bundle {self.version}"),
+            "software_versions": [f"{PACKAGE} {__version__}", f"bundle {self.version}"],
             "device_serial_number": self.weights_hash,
         }
 
@@ -166,21 +166,21 @@ def derived_identity(kind: str, volume: DicomVolume, algorithm: Algorithm, conte
 
 def _allowed(value: Any, keyword: str, frame: Frame) -> bool:
     """Whether DICOM allows a value: dates, times and codes; what says who somebody is, is passed on in any case."""
-    check = {"PatientSex": PatientSexValues, "PatientAge": _age}.get(keyword)
-    check = check or (DA if keyword.endswith("Date") else TM if keyword.endswith("Time") else None)
-    if check is None or value in (None, ""):
+    if value in (None, ""):
         return True
     try:
-        check(value)
+        if keyword.endswith("Date"):
+            DA(value)
+        elif keyword.endswith("Time"):
+            TM(value)
+        elif keyword == "PatientSex":
+            PatientSexValues(value)
+        elif keyword == "PatientAge" and not re.fullmatch(r"\d{3}[DWMY]", str(value)):
+            raise ValueError(value)
     except (ValueError, TypeError):
         warnings.warn(f"{frame}: {keyword} {value!r} is not allowed in DICOM, and is left out.", stacklevel=3)
         return False
     return True
-
-
-def _age(value: str) -> None:
-    if not re.fullmatch(r"\d{3}[DWMY]", str(value)):
-        raise ValueError(value)
 
 
 def patient_and_study(frame: Frame) -> Dataset:
@@ -240,6 +240,7 @@ def settle(dataset: Dataset, identity: DerivedIdentity, created: datetime) -> No
             ("InstanceCreationTime", time),
             ("DateOfSecondaryCapture", date),
             ("TimeOfSecondaryCapture", time),
+            ("ContributionDateTime", DT(created)),
         ):
             if keyword in item:
                 setattr(item, keyword, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, TypeAlias
 
 import numpy as np
 from highdicom.seg import Segmentation
@@ -50,6 +51,12 @@ from monai_sam2unet.errors import ConfigError, DataError
 
 __all__ = ["measurement_report"]
 
+_Group: TypeAlias = (
+    MeasurementsAndQualitativeEvaluations
+    | PlanarROIMeasurementsAndQualitativeEvaluations
+    | VolumetricROIMeasurementsAndQualitativeEvaluations
+)
+
 MILLILITRE = Code("ml", "UCUM", "ml")
 PIXELS = Code("{pixels}", "UCUM", "pixels")
 #: Name and unit of each measurement, by the attribute that holds it (CID 7469, CID 7470, CID 7181).
@@ -77,7 +84,7 @@ def _frame_number(segmentation: Segmentation, segment: int, frame: Frame) -> int
     return None
 
 
-def _image(frame: Frame) -> dict[str, object]:
+def _image(frame: Frame) -> dict[str, Any]:
     return {
         "referenced_sop_class_uid": frame.dataset.SOPClassUID,
         "referenced_sop_instance_uid": frame.dataset.SOPInstanceUID,
@@ -92,14 +99,14 @@ def _group(
     volume: DicomVolume,
     algorithm: Algorithm,
     identity: DerivedIdentity,
-) -> MeasurementsAndQualitativeEvaluations:
+) -> _Group:
     """Measurements of one segment, with what they refer to."""
     values = [
         Measurement(name=name, value=float(f"{getattr(measured, key):.6g}"), unit=unit)
         for key, (name, unit) in QUANTITIES.items()
         if getattr(measured, key) is not None
     ]
-    common = {
+    common: dict[str, Any] = {
         "tracking_identifier": TrackingIdentifier(
             uid=identity.uid(f"segment {segment.number}"), identifier=f"{segment.number} {segment.label}"[:LONG_TEXT]
         ),
@@ -113,7 +120,7 @@ def _group(
         ),
         "measurements": values,
     }
-    about = {"sop_class_uid": segmentation.SOPClassUID, "sop_instance_uid": segmentation.SOPInstanceUID}
+    about: dict[str, Any] = {"sop_class_uid": segmentation.SOPClassUID, "sop_instance_uid": segmentation.SOPInstanceUID}
     if measured.volume_ml is not None:
         series = SourceSeriesForSegmentation(volume.first.dataset.SeriesInstanceUID)
         reference = ReferencedSegment(**about, segment_number=segment.number, source_series=series)

@@ -35,8 +35,8 @@ class SegmentMeasurement:
         area_pixels: of another single image.
         longest_diameter_mm: as :func:`feret_diameter`, of the slice where it is largest; None without any pixel.
         longest_diameter_pixels: the same where no spacing in the patient is known.
-        slice: the slice, from 0, of the area and the diameter; of several frames without a place in the patient (cine) it
-            is the one with the largest area. None without any pixel.
+        slice: the slice, from 0, of the area and the diameter; of several frames without a place in the patient (cine)
+            it is the one with the largest area. None without any pixel.
         spacing_source: what the spacing is known from, as :class:`monai_sam2unet.dicom.DicomVolume` has it.
     """
 

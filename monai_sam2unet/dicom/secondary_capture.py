@@ -11,24 +11,47 @@ from highdicom import CoordinateSystemNames
 from highdicom.sc import SCImage
 from highdicom.spatial import get_closest_patient_orientation
 from numpy.typing import NDArray
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    EnhancedPETImageStorage,
+    MRImageStorage,
+    PositronEmissionTomographyImageStorage,
+)
 from skimage.segmentation import find_boundaries
 
 from monai_sam2unet.dicom.derived_object import LONG_TEXT, Algorithm, derived_identity, patient_and_study, settle
-from monai_sam2unet.dicom.frame import Frame, reading
+from monai_sam2unet.dicom.frame import Frame, image_type, reading
 from monai_sam2unet.dicom.pixels import PixelReader
-from monai_sam2unet.dicom.segmentation_writer import check_mask, source_references
+from monai_sam2unet.dicom.segmentation_writer import check_mask
 from monai_sam2unet.dicom.segments import Segment
+from monai_sam2unet.dicom.source_references import source_references
 from monai_sam2unet.dicom.volume import DicomVolume
 from monai_sam2unet.errors import ConfigError, DataError
 
-__all__ = ["overlay", "secondary_captures"]
+__all__ = ["fullest_slices", "overlay", "secondary_captures", "shown_slice"]
 
 #: Of gray images without a window, the percentiles that are shown black and white.
 PERCENTILES = (0.5, 99.5)
 #: Outlines are one pixel wide for each so many pixels of the image's longer side.
 PIXELS_PER_WIDTH = 512
-#: Any place in the image, where highdicom insists on an orientation that is not known.
+#: Images whose pixels are computed, not taken from a screen.
+COMPUTED = (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    MRImageStorage,
+    EnhancedMRImageStorage,
+    PositronEmissionTomographyImageStorage,
+    EnhancedPETImageStorage,
+)
+#: Any orientation, where highdicom insists on one and it is not known.
 PLACEHOLDER = ("L", "F")
+
+
+def _has_window(frame: Frame) -> bool:
+    attributes = frame.attributes
+    return bool(attributes.get("VOILUTSequence")) or attributes.get("WindowCenter") not in (None, "")
 
 
 def shown_slice(volume: DicomVolume, slot: int) -> NDArray[np.uint8]:
@@ -49,8 +72,7 @@ def shown_slice(volume: DicomVolume, slot: int) -> NDArray[np.uint8]:
     if values.ndim == 3:
         shown = values if values.dtype == np.uint8 else values // (np.iinfo(values.dtype).max // 255)
         return shown.astype(np.uint8)
-    attributes = frame.attributes if frame is not None else {}
-    if frame is not None and (attributes.get("VOILUTSequence") or attributes.get("WindowCenter") not in (None, "")):
+    if frame is not None and _has_window(frame):
         gray = PixelReader(voi=0).windowed(values, frame)
     else:
         low, high = np.percentile(volume.pixels, PERCENTILES)
@@ -106,6 +128,13 @@ def _orientation(frame: Frame) -> tuple[str, str] | None:
     return letters[0], letters[1]
 
 
+def _burned_in(frame: Frame) -> str:
+    """BurnedInAnnotation of a picture of a frame; empty where it is not known."""
+    told = str(frame.dataset.get("BurnedInAnnotation") or "")
+    is_original = image_type(frame.attributes)[:2] == ("ORIGINAL", "PRIMARY")
+    return told or ("NO" if frame.dataset.get("SOPClassUID") in COMPUTED and is_original else "")
+
+
 def secondary_captures(
     mask: NDArray,
     volume: DicomVolume,
@@ -116,7 +145,9 @@ def secondary_captures(
 ) -> list[SCImage]:
     """Make pictures of the slices that hold most of a mask, or of the middle one where nothing is marked.
 
-    Pictures show the image's own pixels: names burned into it are in them, too. BurnedInAnnotation is the source's.
+    Pictures show the image's own pixels: names burned into it are in them, too. BurnedInAnnotation is the source's;
+    where it says nothing, original CT, MR and PET slices count as without, since their pixels are computed, and of
+    others nothing is said.
 
     Args:
         mask: class indices (slices, rows, columns), uint8 or bool, 0 for background.
@@ -184,8 +215,9 @@ def _capture(
         made.Laterality = frame.dataset.get("Laterality")
         if orientation is None:
             made.PatientOrientation = frame.dataset.get("PatientOrientation")
-        if frame.dataset.get("BurnedInAnnotation"):
-            made.BurnedInAnnotation = frame.dataset.BurnedInAnnotation
+        burned_in = _burned_in(frame)
+        if burned_in:
+            made.BurnedInAnnotation = burned_in
         if frame.dataset.get("LossyImageCompression"):
             made.LossyImageCompression = frame.dataset.LossyImageCompression
     made.DerivationDescription = f"Outlines of {', '.join(segment.label for segment in segments)}"[:1024]
