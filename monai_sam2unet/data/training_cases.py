@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which cases a network was trained on and chosen by: kept beside its checkpoint, so that an evaluation can refuse them."""
+"""What a network was trained on and chosen by: kept beside its checkpoint, so that an evaluation can refuse it."""
 
 from __future__ import annotations
 
@@ -77,9 +77,10 @@ class TrainingCases:
     earlier: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def from_datalist(
+    def from_items(
         cls,
-        datalist: Mapping[str, Sequence[Mapping[str, Any]]],
+        training: Sequence[Mapping[str, Any]],
+        validation: Sequence[Mapping[str, Any]],
         dataset_dir: str | Path,
         fold: int | None = None,
         num_folds: int | None = None,
@@ -88,7 +89,8 @@ class TrainingCases:
         """Read the images of a training once, and note what they are.
 
         Args:
-            datalist: ``{"training": [...], "validation": [...]}``, items with ``image``, a path or several.
+            training: cases with ``image``, a path or several.
+            validation: the same.
             dataset_dir: folder of the data, or the JSON file that lists them.
             fold: as in :class:`TrainingCases`.
             num_folds: number of the parts, whether one is left out or not.
@@ -98,10 +100,10 @@ class TrainingCases:
             CheckpointError: When the file beside the weights cannot be read.
             OSError: When an image cannot be read.
         """
-        training, validation = (dict(case_digests(datalist[part], dataset_dir)) for part in ("training", "validation"))
+        first, second = (dict(case_digests(items, dataset_dir)) for items in (training, validation))
         before = None if weights is None else cls.of_checkpoint(weights)
         earlier = {} if before is None else {**before.earlier, **before.validation, **before.training}
-        return cls(training, validation, fold, None if fold is None else num_folds, earlier)
+        return cls(first, second, fold, None if fold is None else num_folds, earlier)
 
     @classmethod
     def from_content(cls, content: Any, source: str | Path) -> TrainingCases:

@@ -18,7 +18,7 @@ from monai_sam2unet.errors import DataError
 def checkpoint(path: Path, found: Mapping[str, Sequence], data: Path, fold: int | None = None) -> Path:
     """A checkpoint of a training on these cases; its weights do not matter here."""
     path.touch()
-    cases = TrainingCases.from_datalist(found, data, fold, 5)
+    cases = TrainingCases.from_items(found["training"], found["validation"], data, fold, 5)
     TrainingCases.path_of(path).write_text(cases.as_json(), encoding="utf-8")
     return path
 

@@ -27,8 +27,7 @@ def items(data: Path, *names: str) -> list[dict[str, str]]:
 
 
 def of(data: Path, dataset_dir: Path | str | None = None, **fold: int) -> TrainingCases:
-    datalist = {"training": items(data, "a", "b"), "validation": items(data, "c")}
-    return TrainingCases.from_datalist(datalist, dataset_dir or data, **fold)
+    return TrainingCases.from_items(items(data, "a", "b"), items(data, "c"), dataset_dir or data, **fold)
 
 
 def test_names_are_below_the_data_and_tell_no_machine(data: Path, monkeypatch: pytest.MonkeyPatch):
@@ -67,16 +66,16 @@ def test_what_is_written_is_read(data: Path, tmp_path: Path):
 
 def test_what_the_weights_know_is_known(data: Path, tmp_path: Path):
     TrainingCases.path_of(tmp_path / "first.pt").write_text(of(data).as_json(), encoding="utf-8")
-    datalist = {"training": items(data, "c"), "validation": []}
-    second = TrainingCases.from_datalist(datalist, data, weights=tmp_path / "first.pt")
+    parts = items(data, "c"), []
+    second = TrainingCases.from_items(*parts, data, weights=tmp_path / "first.pt")
     assert sorted(second.earlier.values()) == [f"set/images/{name}.png" for name in "abc"]
     (a, _), (c,) = of(data).training, second.training
     assert second.uses_of(a) == [("known to the weights that the training started from", "set/images/a.png")]
     assert len(second.uses_of(c)) == 2
     TrainingCases.path_of(tmp_path / "second.pt").write_text(second.as_json(), encoding="utf-8")
-    assert a in TrainingCases.from_datalist(datalist, data, weights=str(tmp_path / "second.pt")).earlier
+    assert a in TrainingCases.from_items(*parts, data, weights=str(tmp_path / "second.pt")).earlier
     for weights in ("sam2.1", "random", None, tmp_path / "sam2_hiera_tiny.pt"):
-        assert TrainingCases.from_datalist(datalist, data, weights=weights).earlier == {}
+        assert TrainingCases.from_items(*parts, data, weights=weights).earlier == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", json.dumps({"training": {}, "validation": []}), '{"training": {}}'])
@@ -89,11 +88,10 @@ def test_a_spoilt_file_is_an_error(tmp_path: Path, text: str):
 def test_what_is_otherwise(data: Path):
     first = of(data)
     assert first.differences(of(data)) == []
-    datalist = {"training": items(data, "a", "c"), "validation": items(data, "b")}
-    assert first.differences(TrainingCases.from_datalist(datalist, data, 0, 5)) == [
+    assert first.differences(TrainingCases.from_items(items(data, "a", "c"), items(data, "b"), data, 0, 5)) == [
         "fold: none then, 0 of 5 now",
         "set/images/b.png: trained on then, chosen by (validation) now",
         "set/images/c.png: chosen by (validation) then, trained on now",
     ]
-    fewer = TrainingCases.from_datalist({"training": items(data, "a"), "validation": items(data, "c")}, data)
+    fewer = TrainingCases.from_items(items(data, "a"), items(data, "c"), data)
     assert first.differences(fewer) == ["set/images/b.png: trained on then, not used now"]
