@@ -79,6 +79,6 @@ def refuse_known_cases(
     trained = f"; {'it' if len(paths) == 1 else 'they'} left out fold {', '.join(map(str, folds))}" if folds else ""
     raise DataError(
         f"{told}{trained}. Measure what the training left out (its `--fold`, with its sets, `--split_file`, "
-        "`--num_folds` and `--group_pattern`), name other cases (`--test_sets`, `--split_file`), or, to measure on these "
+        "`--num_folds` and `--group_pattern`), name other cases (`--test_sets`, `--split_file`), or, to measure these "
         f"all the same, give `--allow_training_cases True`:\n{listing(lines, _SHOWN)}"
     )
