@@ -68,8 +68,8 @@ class DicomBatch:
         settings: of the bundle's inference config, as ``{"ckpt_path": "model.pt"}``.
         devices: where the network runs, one thread each, as ``("cuda:0", "cuda:1")``; empty for the bundle's own.
         destinations: where DICOM results are sent, see :func:`monai_sam2unet.batch.sending.destination`.
-        deidentify: whether written objects and names of folders are de-identified (PS3.15, basic profile), with a secret
-            that is kept in ``run.json`` of the output folder; the journal knows who is who, too.
+        deidentify: whether written objects and names of folders are de-identified (PS3.15, basic profile). The secret
+            for it is kept in ``run.json`` of the output folder; the journal knows who is who, too.
         retry_failed: whether series that failed in an earlier run are tried again.
         show_identity: whether log and events name UIDs and files.
         limits: how much is done at once.
@@ -130,7 +130,7 @@ class DicomBatch:
 
     def _keeping_all(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Settings under which the predictor keeps what the type of segmentation needs."""
-        needs = self.segmentation_type == "FRACTIONAL" and "inferer::argmax" in BundleConfig(self.bundle, {}).parser
+        needs = self.segmentation_type == "FRACTIONAL" and "inferer::argmax" in BundleConfig(self.bundle).parser
         return {**settings, "inferer::argmax": False} if needs else dict(settings)
 
     def run(

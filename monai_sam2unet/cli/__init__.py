@@ -10,12 +10,8 @@ import typer
 from rich.console import Console
 
 from monai_sam2unet import __version__
-<<<<<<< HEAD
-from monai_sam2unet.cli import compare, data, demo, dicom, ensemble, evaluate, export, info, plan, weights
+from monai_sam2unet.cli import compare, data, demo, dicom, ensemble, evaluate, export, info, label, plan, weights
 from monai_sam2unet.cli.settings import CONTEXT
-=======
-from monai_sam2unet.cli import compare, data, demo, ensemble, evaluate, export, info, label, plan, weights
->>>>>>> 774179516aa25bb99e4142c5b6ead2e339af6df9
 from monai_sam2unet.errors import UserError
 
 __all__ = ["app", "main"]

@@ -53,7 +53,7 @@ def _rules(bundle: Path, path: Path | None) -> SeriesRules:
         return SeriesRules.from_yaml(path)
     from monai_sam2unet.bundle import BundleConfig
 
-    return SeriesRules.for_modalities(BundleConfig(bundle, {}).build("preset").particulars.dicom)
+    return SeriesRules.for_modalities(BundleConfig(bundle).build("preset").particulars.dicom)
 
 
 def _found(
@@ -129,7 +129,8 @@ def dicom(
         ),
     ] = None,
     listen: Annotated[
-        int | None, typer.Option(help="Instead of --input: take images that are sent to this port (C-STORE), until Ctrl-C.")
+        int | None,
+        typer.Option(help="Instead of --input: port for images that are sent (C-STORE); Ctrl-C ends."),
     ] = None,
     callers: Annotated[
         list[str] | None, typer.Option("--caller", help="With --listen: AE title that may send; may be repeated.")
@@ -161,7 +162,8 @@ def dicom(
         typer.Option(help="Send DICOM results to dicomweb:URL or dicom:HOST:PORT:AET; may be repeated."),
     ] = None,
     deidentify: Annotated[
-        bool, typer.Option("--deidentify", help="Leave the patient out of what is written (DICOM PS3.15, basic profile).")
+        bool,
+        typer.Option("--deidentify", help="Leave the patient out of what is written (PS3.15, basic profile)."),
     ] = False,
     device: Annotated[
         list[str] | None, typer.Option(help="Where the network runs, as cuda:0; may be repeated.")
@@ -184,11 +186,7 @@ def dicom(
         if series_uid is not None and not UID.fullmatch(series_uid):
             raise ConfigError(f"--series-uid must be a UID, got {series_uid!r}.")
         passed_over: Counter[str] = Counter()
-        jobs = _found(source, where or [], series_uid, passed_over)
-        if dry_run:
-            _show_plan(jobs, decided)
-            return
-        summary = _run(console, bundle, output, jobs, decided, settings, {
+        batch = _Settings(bundle, output, settings, {
             "write": tuple(word.strip() for word in write.split(",") if word.strip()),
             "segmentation_type": segmentation_type.upper(),
             "devices": tuple(device or ()),

@@ -9,11 +9,7 @@ from typing import Any, NamedTuple
 
 from monai.transforms import Compose, ResizeWithPadOrCropd
 
-<<<<<<< HEAD
 from monai_sam2unet.bundle.bundle_config import BundleConfig
-=======
-from monai_sam2unet.bundle.inference_config import parsed_content, read_inference_config
->>>>>>> 774179516aa25bb99e4142c5b6ead2e339af6df9
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.networks import SAM2UNet
 
@@ -47,35 +43,20 @@ def read_bundle(folder: str | Path, settings: Mapping[str, Any]) -> BundleParts:
             be made with these settings.
         WeightsError: When the network's ``weights`` cannot be found or loaded.
     """
-<<<<<<< HEAD
     config = BundleConfig(folder, settings)
     network = config.build("network_def")
     if not isinstance(network, SAM2UNet):
         raise ConfigError(
             f"The network_def of {config.path} is a {type(network).__name__}; only a SAM2UNet is exported."
         )
-=======
-    parser = read_inference_config(folder, settings)
-    network = parsed_content(parser, "network_def", folder)
-    if not isinstance(network, SAM2UNet):
-        raise ConfigError(f"The network_def of {folder} is a {type(network).__name__}; only a SAM2UNet is exported.")
-    meta = parser["_meta_"]
-    classes = meta["network_data_format"]["outputs"]["pred"]["channel_def"]
->>>>>>> 774179516aa25bb99e4142c5b6ead2e339af6df9
     facts = {
         "bundle": config.metadata["name"],
         "bundle_version": config.metadata["version"],
         "spatial_size": "x".join(map(str, config.parser["spatial_size"])),
         "class_names": ", ".join(config.class_names),
     }
-<<<<<<< HEAD
     preprocessing = config.build("preprocessing")
     if config.parser.get("sliding_window", False):
         window = ResizeWithPadOrCropd("image", config.parser["spatial_size"], mode="edge")
-=======
-    preprocessing = parsed_content(parser, "preprocessing", folder)
-    if parser.get("sliding_window", False):
-        window = ResizeWithPadOrCropd("image", parser["spatial_size"], mode="edge")
->>>>>>> 774179516aa25bb99e4142c5b6ead2e339af6df9
         preprocessing = Compose([preprocessing, window])
     return BundleParts(network, preprocessing, facts)

@@ -20,8 +20,9 @@ from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 
 from monai_sam2unet import __version__
+from monai_sam2unet.bundle.bundle_config import TRAINED, has_weights
 from monai_sam2unet.errors import ConfigError, listing
-from monai_sam2unet.label.bundle_infer_task import TRAINED, BundleInferTask, has_weights
+from monai_sam2unet.label.bundle_infer_task import BundleInferTask
 
 __all__ = ["SAM2UNetApp", "find_bundles"]
 

@@ -13,21 +13,10 @@ from monailabel.tasks.infer.basic_infer import BasicInferTask
 from monailabel.transform.post import Restored
 from torch import nn
 
-from monai_sam2unet.bundle import load_checkpoint
-from monai_sam2unet.bundle.inference_config import parsed_content, read_inference_config
-from monai_sam2unet.inferers import AutocastInferer
-from monai_sam2unet.networks import optimize_for_inference
+from monai_sam2unet.bundle import BundleConfig, load_checkpoint
+from monai_sam2unet.bundle.inference_form import inference_form
 
-__all__ = ["BundleInferTask", "has_weights"]
-
-TRAINED = Path("models", "model.pt")
-#: Overlay that takes the weights that come with a bundle.
-RELEASED = Path("configs", "released.yaml")
-
-
-def has_weights(folder: Path) -> bool:
-    """Whether a bundle can be run: it was trained, or weights come with it."""
-    return any((folder / name).is_file() for name in (TRAINED, RELEASED))
+__all__ = ["BundleInferTask"]
 
 
 class BundleInferTask(BasicInferTask):
@@ -44,39 +33,32 @@ class BundleInferTask(BasicInferTask):
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        self.folder = folder
-        takes_released = not (folder / TRAINED).is_file() and (folder / RELEASED).is_file()
-        self.overlay = folder / RELEASED if takes_released else None
-        self.settings = {**settings, "bundle_root": str(folder)}
-        parser = self._read()
-        meta = parser["_meta_"]
-        preset = parsed_content(parser, "preset", folder)
-        self.checkpoint = Path(parsed_content(parser, "ckpt_path", folder))
-        self.precision = parsed_content(parser, "precision", folder)
-        self.optimize = parsed_content(parser, "optimize", folder)
-        self._preprocessing = parsed_content(parser, "preprocessing", folder)
-        self._inferer = parsed_content(parser, "inferer", folder)
+        self.folder, self.settings = folder, settings
+        config = self._read()
+        preset = config.build("preset")
+        self.checkpoint = Path(config.build("ckpt_path"))
+        self._preprocessing = config.build("preprocessing")
+        self._inferer = config.build("inferer")
         if preset.is_volume:
             restored = Restored(keys="pred", ref_image="image")
-            self._postprocessing = [parsed_content(parser, "postprocessing", folder), restored]
+            self._postprocessing = [config.build("postprocessing"), restored]
         else:
-            self._postprocessing = [parsed_content(parser, "post_transforms", folder)]
-        classes = meta["network_data_format"]["outputs"]["pred"]["channel_def"]
+            self._postprocessing = [config.build("post_transforms")]
         # Of one channel there is no background: the mask is 1 where the object is.
-        first = 1 if len(classes) == 1 else 0
+        classes = config.class_names[1:] or config.class_names
         super().__init__(
             path=str(self.checkpoint),
             network=None,
             type=InferType.SEGMENTATION,
-            labels={name: int(k) + first for k, name in classes.items() if int(k) + first > 0},
+            labels={name: number for number, name in enumerate(classes, 1)},
             dimension=3 if preset.is_volume else 2,
-            description=meta["description"],
+            description=config.metadata["description"],
             # A mask of a JPEG image is none, and that of a DICOM series needs a name.
             config={"result_extension": ".nii.gz" if preset.is_volume else ".png"},
         )
 
-    def _read(self) -> Any:
-        return read_inference_config(self.folder, self.settings, self.overlay)
+    def _read(self) -> BundleConfig:
+        return BundleConfig.for_inference(self.folder, self.settings)
 
     def is_valid(self) -> bool:
         """Whether there are weights."""
@@ -98,10 +80,10 @@ class BundleInferTask(BasicInferTask):
         written = self.checkpoint.stat().st_mtime_ns
         kept = self._networks.get(device)
         if kept is None or kept[1] != written:
-            network = parsed_content(self._read(), "network_def", self.folder).to(device)
+            config = self._read()
+            network = config.build("network_def").to(device)
             load_checkpoint(network, self.checkpoint)
-            if self.optimize:
-                dtype = AutocastInferer(self.precision).dtype(next(network.parameters()).device)
-                network = optimize_for_inference(network, dtype=dtype)
+            if config.build("optimize"):
+                network = inference_form(network, config.build("precision"))
             kept = self._networks[device] = (network.eval(), written)
         return kept[0]

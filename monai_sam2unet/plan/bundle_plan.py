@@ -53,13 +53,8 @@ class BundlePlan:
         segments: what each class is in DICOM, as :func:`monai_sam2unet.dicom.segments.planned_segments` has it.
 
     Raises:
-<<<<<<< HEAD
-        ConfigError: When the modality is not known, there is one class only, there are not 1 to 12 windows an image, or
-            an attribute is not for such images, or the segments do not describe the classes.
-=======
         ConfigError: When the modality is not known, there is one class only, there are not 1 to 12 windows an image,
-            clDice has no erosion, or an attribute is not for such images.
->>>>>>> 9ecebceac5023243a96ebd1ef2c2e12a56e5928d
+            clDice has no erosion, an attribute is not for such images, or the segments do not describe the classes.
     """
 
     name: str

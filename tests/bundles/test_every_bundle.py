@@ -18,11 +18,8 @@ from monai.bundle import ConfigParser, create_workflow
 from monai.utils import set_determinism
 from PIL import Image
 
-<<<<<<< HEAD
 from monai_sam2unet.bundle.bundle_predictor import BundlePredictor
-=======
 from monai_sam2unet.errors import DataError, causes
->>>>>>> 9ecebceac5023243a96ebd1ef2c2e12a56e5928d
 from monai_sam2unet.networks import SAM2UNet
 from monai_sam2unet.plan import BundlePlan
 
