@@ -172,6 +172,29 @@ def test_late_images_are_a_new_job_with_those_before(real_series: Files, tmp_pat
         assert late.key not in {first.key, second.key, third.key}
 
 
+def test_a_run_works_on_what_comes_until_it_is_stopped(real_series: Files, tmp_path: Path, count_run):
+    files = real_series(CROP)[:5]
+    uid = pydicom.dcmread(files[0]).SeriesInstanceUID
+    with listening(tmp_path / "inbox") as listener:
+
+        def scanner() -> None:
+            for part in (files[:3], files[3:]):
+                send(listener.port, part)
+                time.sleep(6 * QUIET)
+            listener.stop()
+
+        thread = threading.Thread(target=scanner)
+        thread.start()
+        assert sorted(count_run(listener.jobs()).values()) == [3, 5]
+        thread.join()
+    # The same images for the same output: they are known, and not done again.
+    with listening(tmp_path / "another inbox") as listener:
+        threading.Timer(6 * QUIET, listener.stop).start()
+        send(listener.port, files)
+        assert count_run(listener.jobs()) == {f"{uid} 3": 3, f"{uid} 5": 5}
+        no_job(listener)
+
+
 def test_a_restart_takes_up_what_is_not_done(real_series: Files, tmp_path: Path):
     series = {}
     for name in ("out", "failed", "done", "received"):

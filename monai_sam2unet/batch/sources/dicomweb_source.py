@@ -210,7 +210,7 @@ def find_dicomweb_jobs(
     Args:
         source: ``dicomweb:https://host/dicom-web``; ``/studies/UID`` or ``/studies/UID/series/UID`` may follow.
         where: conditions on the series, as ``Modality=CT``; see :func:`parse_where`.
-        retries: how often what may pass is tried again; None for five times.
+        retries: how often what may pass is tried again; None for eight times in two minutes.
 
     Raises:
         ConfigError: When the source or a condition cannot be read.

@@ -46,6 +46,13 @@ def test_fetched_files_are_those_that_were_stored(orthanc, real_series: Files, t
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_of_all_series_of_an_archive(orthanc, real_series: Files, count_run):
+    for name in (CT, CROP):
+        orthanc.upload(real_series(name))
+    orthanc.upload(real_series(MR)[:2])
+    assert sorted(count_run(jobs(orthanc)).values()) == [2, 20, 40]
+
+
 @pytest.mark.parametrize(
     ("where", "found"),
     [
