@@ -216,6 +216,6 @@ class Pipeline:
             return
         if not isinstance(error, UserError):
             logger.error("A fault in series %s.", work.job.key, exc_info=error, extra={"job": work.job})
-        reason = reason_of(error)
-        self.store.fail(work.job, reason)
-        self._report(Outcome(work.job, reason, reason_of(error, quote=False)))
+        reason, shown = reason_of(error), reason_of(error, quote=False)
+        self.store.fail(work.job, reason, shown)
+        self._report(Outcome(work.job, reason, shown))
