@@ -325,7 +325,9 @@ def test_a_thread_a_device(tmp_path: Path) -> None:
     assert summary.progress.seconds < 1.4
 
 
-@pytest.mark.parametrize("limits", [PipelineLimits(1, 1, waiting=3), PipelineLimits(1, 1, waiting_bytes=300)])
+@pytest.mark.parametrize(
+    "limits", [PipelineLimits(1, 1, waiting=3, together=4), PipelineLimits(1, 1, waiting_bytes=300, together=4)]
+)
 def test_memory_is_bounded(tmp_path: Path, limits: PipelineLimits) -> None:
     """A slow device: three cases of 100 bytes wait, one is in the reader's hand, and what is predicted together."""
     alive, most, mutex = 0, 0, threading.Lock()
@@ -359,9 +361,12 @@ def test_cases_that_wait_are_predicted_together(tmp_path: Path) -> None:
             time.sleep(0.1)
             return super().predict(cases)
 
-    run(make_jobs(tmp_path / "in", 12), tmp_path / "out", Watching(), limits=PipelineLimits(together=3))
-    assert sum(sizes) == 12
-    assert max(sizes) == 3
+    jobs = make_jobs(tmp_path / "in", 12)
+    run(jobs, tmp_path / "cases", Watching(), limits=PipelineLimits(together=3))
+    assert (sum(sizes), max(sizes)) == (12, 3)
+    sizes.clear()
+    run(jobs, tmp_path / "slices", Watching(), limits=PipelineLimits(together_slices=29))
+    assert (sum(sizes), max(sizes)) == (12, 2)  # each has ten
 
 
 def test_logging_is_left_as_it_was(tmp_path: Path) -> None:
