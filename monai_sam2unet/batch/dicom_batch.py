@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,14 @@ from monai_sam2unet.batch.batch_events import BatchSummary, Listener
 from monai_sam2unet.batch.batch_runner import BatchRunner
 from monai_sam2unet.batch.bundle_processor import BundleProcessor
 from monai_sam2unet.batch.journal_file import read_journal
-from monai_sam2unet.batch.output_files import DICOM_OUTPUTS, output_writers
+from monai_sam2unet.batch.output_files import DICOM_OUTPUTS, OUTPUTS, output_writers
 from monai_sam2unet.batch.pipeline import PipelineLimits
 from monai_sam2unet.batch.run_report import write_run_report
 from monai_sam2unet.batch.segmented_series import Model
 from monai_sam2unet.batch.sending import destination
 from monai_sam2unet.batch.series_job import Refused, SeriesJob
 from monai_sam2unet.bundle import BundleConfig, BundlePredictor
+from monai_sam2unet.dicom.deidentification import new_uid
 from monai_sam2unet.dicom.derived_object import Algorithm
 from monai_sam2unet.dicom.segmentation_writer import SEGMENTATION_TYPES
 from monai_sam2unet.dicom.segments import read_segments
@@ -29,14 +32,28 @@ from monai_sam2unet.folders import whole_file, why_not_writable
 
 __all__ = ["DicomBatch"]
 
+#: Environment variable with the secret of de-identification, for several runs to make the same of the same patient.
+SECRET = "SAM2UNET_DEIDENTIFY_SECRET"
+#: Pictures show the source's own pixels.
+PICTURES = {"png", "sc"}
 
-def _created(output_dir: Path) -> datetime:
-    """When the run in a folder began, for the first time."""
+
+def _facts(output_dir: Path) -> dict[str, str]:
+    """When the run in a folder began for the first time, and the secret that its UIDs and pseudonyms are made with."""
     path = output_dir / "run.json"
     if not path.is_file():
+        created = datetime.now().astimezone().isoformat(timespec="seconds")
         with whole_file(path) as unfinished:
-            unfinished.write_text(json.dumps({"created": datetime.now().astimezone().isoformat(timespec="seconds")}))
-    return datetime.fromisoformat(json.loads(path.read_text())["created"])
+            unfinished.touch(mode=0o600)
+            secret = os.environ.get(SECRET) or secrets.token_hex(32)
+            unfinished.write_text(json.dumps({"created": created, "secret": secret}))
+    facts: dict[str, str] = json.loads(path.read_text())
+    return facts
+
+
+def _renamed(item: SeriesJob | Refused, secret: str) -> SeriesJob | Refused:
+    """A job whose folder's name is that of the de-identified series."""
+    return replace(item, key=str(new_uid(item.key, secret))) if isinstance(item, SeriesJob) else item
 
 
 @dataclass(frozen=True)
@@ -51,6 +68,8 @@ class DicomBatch:
         settings: of the bundle's inference config, as ``{"ckpt_path": "model.pt"}``.
         devices: where the network runs, one thread each, as ``("cuda:0", "cuda:1")``; empty for the bundle's own.
         destinations: where DICOM results are sent, see :func:`monai_sam2unet.batch.sending.destination`.
+        deidentify: whether written objects and names of folders are de-identified (PS3.15, basic profile). The secret
+            for it is kept in ``run.json`` of the output folder; the journal knows who is who, too.
         retry_failed: whether series that failed in an earlier run are tried again.
         show_identity: whether log and events name UIDs and files.
         limits: how much is done at once.
@@ -63,6 +82,7 @@ class DicomBatch:
     settings: Mapping[str, Any] = field(default_factory=dict)
     devices: Sequence[str] = ()
     destinations: Sequence[str] = ()
+    deidentify: bool = False
     retry_failed: bool = False
     show_identity: bool = False
     limits: PipelineLimits = field(default_factory=PipelineLimits)
@@ -91,20 +111,26 @@ class DicomBatch:
         settings = dict(self.settings)
         own = [{**settings, "device": device} for device in self.devices] or [settings]
         predictors = [BundlePredictor(self.bundle, self._keeping_all(one)) for one in own]
-        first = predictors[0]
+        first, facts = predictors[0], _facts(self.output_dir)
+        if self.deidentify and PICTURES & set(self.write) and not first.preset.is_volume:
+            raise ConfigError(
+                "Names may be burned into these images, so pictures of them (png, sc) are not written de-identified. "
+                f"Choose others with --write: {', '.join(name for name in OUTPUTS if name not in PICTURES)}."
+            )
         metadata = first.config.metadata
         model = Model(
             segments=read_segments(metadata),
             algorithm=Algorithm(str(metadata["name"]), str(metadata["version"]), first.weights_sha256),
-            created=_created(self.output_dir),
+            created=datetime.fromisoformat(facts["created"]),
             segmentation_type=self.segmentation_type,
+            secret=facts["secret"] if self.deidentify else "",
         )
         work_folder = self.output_dir / ".work"
         return [BundleProcessor(predictor, model, writers, work_folder, senders) for predictor in predictors]
 
     def _keeping_all(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Settings under which the predictor keeps what the type of segmentation needs."""
-        needs = self.segmentation_type == "FRACTIONAL" and "inferer::argmax" in BundleConfig(self.bundle, {}).parser
+        needs = self.segmentation_type == "FRACTIONAL" and "inferer::argmax" in BundleConfig(self.bundle).parser
         return {**settings, "inferer::argmax": False} if needs else dict(settings)
 
     def run(
@@ -125,8 +151,9 @@ class DicomBatch:
             JournalError: When the journal cannot be read.
         """
         own = self.processors() if processors is None else list(processors)
+        secret = own[0].model.secret
         runner = BatchRunner(
-            jobs,
+            (_renamed(item, secret) for item in jobs) if secret else jobs,
             own,
             self.output_dir,
             made_with=self._made_with(own[0]),
@@ -149,5 +176,6 @@ class DicomBatch:
             "weights_sha256": algorithm.weights_hash,
             "write": sorted(self.write),
             "segmentation_type": self.segmentation_type,
+            "deidentify": self.deidentify,
             "settings": settings,
         }

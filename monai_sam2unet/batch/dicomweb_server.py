@@ -63,15 +63,25 @@ def _without_parameters(response: requests.Response, *_: Any, **__: Any) -> requ
     return response
 
 
-class _PlainWildcards(HTTPAdapter):
-    """Sends wildcards as they are: Debian's Orthanc does not decode what dicomweb-client makes of them."""
+class _Adapter(HTTPAdapter):
+    """Sends requests as they are meant.
 
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+    Wildcards go as they are, since Debian's Orthanc does not decode what dicomweb-client makes of them. The session's
+    own authorities are taken, and not those that requests finds in REQUESTS_CA_BUNDLE.
+    """
+
+    def __init__(self, ca_bundle: str | None) -> None:
+        super().__init__()
+        self.ca_bundle = ca_bundle
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
         address, question, query = (request.url or "").partition("?")
         for code, sign in (("%2A", "*"), ("%3F", "?"), ("%2C", ",")):
             query = query.replace(code, sign)
         request.url = address + question + query
-        return super().send(request, *args, **kwargs)
+        if self.ca_bundle is not None:
+            options["verify"] = self.ca_bundle
+        return super().send(request, **options)
 
 
 def _identify(session: requests.Session, environment: Mapping[str, str]) -> bool:
@@ -137,8 +147,6 @@ class DicomwebServer:
             ConfigError: When the environment names more than one way to say who we are, or a file that is not there.
         """
         session = requests.Session()
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, _PlainWildcards())
         identified = _identify(session, os.environ)
         parts = urlsplit(self.url)
         if identified and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
@@ -148,6 +156,8 @@ class DicomwebServer:
             add_certs_to_session(session, ca_bundle, certificate)
         except OSError as error:
             raise ConfigError(f"{CA_BUNDLE if ca_bundle else CERTIFICATE} in the environment: {error}") from error
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, _Adapter(session.verify if isinstance(session.verify, str) else None))
         client = DICOMwebClient(
             self.url,
             session,

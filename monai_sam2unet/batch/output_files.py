@@ -11,9 +11,11 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 from PIL import Image
+from pydicom.dataset import Dataset
 
 from monai_sam2unet.batch.run_report import MEASUREMENTS, PREVIEW
 from monai_sam2unet.batch.segmented_series import SegmentedSeries
+from monai_sam2unet.dicom.deidentification import deidentified
 from monai_sam2unet.dicom.measurement_report import measurement_report
 from monai_sam2unet.dicom.secondary_capture import fullest_slices, overlay, secondary_captures, shown_slice
 from monai_sam2unet.errors import ConfigError
@@ -25,9 +27,14 @@ OutputWriter = Callable[[SegmentedSeries, Path], None]
 PREVIEW_SIZE = 512
 
 
+def _save(made: Dataset, series: SegmentedSeries, path: Path) -> None:
+    secret = series.model.secret
+    (deidentified(made, secret) if secret else made).save_as(path)
+
+
 def write_segmentation(series: SegmentedSeries, folder: Path) -> None:
     """``segmentation.dcm``: DICOM Segmentation."""
-    series.segmentation.save_as(folder / "segmentation.dcm")
+    _save(series.segmentation, series, folder / "segmentation.dcm")
 
 
 def write_nifti(series: SegmentedSeries, folder: Path) -> None:
@@ -57,7 +64,7 @@ def write_report(series: SegmentedSeries, folder: Path) -> None:
     report = measurement_report(
         series.measurements, series.segmentation, series.volume, model.segments, model.algorithm, model.created
     )
-    report.save_as(folder / "report.dcm")
+    _save(report, series, folder / "report.dcm")
 
 
 def write_captures(series: SegmentedSeries, folder: Path) -> None:
@@ -65,7 +72,7 @@ def write_captures(series: SegmentedSeries, folder: Path) -> None:
     model = series.model
     pictures = secondary_captures(series.mask, series.volume, model.segments, model.algorithm, model.created)
     for number, picture in enumerate(pictures, 1):
-        picture.save_as(folder / f"overlay{number}.dcm")
+        _save(picture, series, folder / f"overlay{number}.dcm")
 
 
 def write_measurements(series: SegmentedSeries, folder: Path) -> None:

@@ -21,6 +21,7 @@ from monai_sam2unet.batch.predictor import Predictor
 from monai_sam2unet.batch.processor import Fallback, MemoryFallbacks, Processor
 from monai_sam2unet.batch.publishing import DiskFullError, is_disk_full
 from monai_sam2unet.batch.result_store import ResultStore
+from monai_sam2unet.batch.run_log import about
 from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.errors import ConfigError, UserError
 
@@ -147,7 +148,8 @@ class Pipeline:
         with self._mutex:
             self._in_hand[thread] = (stage, tuple(work.job for work in works), begin)
         try:
-            yield
+            with about(works[0].job if len(works) == 1 else None):
+                yield
         finally:
             taken = monotonic() - begin
             for work in works:

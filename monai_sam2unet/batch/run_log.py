@@ -5,17 +5,26 @@ from __future__ import annotations
 
 import logging
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 
 from monai_sam2unet.batch.identity import discreet
+from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.errors import UserError, causes
 
-__all__ = ["DiscreetFormatter", "run_log", "traceback_text"]
+__all__ = ["DiscreetFormatter", "about", "run_log", "traceback_text"]
 
 package_logger = logging.getLogger("monai_sam2unet.batch")
+#: Of warnings, once logging captures them.
+warnings_logger = logging.getLogger("py.warnings")
+#: Libraries that log UIDs, or addresses that hold them.
+TALKATIVE = ("dicomweb_client", "pydicom", "pynetdicom", "urllib3")
+#: The series that a thread is at.
+_job: ContextVar[SeriesJob | None] = ContextVar("job", default=None)
 
 
 def traceback_text(error: BaseException) -> str:
@@ -51,7 +60,7 @@ class DiscreetFormatter(logging.Formatter):
         record.exc_text = None
         text = super().format(record)
         record.exc_text = None
-        return text if self.show_identity else discreet(text, getattr(record, "job", None))
+        return text if self.show_identity else discreet(text, getattr(record, "job", _job.get()))
 
     def formatException(
         self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -66,8 +75,24 @@ class _LogFile(logging.FileHandler):
 
 
 @contextmanager
+def about(job: SeriesJob | None) -> Iterator[None]:
+    """While it lasts, what this thread logs, and what it warns of, is about a series.
+
+    Args:
+        job: the series; None for several.
+    """
+    token = _job.set(job)
+    try:
+        yield
+    finally:
+        _job.reset(token)
+
+
+@contextmanager
 def run_log(path: Path, show_identity: bool = False) -> Iterator[None]:
     """While it lasts, what this package's runs log goes to a file, and nowhere else: others would write UIDs.
+
+    Warnings go there, too; libraries that log UIDs, or addresses that hold them, are quieter.
 
     Args:
         path: the file.
@@ -78,14 +103,26 @@ def run_log(path: Path, show_identity: bool = False) -> Iterator[None]:
     """
     handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(DiscreetFormatter(show_identity))
-    before = (package_logger.level, package_logger.propagate)
-    package_logger.addHandler(handler)
-    package_logger.setLevel(logging.INFO)
-    package_logger.propagate = False
+    quiet = [] if show_identity else [logging.getLogger(name) for name in TALKATIVE]
+    levels = [logger.level for logger in quiet]
+    before = [(logger, logger.level, logger.propagate) for logger in (package_logger, warnings_logger)]
+    for logger, _, _ in before:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    for logger in quiet:
+        logger.setLevel(logging.WARNING)
+    show = warnings.showwarning
+    logging.captureWarnings(True)
     try:
         yield
     finally:
-        package_logger.propagate = before[1]
-        package_logger.setLevel(before[0])
-        package_logger.removeHandler(handler)
+        logging.captureWarnings(False)
+        warnings.showwarning = show
+        for logger, level, propagate in before:
+            logger.propagate = propagate
+            logger.setLevel(level)
+            logger.removeHandler(handler)
+        for logger, level in zip(quiet, levels, strict=True):
+            logger.setLevel(level)
         handler.close()

@@ -30,12 +30,15 @@ class Model:
         created: when the run began, so that a run that was broken off writes the same as one that was not.
         segmentation_type: of the DICOM Segmentations, see
             :func:`monai_sam2unet.dicom.segmentation_writer.segmentation`.
+        secret: DICOM objects are de-identified with it, see :func:`monai_sam2unet.dicom.deidentification.deidentified`;
+            empty to leave the patient in them.
     """
 
     segments: Sequence[Segment]
     algorithm: Algorithm
     created: datetime
     segmentation_type: str = "BINARY"
+    secret: str = ""
 
 
 @dataclass(frozen=True, eq=False)

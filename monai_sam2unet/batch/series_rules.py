@@ -157,10 +157,14 @@ def chosen(jobs: Iterable[SeriesJob | Refused], rules: SeriesRules) -> Iterator[
         rules: what is to be taken.
     """
     for item in jobs:
-        decision = None if isinstance(item, Refused) else rules.decide(item)
-        if decision is None or decision.take:
+        if isinstance(item, Refused):
+            yield item
+            continue
+        decision = rules.decide(item)
+        if decision.take:
             yield item
         else:
+            item.release(done=True)
             yield Refused(item.key, decision.reason, item.series_uid)
 
 

@@ -17,10 +17,10 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from monai_sam2unet.batch.identity import hashed_uid
 from monai_sam2unet.batch.inbox import Inbox
 from monai_sam2unet.batch.sending.store_sender import check_ae_title
 from monai_sam2unet.batch.series_job import Refused, SeriesJob
-from monai_sam2unet.batch.shown_uid import shown_uid
 from monai_sam2unet.errors import ConfigError
 
 __all__ = ["StorageListener"]
@@ -201,7 +201,7 @@ class StorageListener:
         try:
             series = self._inbox.store(uids[0], uids[1], content)
         except OSError as error:
-            logger.error("An image of series %s cannot be kept, and is refused: %s", shown_uid(uids[0]), error)
+            logger.error("An image of series %s cannot be kept, and is refused: %s", hashed_uid(uids[0]), error)
             return OUT_OF_RESOURCES
         with self._lock:
             self._last[series] = time.monotonic()
@@ -230,7 +230,7 @@ class StorageListener:
 
     def _take(self, series: Path) -> list[SeriesJob | Refused]:
         jobs = self._inbox.take(series)
-        logger.info("Series %s is quiet: %d jobs", shown_uid(series.name), len(jobs))
+        logger.info("Series %s is quiet: %d jobs", hashed_uid(series.name), len(jobs))
         return jobs
 
     def _forget(self, series: Path) -> None:

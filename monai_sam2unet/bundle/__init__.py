@@ -12,6 +12,7 @@ from monai_sam2unet.bundle.datalists import (
 )
 from monai_sam2unet.bundle.ensemble import load_ensemble
 from monai_sam2unet.bundle.inference_form import optimize_network
+from monai_sam2unet.bundle.known_cases import refuse_known_cases
 from monai_sam2unet.bundle.multi_scale import PrepareBatchMultiScale
 from monai_sam2unet.bundle.optimisation import cosine_schedule, distribute, trained_parameters
 from monai_sam2unet.bundle.start import (
@@ -45,6 +46,7 @@ __all__ = [
     "load_checkpoint",
     "load_ensemble",
     "optimize_network",
+    "refuse_known_cases",
     "start",
     "start_distributed",
     "trained_parameters",

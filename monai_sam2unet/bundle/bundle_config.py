@@ -11,7 +11,20 @@ from monai.bundle import ConfigParser
 
 from monai_sam2unet.errors import ConfigError, UserError, causes
 
-__all__ = ["BundleConfig"]
+__all__ = ["TRAINED", "BundleConfig", "has_weights"]
+
+TRAINED = Path("models", "model.pt")
+#: Overlay that takes the weights that come with a bundle.
+RELEASED = Path("configs", "released.yaml")
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a bundle can be run: it was trained, or weights come with it.
+
+    Args:
+        folder: of the bundle.
+    """
+    return any((folder / name).is_file() for name in (TRAINED, RELEASED))
 
 
 class BundleConfig:
@@ -20,26 +33,45 @@ class BundleConfig:
     Args:
         folder: of the bundle.
         settings: for keys of the config, as on MONAI's command line: ``{"encoder_size": "tiny"}``.
+        overlay: config put after it.
 
     Raises:
         ConfigError: When the folder is no bundle, or the config lacks a key.
     """
 
-    def __init__(self, folder: str | Path, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: str | Path, settings: Mapping[str, Any] | None = None, overlay: str | Path | None = None
+    ) -> None:
         self.folder = Path(folder)
         self.path, metadata = (self.folder / "configs" / name for name in ("inference.yaml", "metadata.json"))
         absent = [str(file) for file in (self.path, metadata) if not file.is_file()]
         if absent:
             raise ConfigError(f"{folder} is no bundle: there is no {' and no '.join(absent)}.")
         self.parser = ConfigParser()
-        self.parser.read_config(self.path)
+        self.parser.read_config([self.path] if overlay is None else [self.path, overlay])
         self.parser.read_meta(metadata)
-        for key, value in settings.items():
+        for key, value in (settings or {}).items():
             if key not in self.parser:
                 raise ConfigError(
                     f"{self.path} has no key {key!r}. Its keys are: {', '.join(sorted(self.parser.get()))}."
                 )
             self.parser[key] = value
+
+    @classmethod
+    def for_inference(cls, folder: str | Path, settings: Mapping[str, Any] | None = None) -> BundleConfig:
+        """The config with the weights that there are: those named, a training's, or else those that come with it.
+
+        Args:
+            folder: of the bundle.
+            settings: as of the class.
+
+        Raises:
+            ConfigError: As of the class.
+        """
+        given = {**(settings or {}), "bundle_root": str(folder)}
+        released = Path(folder, RELEASED)
+        takes_released = "ckpt_path" not in given and not Path(folder, TRAINED).is_file() and released.is_file()
+        return cls(folder, given, released if takes_released else None)
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -51,12 +51,12 @@ class BundlePredictor:
     """
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any] | None = None) -> None:
-        self.config = BundleConfig(folder, {"bundle_root": str(folder), **(settings or {})})
+        self.config = BundleConfig.for_inference(folder, settings)
         self.preset: Preset = self.config.build("preset")
         if not isinstance(self.preset, Preset):
             raise ConfigError(f"The preset of {self.config.path} is a {type(self.preset).__name__}, not a Preset.")
         self._preprocessing = self.config.build("preprocessing")
-        self._finalise = self.config.build("finalise")
+        self._postprocessing = self.config.build("postprocessing")
         self._inferer = self.config.build("inferer")
         self.batch_size = int(self.config.build("batch_size"))
         ckpt_path = Path(self.config.build("ckpt_path"))
@@ -132,7 +132,7 @@ class BundlePredictor:
         Raises:
             DataError: When the prediction holds NaN.
         """
-        found: Tensor = self._finalise({**case, "pred": prediction})["pred"]
+        found: Tensor = self._postprocessing({**case, "pred": prediction})["pred"]
         return found
 
     def probabilities(self, case: Case, prediction: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from monai_sam2unet import __version__
-from monai_sam2unet.cli import compare, data, demo, dicom, ensemble, evaluate, export, info, plan, weights
+from monai_sam2unet.cli import compare, data, demo, dicom, ensemble, evaluate, export, info, label, plan, weights
 from monai_sam2unet.cli.settings import CONTEXT
 from monai_sam2unet.errors import UserError
 
@@ -31,6 +31,7 @@ app.command(name="evaluate")(evaluate.evaluate)
 app.command(name="compare")(compare.compare)
 app.command(name="export")(export.export)
 app.command(name="info")(info.info)
+app.command(name="label")(label.label)
 app.command(name="plan")(plan.plan)
 app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")

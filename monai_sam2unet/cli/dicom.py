@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -37,6 +37,15 @@ COULD_NOT_START = 2
 UID = re.compile(r"\d+(\.\d+)+")
 
 
+class _Settings(NamedTuple):
+    """What a run is made of, before the network is loaded."""
+
+    bundle: Path
+    output: Path
+    settings: dict[str, Any]
+    options: dict[str, Any]
+
+
 def _rules(bundle: Path, path: Path | None) -> SeriesRules:
     from monai_sam2unet.batch.series_rules import SeriesRules
 
@@ -44,7 +53,7 @@ def _rules(bundle: Path, path: Path | None) -> SeriesRules:
         return SeriesRules.from_yaml(path)
     from monai_sam2unet.bundle import BundleConfig
 
-    return SeriesRules.for_modalities(BundleConfig(bundle, {}).build("preset").particulars.dicom)
+    return SeriesRules.for_modalities(BundleConfig(bundle).build("preset").particulars.dicom)
 
 
 def _found(
@@ -113,12 +122,22 @@ def dicom(
     bundle: Annotated[Path, typer.Option(help="Folder of the bundle.")],
     output: Annotated[Path, typer.Option(help="Folder of the results; the same one goes on where a run ended.")],
     source: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--input",
             help="Folder of any shape, zip archive, DICOMDIR, file, list of these, or dicomweb:https://host/dicom-web.",
         ),
-    ],
+    ] = None,
+    listen: Annotated[
+        int | None,
+        typer.Option(help="Instead of --input: port for images that are sent (C-STORE); Ctrl-C ends."),
+    ] = None,
+    callers: Annotated[
+        list[str] | None, typer.Option("--caller", help="With --listen: AE title that may send; may be repeated.")
+    ] = None,
+    quiet_seconds: Annotated[
+        float, typer.Option(help="With --listen: a series is whole when no image of it came for so long.")
+    ] = 30.0,
     write: Annotated[
         str, typer.Option(help="What is written of each series: seg, nifti, png, sr, sc, csv.")
     ] = "seg,png,csv",
@@ -142,6 +161,10 @@ def dicom(
         list[str] | None,
         typer.Option(help="Send DICOM results to dicomweb:URL or dicom:HOST:PORT:AET; may be repeated."),
     ] = None,
+    deidentify: Annotated[
+        bool,
+        typer.Option("--deidentify", help="Leave the patient out of what is written (PS3.15, basic profile)."),
+    ] = False,
     device: Annotated[
         list[str] | None, typer.Option(help="Where the network runs, as cuda:0; may be repeated.")
     ] = None,
@@ -163,18 +186,31 @@ def dicom(
         if series_uid is not None and not UID.fullmatch(series_uid):
             raise ConfigError(f"--series-uid must be a UID, got {series_uid!r}.")
         passed_over: Counter[str] = Counter()
-        jobs = _found(source, where or [], series_uid, passed_over)
-        if dry_run:
-            _show_plan(jobs, decided)
-            return
-        summary = _run(console, bundle, output, jobs, decided, settings, {
+        batch = _Settings(bundle, output, settings, {
             "write": tuple(word.strip() for word in write.split(",") if word.strip()),
             "segmentation_type": segmentation_type.upper(),
             "devices": tuple(device or ()),
             "destinations": tuple(send or ()),
+            "deidentify": deidentify,
             "retry_failed": retry_failed,
             "show_identity": show_identity,
         })  # fmt: skip
+        if (source is None) == (listen is None):
+            raise ConfigError("Give either --input, what there is, or --listen, a port for what is sent.")
+        if listen is not None:
+            from monai_sam2unet.batch.storage_listener import StorageListener
+
+            with StorageListener(
+                listen, output / ".inbox", callers=callers or (), quiet_seconds=quiet_seconds
+            ) as listener:
+                console.print(f"Listening at port {listener.port}; Ctrl-C ends.", highlight=False)
+                summary = _run(console, batch, listener.jobs(), decided)
+        else:
+            jobs = _found(str(source), where or [], series_uid, passed_over)
+            if dry_run:
+                _show_plan(jobs, decided)
+                return
+            summary = _run(console, batch, jobs, decided)
     except UserError as error:
         console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(COULD_NOT_START) from error
@@ -183,13 +219,7 @@ def dicom(
 
 
 def _run(
-    console: Console,
-    bundle: Path,
-    output: Path,
-    jobs: Iterator[SeriesJob | Refused],
-    rules: SeriesRules,
-    settings: dict[str, Any],
-    options: dict[str, Any],
+    console: Console, chosen_settings: _Settings, jobs: Iterator[SeriesJob | Refused], rules: SeriesRules
 ) -> BatchSummary:
     with console.status("Loading the network ..."):
         # `--help` and `--dry-run` should not wait for torch and MONAI.
@@ -197,6 +227,7 @@ def _run(
         from monai_sam2unet.batch.series_rules import chosen
         from monai_sam2unet.cli.batch_progress import BatchProgressView
 
+        bundle, output, settings, options = chosen_settings
         batch = DicomBatch(bundle, output, settings=settings, **options)
         processors = batch.processors()
     with BatchProgressView(console) as view:

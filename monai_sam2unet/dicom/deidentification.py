@@ -22,7 +22,7 @@ from pydicom.uid import UID, SecondaryCaptureImageStorage, generate_uid
 from monai_sam2unet.dicom.derived_object import PACKAGE
 from monai_sam2unet.errors import ConfigError, DataError
 
-__all__ = ["deidentified", "hashed_uid"]
+__all__ = ["deidentified", "new_uid"]
 
 _Object = TypeVar("_Object", bound=Dataset)
 _Action = Callable[[Dataset, tuple[int, int]], None]
@@ -33,7 +33,7 @@ KEPT_SEQUENCES = ("SourceImageSequence", "ReferencedImageSequence", "ContentSequ
 #: dicom-anonymizer's dummies are of the year 1, which programs refuse (dciodvfy: "character invalid for this VR").
 ITS_DUMMY = "00010101"
 DUMMIES = {"DA": "19000101", "DT": "19000101000000"}
-#: Of how many characters a pseudonym and a hash in a log are.
+#: Of how many characters a pseudonym is.
 HASH_LENGTH = 16
 
 
@@ -43,24 +43,16 @@ def _keyed(secret: str, text: str) -> str:
     return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
-def hashed_uid(uid: str, secret: str) -> str:
-    """What stands for a UID in a log.
+def new_uid(uid: str, secret: str) -> UID:
+    """What stands for a UID in de-identified objects.
 
     Args:
         uid: the UID.
-        secret: the same gives the same hash; without it the UID cannot be found by trying.
+        secret: the same gives the same; without it the UID cannot be found by trying.
 
     Raises:
         ConfigError: When the secret is empty.
-
-    Example:
-        >>> hashed_uid("1.2.3", secret="of this run")
-        '96fb4ebadb556608'
     """
-    return _keyed(secret, uid)[:HASH_LENGTH]
-
-
-def _new_uid(uid: str, secret: str) -> UID:
     return generate_uid(entropy_srcs=[_keyed(secret, uid)])
 
 
@@ -70,9 +62,9 @@ def _replace_uid(secret: str, dataset: Dataset, tag: tuple[int, int]) -> None:
     if element is None or not element.value:
         return
     if isinstance(element.value, MultiValue):
-        element.value = [_new_uid(uid, secret) for uid in element.value]
+        element.value = [new_uid(uid, secret) for uid in element.value]
     else:
-        element.value = _new_uid(element.value, secret)
+        element.value = new_uid(element.value, secret)
 
 
 def _pseudonym(secret: str, dataset: Dataset, tag: tuple[int, int]) -> None:

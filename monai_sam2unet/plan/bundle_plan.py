@@ -46,14 +46,15 @@ class BundlePlan:
         num_samples: windows drawn from an image each time.
         centerline: for pictures: whether evaluations measure clDice, too.
         cldice_weight: of the clDice loss in training.
+        cldice_iterations: erosions by which that loss finds centrelines, at least 1.
         plane: for volumes: the plane of the slices, as :class:`monai_sam2unet.transforms.Preset` has it.
         windows: for CT: the HU windows, as :class:`monai_sam2unet.transforms.Preset` has them.
         keep_empty: for volumes: share of the slices without any class that is trained on.
         segments: what each class is in DICOM, as :func:`monai_sam2unet.dicom.segments.planned_segments` has it.
 
     Raises:
-        ConfigError: When the modality is not known, there is one class only, there are not 1 to 12 windows an image, or
-            an attribute is not for such images, or the segments do not describe the classes.
+        ConfigError: When the modality is not known, there is one class only, there are not 1 to 12 windows an image,
+            clDice has no erosion, an attribute is not for such images, or the segments do not describe the classes.
     """
 
     name: str
@@ -79,6 +80,7 @@ class BundlePlan:
     num_samples: int = 4
     centerline: bool = False
     cldice_weight: float = 0.0
+    cldice_iterations: int = 3
     plane: str | int = "axial"
     windows: str | tuple[Any, ...] | None = None
     keep_empty: float = 0.1
@@ -97,6 +99,10 @@ class BundlePlan:
             raise ConfigError(f"Classes have different names, none of them empty or background; got {told}.")
         if self.num_samples not in range(1, 13):
             raise ConfigError(f"num_samples must be a whole number of 1 to 12, got {self.num_samples!r}.")
+        if not isinstance(self.cldice_iterations, int) or self.cldice_iterations < 1:
+            raise ConfigError(
+                f"cldice_iterations must be a whole number of at least 1, got {self.cldice_iterations!r}."
+            )
         others = ("sliding_window", "centerline") if self.is_volume else ("plane", "windows", "keep_empty")
         given = [name for name in others if getattr(self, name) != _DEFAULTS[name]]
         if given:

@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -162,8 +164,10 @@ class ScriptedServer:
         self.answers.append((status, headers, body))
 
 
-@pytest.fixture
-def scripted_server() -> Iterator[ScriptedServer]:
+@contextmanager
+def serving(certificate: Path | None = None) -> Iterator[ScriptedServer]:
+    """The server on loopback, with TLS where there is a certificate."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -195,11 +199,39 @@ def scripted_server() -> Iterator[ScriptedServer]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    told = ScriptedServer(f"http://127.0.0.1:{server.server_address[1]}/dicom-web")
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if certificate is None else "https"
+    told = ScriptedServer(f"{scheme}://127.0.0.1:{server.server_address[1]}/dicom-web")
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield told
-    server.shutdown()
-    server.server_close()
+    try:
+        yield told
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def scripted_server() -> Iterator[ScriptedServer]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Iterator[tuple[ScriptedServer, Path]]:
+    """A server with TLS, and its certificate, which is its own authority."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    key, certificate, both = (tmp_path / f"{name}.pem" for name in ("key", "certificate", "both"))
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, *names]
+    subprocess.run(command, check=True, capture_output=True)
+    both.write_bytes(key.read_bytes() + certificate.read_bytes())
+    with serving(both) as server:
+        yield server, certificate
 
 
 @pytest.fixture

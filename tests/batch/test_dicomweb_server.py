@@ -144,6 +144,17 @@ def test_an_environment_that_does_not_say_who_we_are(monkeypatch, environment: d
     assert "secret" not in str(caught.value)
 
 
+def test_certificates_are_verified_with_authorities_of_ones_own(tls_server, monkeypatch):
+    server, certificate = tls_server
+    server.answer(200, [SERIES])
+    server.answer(200, [])
+    with pytest.raises(TransferError, match="SAM2UNET_DICOMWEB_CA_BUNDLE"):
+        found(server)
+    assert not server.asked
+    monkeypatch.setenv("SAM2UNET_DICOMWEB_CA_BUNDLE", str(certificate))
+    assert len(found(server)) == 1
+
+
 @pytest.mark.parametrize("url", ["ftp://host/dicom-web", "host/dicom-web", "https://", "https://me:secret@host/web"])
 def test_addresses_that_are_refused(url: str):
     with pytest.raises(ConfigError):

@@ -104,13 +104,14 @@ class StoreSender:
                     kind, syntax = UID(file.sop_class).name, UID(file.transfer_syntax).name
                     yield Outcome(file, f"the node takes no {kind} in {syntax}")
                     continue
-                if not association.is_established:
-                    raise TemporaryError(f"{self} broke the association off.")
+                dataset = dcmread(file.path)
                 try:
-                    answer = association.send_c_store(dcmread(file.path))
+                    answer = association.send_c_store(dataset)
                 except ValueError as error:
                     yield Outcome(file, f"it cannot be encoded: {error}")
                     continue
+                except RuntimeError as error:
+                    raise TemporaryError(f"{self} broke the association off.") from error
                 yield _outcome(file, answer)
         finally:
             if association.is_established:

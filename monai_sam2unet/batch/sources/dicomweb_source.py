@@ -16,8 +16,8 @@ from pydicom.multival import MultiValue
 
 from monai_sam2unet.batch.dicomweb_server import DicomwebServer
 from monai_sam2unet.batch.guards import printable
+from monai_sam2unet.batch.identity import hashed_uid
 from monai_sam2unet.batch.series_job import Refused, SeriesJob, safe_key
-from monai_sam2unet.batch.shown_uid import shown_uid
 from monai_sam2unet.batch.sources.dicomweb_query import parse_source, parse_where, unmet
 from monai_sam2unet.batch.transfer import Retries, TemporaryError, TransferError
 from monai_sam2unet.errors import ConfigError, DataError
@@ -94,7 +94,7 @@ class WadoSeries:
     instance_uid: str = ""
 
     def __str__(self) -> str:
-        return f"series {shown_uid(self.series_uid)}"
+        return f"series {hashed_uid(self.series_uid)}"
 
     @contextmanager
     def opened(self, work_folder: Path) -> Iterator[tuple[Path, ...]]:
@@ -184,7 +184,7 @@ def _jobs(found: Dataset, server: DicomwebServer) -> Iterator[SeriesJob | Refuse
         fetch=fetch,
     )
     if job.modality in NO_IMAGES:
-        yield Refused(shown_uid(series_uid), f"Its modality, {job.modality}, is none of images.", series_uid)
+        yield Refused(hashed_uid(series_uid), f"Its modality, {job.modality}, is none of images.", series_uid)
         return
     if fetch.instances == 1 or job.modality in VOLUMES:
         yield job

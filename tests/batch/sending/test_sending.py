@@ -13,7 +13,7 @@ import pydicom
 import pytest
 from pydicom.sr.codedict import codes
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import SegmentationStorage
+from pynetdicom.sop_class import MRImageStorage, SegmentationStorage
 
 from monai_sam2unet.batch.sending import destination, send_files
 from monai_sam2unet.batch.transfer import Retries, TransferError
@@ -219,6 +219,26 @@ def test_a_node_that_takes_one_kind_of_two(node, port: int, segmentation: Path, 
         c_store(port, [segmentation, image])
     with pytest.raises(TransferError, match="takes none of what is sent: MR Image Storage"):
         c_store(port, [image])
+
+
+def test_what_a_broken_association_has_confirmed_is_not_sent_again(port: int, real_series: Files, tmp_path: Path):
+    files, seen = real_series(MR)[:3], []
+
+    def handle(event: evt.Event) -> int:
+        seen.append(str(event.request.AffectedSOPInstanceUID))
+        if len(seen) == 2:
+            event.assoc.abort()
+        return 0
+
+    entity = AE("ARCHIVE")
+    entity.add_supported_context(MRImageStorage)
+    entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, handle)])
+    try:
+        assert c_store(port, files) == 3
+    finally:
+        entity.shutdown()
+    uids = [uid_of(file) for file in files]
+    assert seen == [uids[0], uids[1], uids[1], uids[2]]
 
 
 def test_a_result_that_was_made_anew_is_sent_again(node, port: int, segmentation: Path, tmp_path: Path):

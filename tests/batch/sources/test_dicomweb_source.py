@@ -11,6 +11,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from monai_sam2unet.batch.run_log import run_log
 from monai_sam2unet.batch.series_job import Refused, SeriesJob
 from monai_sam2unet.batch.sources import dicomweb_source
 from monai_sam2unet.batch.sources.dicomweb_source import WadoSeries, find_dicomweb_jobs
@@ -130,15 +131,13 @@ def test_a_series_that_is_gone_is_an_error_without_its_uid(orthanc, real_series:
 
 
 def test_no_log_holds_uids_or_passwords(orthanc, real_series: Files, tmp_path: Path, caplog, monkeypatch):
-    from monai_sam2unet.batch.shown_uid import show_plain_uids
-
-    show_plain_uids(False)
     caplog.set_level(logging.DEBUG)
     orthanc.upload(real_series(CROP)[:1])
     caplog.clear()
-    (job,) = jobs(orthanc)
-    with job.opened(tmp_path):
-        pass
+    with run_log(tmp_path / "log"):
+        (job,) = jobs(orthanc)
+        with job.opened(tmp_path):
+            pass
     assert job.series_uid not in caplog.text
     monkeypatch.setenv("SAM2UNET_DICOMWEB_PASSWORD", "another word")
     with pytest.raises(TransferError, match="401") as caught:
