@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from monai_sam2unet.batch.batch_events import BatchEvent, BatchProgress, BatchSummary, EventKind, Listener
-from monai_sam2unet.batch.identity import discreet
+from monai_sam2unet.batch.identity import discreet, discreet_refusal
 from monai_sam2unet.batch.journal import Journal
 from monai_sam2unet.batch.journal_row import State
 from monai_sam2unet.batch.outcome import InHand, Outcome, reason_of
@@ -169,7 +169,8 @@ class BatchRunner:
                 item = Refused(item.key, "It was found a second time in this run.", item.series_uid)
             if isinstance(item, Refused):
                 name = store.journal.skip(item)
-                self._events.put(_Event(EventKind.SKIPPED, item.reason.replace(item.source, "it"), name=name))
+                reason = item.reason if self.show_identity else discreet_refusal(item)
+                self._events.put(_Event(EventKind.SKIPPED, reason, name=name))
                 continue
             seen.add(item.key)
             standing = store.standing(item, self.retry_failed)
