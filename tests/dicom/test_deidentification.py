@@ -14,7 +14,7 @@ from monai_sam2unet.dicom.segmentation_writer import segmentation
 from monai_sam2unet.errors import ConfigError, DataError
 from tests.dicom.conftest import CREATED, IDENTITY
 
-SECRET = "of the tests"  # noqa: S105
+SECRET = "of the tests"
 #: Sex is one letter, which is in every file; it is looked at by itself.
 STRINGS = {value for key, value in IDENTITY.items() if key not in ("PatientSex", "SeriesNumber")}
 STRINGS |= {
