@@ -144,7 +144,8 @@ class SeriesRules:
         """
         if modality not in MODALITIES:
             raise ConfigError(
-                f"The bundle's modality must be one of {', '.join(MODALITIES)}, got {modality!r}. Give rules of your own."
+                f"The bundle's modality must be one of {', '.join(MODALITIES)}, got {modality!r}. "
+                "Give rules of your own."
             )
         return cls(
             {"rules": [{"leave": {"image_type": LEFT_BY_DEFAULT}}, {"take": {"modality": [*MODALITIES[modality]]}}]}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bounds on what a DICOM file may ask for, checked before memory is taken.
 
-A damaged file, or one made to do harm, can ask for far more than it holds: 4 GB of pixels in a header of 1 KB, a million
-empty sequence items, a data set that inflates a thousandfold. No real image comes near these bounds.
+A damaged file, or one made to do harm, can ask for far more than it holds: 4 GB of pixels in a header of 1 KB, a
+million empty sequence items, a data set that inflates a thousandfold. No real image comes near these bounds.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
@@ -97,7 +98,11 @@ class BoundedFile(io.BufferedReader):
 
     def _check_inflated(self, deflated: bytes) -> None:
         """Find out how far a deflated data set grows, and how many items it holds, without keeping it."""
-        inflater, total, limit = zlib.decompressobj(-zlib.MAX_WBITS), 0, max(SMALL, MAX_COMPRESSION * len(deflated)) // 4
+        inflater, total, limit = (
+            zlib.decompressobj(-zlib.MAX_WBITS),
+            0,
+            max(SMALL, MAX_COMPRESSION * len(deflated)) // 4,
+        )
         while deflated and not inflater.eof:
             data = inflater.decompress(deflated, CHUNK)
             total += len(data)
@@ -132,11 +137,13 @@ def check_deferred(dataset: FileDataset, file: BoundedFile) -> None:
     """
     for tag in list(dataset.keys()):
         element = dataset.get_item(tag, keep_deferred=True)
-        # Without VRs in the file, and in UN, a sequence is only told when it is read.
-        if element is None or element.value is not None or tag >= PIXELS or element.VR not in ("SQ", "UN", None):
+        if not isinstance(element, RawDataElement) or element.value is not None or tag >= PIXELS:
             continue
-        file.seek(element.value_tell)  # type: ignore[union-attr]
-        left = element.length  # type: ignore[union-attr]
+        # Without VRs in the file, and in UN, a sequence is only told when it is read.
+        if element.VR not in ("SQ", "UN", None):
+            continue
+        file.seek(element.value_tell)
+        left = element.length
         while left > 0 and (data := file.read(min(left, CHUNK))):
             left -= len(data)
 
@@ -174,5 +181,3 @@ def check_decoded_size(dataset: FileDataset, name: object, size: int) -> None:
             f"{name}: {rows} rows, {columns} columns and {frames} frames would take {decoded / 2**30:.1f} GiB, but the "
             f"file has {size:,} bytes; it is not read."
         )
-
-

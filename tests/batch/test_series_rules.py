@@ -34,7 +34,11 @@ default: leave
         (job(description="Lung"), False, "rule 2 leaves"),
         (job(description="soft", body_part="Chest"), True, "rule 3 takes modality ct or PT, 20 slices or more and 500"),
         (job(description="", slices=19, body_part="CHEST"), False, "rule 3 needs 20 slices or more and 500 slices or"),
-        (job(description="", orientation="coronal"), False, "rule 3 needs orientation axial or oblique, it has coronal"),
+        (
+            job(description="", orientation="coronal"),
+            False,
+            "rule 3 needs orientation axial or oblique, it has coronal",
+        ),
         (job(description="", orientation=""), False, "it has none; rule 4 needs modality MR, it has CT"),
         (job("MR", "", 3), True, "rule 4 takes modality MR"),
     ],
@@ -114,9 +118,7 @@ def test_files_that_hold_no_rules(tmp_path, text):
 
 NAMES = st.sampled_from(["CT", "MR", "US"])
 SERIES = st.builds(job, NAMES, st.text(max_size=5), st.integers(0, 40), st.sampled_from(["", *ORIENTATIONS]))
-RULES = st.lists(
-    st.tuples(st.sampled_from(["take", "leave"]), NAMES, st.integers(0, 40)), max_size=4
-)
+RULES = st.lists(st.tuples(st.sampled_from(["take", "leave"]), NAMES, st.integers(0, 40)), max_size=4)
 
 
 @given(SERIES, RULES, st.sampled_from(["take", "leave"]))
@@ -131,11 +133,17 @@ def test_rules_are_those_of_an_if_chain(series, rules, default):
     assert decision.reason
 
 
-@given(st.dictionaries(st.sampled_from([*CONDITIONS, "x"]), st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
-    max_leaves=4,
-)), SERIES)
+@given(
+    st.dictionaries(
+        st.sampled_from([*CONDITIONS, "x"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+            lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+            max_leaves=4,
+        ),
+    ),
+    SERIES,
+)
 def test_whatever_is_written_is_rules_or_an_error(conditions, series):
     try:
         rules = SeriesRules({"rules": [{"take": conditions}]})

@@ -115,7 +115,9 @@ def nested(depth, defined):
     """Sequences (0040,A730), Content Sequence, within one another."""
     head = b"\x40\x00\x30\xa7SQ\0\0"
     if not defined:
-        return (head + b"\xff" * 4 + ITEM + b"\xff" * 4) * depth + (ITEM_END + b"\0" * 4 + SEQUENCE_END + b"\0" * 4) * depth
+        return (head + b"\xff" * 4 + ITEM + b"\xff" * 4) * depth + (
+            ITEM_END + b"\0" * 4 + SEQUENCE_END + b"\0" * 4
+        ) * depth
     out = b""
     for _ in range(depth):
         item = ITEM + struct.pack("<L", len(out)) + out
@@ -173,5 +175,3 @@ def test_a_file_that_changes_between_header_and_pixels(tmp_path, make_series):
     frame = next(frame for frame in series.frames if frame.path == paths[0])
     with pytest.raises(DataError, match="was changed while it was read"):
         PixelReader().values(frame)
-
-

@@ -109,9 +109,7 @@ def _jobs(
         yield Refused(printable(path), f"There is {what} in it.{passed}", series_uid or "")
 
 
-def _grouped(
-    found: Iterable[Found], groups: SeriesGroups, passed_over: Counter[str]
-) -> Iterator[SeriesJob | Refused]:
+def _grouped(found: Iterable[Found], groups: SeriesGroups, passed_over: Counter[str]) -> Iterator[SeriesJob | Refused]:
     for item in found:
         if isinstance(item, NoImage):
             passed_over[item.kind] += 1
@@ -196,7 +194,7 @@ def _look_at(path: Path, strict: bool) -> list[Found]:
                     return [Refused(printable(path), "Of archives, zip alone is opened; unpack it first.")]
                 return [NoImage("not DICOM")]
             file.seek(0)
-            found = read_brief(file, path, before.st_size, strict)  # type: ignore[arg-type]
+            found = read_brief(file, path, before.st_size, strict)
         after = path.stat()
     except OSError as error:
         return [BadFile(path, f"{printable(path)} cannot be read: {error.strerror or error}.")]

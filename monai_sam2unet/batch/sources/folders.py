@@ -16,7 +16,10 @@ from monai_sam2unet.errors import DataError
 
 __all__ = ["files_of_dicomdir", "files_of_list", "files_of_tree"]
 
-def files_of_tree(root: Path, passed_over: Counter[str], follow_links: bool = False) -> Iterator[Path | BadFile | Refused]:
+
+def files_of_tree(
+    root: Path, passed_over: Counter[str], follow_links: bool = False
+) -> Iterator[Path | BadFile | Refused]:
     """The files below a folder, folder by folder, in the order of their names.
 
     Args:
@@ -108,4 +111,6 @@ def files_of_dicomdir(path: Path) -> Iterator[Path | BadFile | Refused]:
         yield Refused(printable(path), str(error))
         return
     for file in files:
-        yield file if file.is_file() else BadFile(file, f"{printable(path)} names {printable(file)}, which is not there.")
+        yield (
+            file if file.is_file() else BadFile(file, f"{printable(path)} names {printable(file)}, which is not there.")
+        )

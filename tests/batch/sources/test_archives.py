@@ -89,7 +89,7 @@ def test_an_archive_that_changed(tmp_path, make_series):
     path = zipped(tmp_path / "s.zip", [(file.name, file) for file in paths])
     (job,), _, _ = found(path)
     zipped(path, [(file.name, file) for file in paths[:2]])
-    with pytest.raises(DataError, match="002.dcm is not in it now"), job.opened(tmp_path / "work"):
+    with pytest.raises(DataError, match="is not in it now"), job.opened(tmp_path / "work"):
         pass
 
 
@@ -156,7 +156,7 @@ def test_a_member_longer_than_the_directory_says(tmp_path, make_series):
     (size,) = struct.unpack_from("<L", data, place + 24)
     struct.pack_into("<L", data, place + 24, size - 20)
     path.write_bytes(data)
-    with pytest.raises(DataError, match="cannot be unpacked|longer than"), job.opened(tmp_path / "work"):
+    with pytest.raises(DataError, match=r"cannot be unpacked|longer than"), job.opened(tmp_path / "work"):
         pass
     assert not list((tmp_path / "work").iterdir())
 
