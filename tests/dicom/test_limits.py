@@ -74,6 +74,13 @@ def test_a_codestream_of_another_size(tmp_path, make_slice, rows, columns):
     refused(path, "states|tiles")
 
 
+def test_a_codestream_that_is_cut_off_is_looked_at_too():
+    """Decoders are given what there is of it."""
+    data = encapsulate([b"\xff\xd8\xff\xf7\x00\x0b\x10" + struct.pack(">HH", 3000, 2000) + b"\0" * 20])
+    with pytest.raises(ValueError, match=r"states \(3000, 2000\)"):
+        check_codestreams(data[:-10], (64, 64))
+
+
 def test_codestreams_of_many_tiles_or_components_or_endless_boxes():
     size = struct.pack(">4s HH 8L H", b"\xff\x4f\xff\x51", 47, 0, 64, 64, 0, 0, 1, 1, 0, 0, 1)
     check_codestreams(encapsulate([size + b"\0" * 9]), (64, 64))
