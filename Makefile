@@ -6,11 +6,17 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint bundles results-polyp clean
+LABEL := .venv-label
+LABEL_PIP := python -m pip install --disable-pip-version-check -c constraints-label.txt
+PURELIB := -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+
+.PHONY: help demo test lint label test-label bundles results-polyp clean
 help:
 	@echo "make demo   train, evaluate and predict on phantoms made on the spot; a few minutes"
 	@echo "make test   run the test suite, in WORKERS=2 processes"
 	@echo "make lint   run ruff and mypy"
+	@echo "make label  set up MONAI Label in $(LABEL), beside what is in $(VENV): docs/labelling.md"
+	@echo "make test-label  set it up and run its tests"
 	@echo "make bundles   write the configs and docs of all bundles anew, from configs/plans"
 	@echo "make results-polyp DIR=FOLDER   train and measure every recipe on polyps; hours, goes on where it was stopped"
 	@echo "make clean  remove the virtual environment and the demo's files"
@@ -27,6 +33,20 @@ $(VENV)/.test: $(VENV)/.core
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP) -e ".[dev]"
 	@touch $@
+
+# MONAI Label's metadata asks for versions that exclude each other: it goes into an environment of its own, last and
+# without dependencies. All else is taken from $(VENV).
+$(LABEL)/.label: $(VENV)/.core constraints-label.txt
+	$(PYTHON) -m venv $(LABEL)
+	echo "import site; site.addsitedir('$$($(BIN)/python $(PURELIB))')" > "$$($(LABEL)/bin/python $(PURELIB))/shared.pth"
+	$(LABEL)/bin/$(LABEL_PIP) -e ".[label]"
+	$(LABEL)/bin/$(LABEL_PIP) --no-deps monailabel pydicom-seg torchvision
+	@touch $@
+
+label: $(LABEL)/.label
+
+test-label: $(VENV)/.test $(LABEL)/.label
+	OMP_NUM_THREADS=1 $(LABEL)/bin/python -m pytest tests/label
 
 demo: $(VENV)/.core
 	$(BIN)/sam2unet demo
@@ -45,4 +65,4 @@ results-polyp: $(VENV)/.core
 	  $(if $(MINUTES),--minutes $(MINUTES))
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(LABEL) demo

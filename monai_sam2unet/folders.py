@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders for results, made and tried out before the work, so that none is lost for a wrong path."""
+"""Folders for results, tried out before the work, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["why_not_writable"]
+__all__ = ["whole_file", "why_not_writable"]
 
 
 def why_not_writable(folder: Path) -> str | None:
@@ -25,3 +27,17 @@ def why_not_writable(folder: Path) -> str | None:
             return None
     except OSError as error:
         return error.strerror or str(error)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path to write to; the file takes its place when all went well, with any files written beside it.
+
+    Args:
+        path: where the file shall be. One that is there already stays as it is until the end.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        yield Path(folder) / path.name
+        # The file itself comes last: where there was none before, who finds it finds all that belongs to it.
+        for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
+            file.replace(path.parent / file.name)

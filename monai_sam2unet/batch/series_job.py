@@ -6,14 +6,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from monai_sam2unet.batch.guards import printable
 from monai_sam2unet.errors import DataError
 
-__all__ = ["ORIENTATIONS", "Refused", "SeriesJob", "safe_key"]
+__all__ = ["ORIENTATIONS", "Refused", "SeriesFiles", "SeriesJob", "safe_key"]
 
 #: Planes that a volume's slices may lie in: the body's, none of these, or not all the same.
 ORIENTATIONS = ("axial", "coronal", "sagittal", "oblique", "mixed")
@@ -46,6 +47,24 @@ def safe_key(uid: str, own: str = "") -> str:
     return f"{uid if plain else 'series'}-{digest}"
 
 
+class SeriesFiles(Protocol):
+    """Brings the files of a job that do not simply lie there, and is told when the job is over. It can be pickled."""
+
+    def opened(self, work_folder: Path) -> AbstractContextManager[tuple[Path, ...]]:
+        """The files on the disk, for as long as this lasts.
+
+        Args:
+            work_folder: where to bring them, to a folder of their own.
+        """
+
+    def release(self, done: bool) -> None:
+        """The job is over.
+
+        Args:
+            done: whether it succeeded, in this run or one before; else it may be tried again later.
+        """
+
+
 @dataclass(frozen=True)
 class SeriesJob:
     """One volume or one picture to process.
@@ -65,6 +84,8 @@ class SeriesJob:
         image_type: values of ImageType of the first image, as ``("ORIGINAL", "PRIMARY", "AXIAL")``.
         body_part: BodyPartExamined; may be empty.
         archives: the zip archives among the parents of ``files``.
+        fetch: brings the files of a job from elsewhere, for which ``files`` may be empty; whoever runs the job calls
+            its ``release`` when the job is over. None where there is nothing to bring.
     """
 
     key: str
@@ -79,23 +100,30 @@ class SeriesJob:
     image_type: tuple[str, ...] = ()
     body_part: str = ""
     archives: tuple[Path, ...] = ()
+    fetch: SeriesFiles | None = None
 
     @contextmanager
     def opened(self, work_folder: Path) -> Iterator[tuple[Path, ...]]:
-        """The files on the disk; those in archives are unpacked for as long as this lasts.
+        """The files on the disk; those in archives are unpacked, those elsewhere fetched, for as long as this lasts.
 
         Args:
-            work_folder: where to unpack, to ``unpacked-`` and the key; what a run that was killed left there goes.
+            work_folder: where to unpack, to ``unpacked-`` and the key, or fetch; what a run that was killed left there
+                goes.
 
         Yields:
             The files, in the order of ``files``.
 
         Raises:
             DataError: When files have changed since they were found, or an archive is damaged.
+            TransferError: When files cannot be fetched.
 
         Example:
             ``with job.opened(work_folder) as files: volume = read_volume(files)``
         """
+        if self.fetch is not None:
+            with self.fetch.opened(work_folder) as files:
+                yield files
+            return
         if not self.archives:
             self._check_unchanged()
             yield self.files
@@ -104,6 +132,15 @@ class SeriesJob:
 
         with unpacked(self.files, self.archives, work_folder / f"unpacked-{self.key}") as files:
             yield files
+
+    def release(self, done: bool) -> None:
+        """Let go what was fetched, since the job is over.
+
+        Args:
+            done: whether it succeeded; else it may be tried again later.
+        """
+        if self.fetch is not None:
+            self.fetch.release(done)
 
     def _check_unchanged(self) -> None:
         """The files are as long as they were: one that was still arriving when it was found is not read."""

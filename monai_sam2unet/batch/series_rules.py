@@ -4,29 +4,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from monai_sam2unet.batch.series_job import ORIENTATIONS, SeriesJob
+from monai_sam2unet.batch.series_job import ORIENTATIONS, Refused, SeriesJob
 from monai_sam2unet.errors import ConfigError, listing
 
-__all__ = ["Decision", "SeriesRules"]
+__all__ = ["Decision", "SeriesRules", "chosen"]
 
-#: Values of Modality (PS3.3 C.7.3.1.1.1) that a bundle's modality stands for.
-MODALITIES = {
-    "ct": ("CT",),
-    "mr": ("MR",),
-    "xray": ("CR", "DX", "RG", "RF", "XA", "MG"),
-    "ultrasound": ("US", "IVUS"),
-    "endoscopy": ("ES", "XC"),
-    "dermoscopy": ("DMS", "ES", "XC"),
-    "fundus": ("OP", "XC"),
-    "microscopy": ("GM", "SM", "XC"),
-}
 ACTIONS = ("take", "leave")
 #: No volume is made of overviews; they are taken by a rule of one's own.
 LEFT_BY_DEFAULT = "LOCALIZER"
@@ -133,23 +122,14 @@ class SeriesRules:
         return cls({} if content is None else content, path)
 
     @classmethod
-    def for_modality(cls, modality: str) -> SeriesRules:
+    def for_modalities(cls, modalities: Sequence[str] | None) -> SeriesRules:
         """Rules that take what a bundle is made for, but for localizers.
 
         Args:
-            modality: of the bundle, as its metadata.json has it.
-
-        Raises:
-            ConfigError: When it is none of those known.
+            modalities: values of Modality, as ``["CR", "DX"]``; None takes all.
         """
-        if modality not in MODALITIES:
-            raise ConfigError(
-                f"The bundle's modality must be one of {', '.join(MODALITIES)}, got {modality!r}. "
-                "Give rules of your own."
-            )
-        return cls(
-            {"rules": [{"leave": {"image_type": LEFT_BY_DEFAULT}}, {"take": {"modality": [*MODALITIES[modality]]}}]}
-        )
+        take = {} if modalities is None else {"modality": list(modalities)}
+        return cls({"rules": [{"leave": {"image_type": LEFT_BY_DEFAULT}}, {"take": take}]})
 
     def decide(self, job: SeriesJob) -> Decision:
         """Whether a series is taken.
@@ -167,6 +147,25 @@ class SeriesRules:
         if self.take_others:
             return Decision(True, "no rule fits it, and the default is take")
         return Decision(False, f"no rule fits it: {'; '.join(missed)}" if missed else "no rule takes it")
+
+
+def chosen(jobs: Iterable[SeriesJob | Refused], rules: SeriesRules) -> Iterator[SeriesJob | Refused]:
+    """What is taken of a source, and what is refused or left, with the reason.
+
+    Args:
+        jobs: as a source finds them.
+        rules: what is to be taken.
+    """
+    for item in jobs:
+        if isinstance(item, Refused):
+            yield item
+            continue
+        decision = rules.decide(item)
+        if decision.take:
+            yield item
+        else:
+            item.release(done=True)
+            yield Refused(item.key, decision.reason, item.series_uid)
 
 
 def _rule(number: int, item: Any, problems: list[str]) -> _Rule:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the bundles' configs call."""
 
+from monai_sam2unet.bundle.bundle_config import BundleConfig
+from monai_sam2unet.bundle.bundle_predictor import BundlePredictor
 from monai_sam2unet.bundle.checkpoint import load_checkpoint
 from monai_sam2unet.bundle.datalists import (
     evaluation_datalist,
@@ -10,6 +12,7 @@ from monai_sam2unet.bundle.datalists import (
 )
 from monai_sam2unet.bundle.ensemble import load_ensemble
 from monai_sam2unet.bundle.inference_form import optimize_network
+from monai_sam2unet.bundle.known_cases import refuse_known_cases
 from monai_sam2unet.bundle.multi_scale import PrepareBatchMultiScale
 from monai_sam2unet.bundle.optimisation import cosine_schedule, distribute, trained_parameters
 from monai_sam2unet.bundle.start import (
@@ -28,6 +31,8 @@ from monai_sam2unet.bundle.volume_datalists import (
 from monai_sam2unet.bundle.volume_inference import volume_inference_datalist
 
 __all__ = [
+    "BundleConfig",
+    "BundlePredictor",
     "PrepareBatchMultiScale",
     "check_light_checkpoints",
     "check_volumes",
@@ -41,6 +46,7 @@ __all__ = [
     "load_checkpoint",
     "load_ensemble",
     "optimize_network",
+    "refuse_known_cases",
     "start",
     "start_distributed",
     "trained_parameters",

@@ -37,11 +37,11 @@ def training_datalist(
 
     Args:
         dataset_dir: a public set as :func:`monai_sam2unet.data.recognise_pictures` knows them, of which the sets for
-            training are taken; or a folder as :func:`monai_sam2unet.data.find_sets` knows them; of PraNet's layout,
-            ``TrainDataset``.
+            training are taken; or a folder as :func:`monai_sam2unet.data.find_sets` knows them, of which those are
+            taken, too: of PraNet's layout ``TrainDataset``.
         val_fraction: share of the patients held out, in (0, 1); at least one, and all but one at most.
         seed: of the random choice of the cases held out.
-        sets: names of the sets to take; None takes all.
+        sets: names of the sets to take; None takes all of the part.
         split_file: a text file of stems, one a line: only these cases.
         max_cases: take only so many, chosen at random with the seed, held-out cases included; None takes all.
         mask_threshold: mask values from this one on (of 255) are foreground; None: masks hold class indices.
@@ -98,9 +98,9 @@ def evaluation_datalist(
 
     Args:
         dataset_dir: a public set as :func:`monai_sam2unet.data.recognise_pictures` knows them, of which the sets for
-            tests are taken, where it has such; or a folder as :func:`monai_sam2unet.data.find_sets` knows them; of
-            PraNet's layout, ``TestDataset``.
-        sets: names of the sets to take; None takes all.
+            tests are taken, where it has such; or a folder as :func:`monai_sam2unet.data.find_sets` knows them, of
+            which those are taken, too: of PraNet's layout ``TestDataset``.
+        sets: names of the sets to take; None takes all of the part.
         split_file: a text file of stems, one a line: only these cases.
         mask_threshold: mask values from this one on (of 255) are foreground; None: masks hold class indices.
         folders: for layouts that are not known, ``{set: {"images": FOLDER, "masks": FOLDER}}`` below ``dataset_dir``.

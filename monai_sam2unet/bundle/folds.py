@@ -39,8 +39,8 @@ def _groups(items: Items, group_pattern: str | None) -> dict[str, list[Mapping[s
     return dict(sorted(groups.items()))
 
 
-def patients_of(paths: Sequence[str | Path], group_pattern: str) -> set[str]:
-    """The patients of images, by their file names.
+def patients_of(paths: Sequence[str | Path], group_pattern: str) -> dict[str, list[str]]:
+    """The patients of images, by their file names, each with its images.
 
     Args:
         paths: of the images.
@@ -50,7 +50,8 @@ def patients_of(paths: Sequence[str | Path], group_pattern: str) -> set[str]:
         ConfigError: When the pattern is no regular expression.
         DataError: When it finds no patient in a name.
     """
-    return set(_groups([{"image": str(path)} for path in paths], group_pattern))
+    groups = _groups([{"image": str(path)} for path in paths], group_pattern)
+    return {patient: [str(item["image"]) for item in items] for patient, items in groups.items()}
 
 
 def leave_out_fold(

@@ -27,6 +27,7 @@ from monai_sam2unet.errors import DataError, listing
 
 __all__ = [
     "Folders",
+    "folder_sets",
     "labelled_cases",
     "labelled_volumes",
     "recognised_pictures",
@@ -152,6 +153,26 @@ def sets_of_part(found: Sequence[str], part: str) -> list[str]:
     return own or [name for name in found if name not in other] or list(found)
 
 
+def folder_sets(dataset_dir: str | Path, part: str) -> dict[str, tuple[Path, Path]]:
+    """The sets of folders of images and masks that are meant for a part.
+
+    Args:
+        dataset_dir: a folder as :func:`monai_sam2unet.data.find_sets` knows them.
+        part: ``"TrainDataset"`` or ``"TestDataset"``.
+
+    Returns:
+        For each set, by name, its folder of images and its folder of masks: those in the folder of the part, or those
+        that :func:`sets_of_part` takes by their names.
+
+    Raises:
+        DataError: As :func:`monai_sam2unet.data.find_sets`.
+    """
+    found = find_sets(dataset_dir, part)
+    # In PraNet's folder for tests a set may have any name.
+    names = list(found) if (Path(dataset_dir) / part).is_dir() else sets_of_part(list(found), part)
+    return {name: found[name] for name in names}
+
+
 def _chosen(
     found: RecognisedPictures, part: str, sets: Sequence[str] | None, dataset_dir: str | Path
 ) -> tuple[list[str], list[str]]:
@@ -191,7 +212,10 @@ def labelled_cases(
     if known is not None:
         cases = _of_layout(known, *_chosen(known, part, sets, dataset_dir), stems, allow_unlabelled)
     else:
-        found = find_sets(dataset_dir, part) if folders is None else given_sets(dataset_dir, folders)
+        if folders is not None:
+            found = given_sets(dataset_dir, folders)
+        else:
+            found = folder_sets(dataset_dir, part) if sets is None else find_sets(dataset_dir, part)
         pairs = {name: found[name] for name in _named(list(found), sets, dataset_dir)}
         _check_folders(pairs)
         cases = _of_folders(pairs, stems, recursive=folders is not None)

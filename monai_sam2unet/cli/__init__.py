@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 
 from monai_sam2unet import __version__
-from monai_sam2unet.cli import compare, data, demo, ensemble, evaluate, export, info, plan, weights
+from monai_sam2unet.cli import compare, data, demo, dicom, ensemble, evaluate, export, info, label, plan, weights
+from monai_sam2unet.cli.settings import CONTEXT
 from monai_sam2unet.errors import UserError
 
 __all__ = ["app", "main"]
@@ -25,10 +26,12 @@ app = typer.Typer(
 )
 app.command(name="demo")(demo.demo)
 app.command(name="ensemble", context_settings=ensemble.CONTEXT)(ensemble.ensemble)
+app.command(name="dicom", context_settings=CONTEXT)(dicom.dicom)
 app.command(name="evaluate")(evaluate.evaluate)
 app.command(name="compare")(compare.compare)
 app.command(name="export")(export.export)
 app.command(name="info")(info.info)
+app.command(name="label")(label.label)
 app.command(name="plan")(plan.plan)
 app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")

@@ -73,24 +73,28 @@ def ensemble(
     --evaluate its evaluate.yaml. Its settings are given after the checkpoints, as `--encoder_size tiny`: all
     checkpoints must have been trained with them. It takes as many times the time as there are checkpoints.
 
-    Measure on cases that none of the networks was trained on. What one fold leaves out, the others have seen.
+    Measure on cases that none of the networks was trained on. What one fold leaves out, the others have seen, and cases
+    that the files beside the checkpoints name are refused. Networks that left out the same fold may be given --fold.
     """
     # `--help` should not wait for torch and MONAI.
     from monai_sam2unet.bundle.ensemble import ENSEMBLE_OVERLAY
+    from monai_sam2unet.data import TrainingCases
 
     paths, settings = _split(checkpoints)
     name, run_id = ("evaluate", "evaluating") if evaluate else ("inference", "inferring")
     config = bundle.resolve() / "configs" / f"{name}.yaml"
     if not config.is_file():
         raise ConfigError(f"{bundle} is no bundle: it has no file configs/{name}.yaml.")
-    told = "What one fold leaves out, the networks of the others have seen; measure on other cases."
-    if evaluate and any(word.partition("=")[0] == "--fold" for word in settings):
-        raise ConfigError(told)
-    if evaluate and _trains_on(config, images):
-        raise ConfigError(f"{images} is what the bundle trains on. {told}")
     absent = [str(path) for path in paths if not path.is_file()]
     if absent:
         raise ConfigError(f"There is no checkpoint {', '.join(absent)}.")
+    # Where it is known what all were trained on, the evaluation itself tells better what may be measured.
+    if evaluate and not all(TrainingCases.path_of(path).is_file() for path in paths):
+        told = "What one fold leaves out, the networks of the others have seen; measure on other cases."
+        if any(word.partition("=")[0] == "--fold" for word in settings):
+            raise ConfigError(told)
+        if _trains_on(config, images):
+            raise ConfigError(f"{images} is what the bundle trains on. {told}")
     make_output_folder(output)
     words = [
         *("--bundle_root", str(bundle.resolve())),

@@ -198,7 +198,8 @@ def export(
     from monai_sam2unet.bundle import load_checkpoint
     from monai_sam2unet.export import check_export, open_exported
     from monai_sam2unet.export.optional_package import import_optional
-    from monai_sam2unet.export.output_file import check_output_file, whole_file
+    from monai_sam2unet.export.output_file import check_output_file
+    from monai_sam2unet.folders import whole_file
 
     if check and kind is Format.onnx:
         import_optional("onnxruntime", "onnx")

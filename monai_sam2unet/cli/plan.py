@@ -85,7 +85,8 @@ def plan(
             "total": lambda count: progress.update(task, total=count),
         }
         holds_volumes = ".nii" in data.read_text() if data.is_file() else any(data.rglob("*.nii*"))
-        survey = survey_volumes(data, **reading) if holds_volumes else survey_pictures(data, group_pattern, **reading)
+        look_through = survey_volumes if holds_volumes else survey_pictures
+        survey = look_through(data, group_pattern, **reading)
     console.print(f"{data}: {survey.layout}, {len(survey.cases)} cases", markup=False, highlight=False)
     if export_nnunet is not None:
         exported = (

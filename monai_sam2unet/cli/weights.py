@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -58,11 +59,16 @@ def extract(
     """Write what was trained, without the frozen encoder, in 16 bits: a small file to give away.
 
     The file names the encoder that it belongs to, which is fetched where the file is loaded. In a bundle it is given as
-    --ckpt_path, with the training's --encoder_size, --spatial_size and the like.
+    --ckpt_path, with the training's --encoder_size, --spatial_size and the like. The file with the cases of the
+    training, which lies beside the checkpoint, is copied.
     """
+    from monai_sam2unet.data import TrainingCases
     from monai_sam2unet.networks.trained_part import save_trained_part
 
     written = save_trained_part(checkpoint, output, weights.value)
+    cases = TrainingCases.path_of(checkpoint)
+    if cases.is_file():
+        shutil.copyfile(cases, TrainingCases.path_of(written.path))
     print(f"{written.path}: {written.num_bytes / 1e6:.1f} MB, SHA-256 {written.sha256}")
     print(", ".join(f"{name} {value}" for name, value in written.choices.items()))
 

@@ -17,6 +17,7 @@ from monai_sam2unet.data.image_sets import (
 from monai_sam2unet.data.phantoms import make_polyp_phantom, write_polyp_phantoms
 from monai_sam2unet.data.picture_layouts import PICTURE_LAYOUTS, PictureLayout, RecognisedPictures, recognise_pictures
 from monai_sam2unet.data.picture_modes import PICTURES, to_gray, to_rgb, to_shown
+from monai_sam2unet.data.training_cases import TrainingCases, case_digests, case_sha256
 from monai_sam2unet.data.volume_layouts import VOLUME_LAYOUTS, RecognisedVolumes, VolumeLayout, recognise_volumes
 
 __all__ = [
@@ -27,7 +28,10 @@ __all__ = [
     "PictureLayout",
     "RecognisedPictures",
     "RecognisedVolumes",
+    "TrainingCases",
     "VolumeLayout",
+    "case_digests",
+    "case_sha256",
     "check_mask_threshold",
     "check_pairs",
     "files_by_stem",

@@ -118,6 +118,25 @@ class PixelReader:
             values = low + high - values
         return values, padding
 
+    def windowed(self, values: NDArray, frame: Frame) -> NDArray[np.float32]:
+        """Modality values that were read before through the VOI; the frame's pixels are not read again.
+
+        Args:
+            values: (rows, columns), as :meth:`values` of a reader without VOI gives them.
+            frame: whose VOI it is.
+
+        Returns:
+            Values (rows, columns) in [0, 1], as this reader's :meth:`values` gives them.
+
+        Raises:
+            DataError: When the frame has no such VOI.
+        """
+        with reading(frame):
+            if frame.dataset.get("PhotometricInterpretation") != "MONOCHROME1":
+                return self._voi(values, frame)
+            low, high = _modality(np.array(_stored_range(frame.dataset), dtype=np.int64), frame)
+            return 1 - self._voi(low + high - values, frame)
+
     def _voi(self, values: NDArray, frame: Frame) -> NDArray[np.float32]:
         attributes = frame.attributes
         luts, centers = attributes.get("VOILUTSequence") or (), attributes.get("WindowCenter")

@@ -64,7 +64,7 @@ class SAM2UNetDICOMReader(ImageReader):
     ) -> None:
         super().__init__()
         self.swap_ij = swap_ij
-        self.options = {
+        self.options: dict[str, Any] = {
             "series_uid": series_uid,
             "stack": stack,
             "frame": frame,
@@ -126,7 +126,17 @@ class SAM2UNetDICOMReader(ImageReader):
             ConfigError: As :func:`monai_sam2unet.dicom.read_volume`.
         """
         paths, options = img
-        volume = read_volume(paths, **options)
+        return self.arranged(read_volume(paths, **options))
+
+    def arranged(self, volume: DicomVolume) -> tuple[NDArray, dict[str, Any]]:
+        """A volume that was read before, as :meth:`get_data` gives it.
+
+        Args:
+            volume: what :func:`monai_sam2unet.dicom.read_volume` gave.
+
+        Returns:
+            The values and the metadata.
+        """
         array = self._as_array(volume)
         return array, self._as_meta(volume, array.shape)
 

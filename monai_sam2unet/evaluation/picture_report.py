@@ -3,20 +3,19 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from monai_sam2unet import __version__
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.evaluation.case_pictures import CasePictures
 from monai_sam2unet.evaluation.case_scores import BOUNDARY_TOLERANCE
 from monai_sam2unet.evaluation.columns import HEADINGS, is_lower_better
+from monai_sam2unet.evaluation.html_page import page_environment
 from monai_sam2unet.evaluation.object_size import SIZE_EDGES
 from monai_sam2unet.evaluation.printed_scores import cell_of, heading_of, readings
 from monai_sam2unet.evaluation.published import PublishedTable
@@ -27,18 +26,6 @@ __all__ = ["write_picture_report"]
 
 #: Sets of which images are shown, images of them all, and the worst of all sets: what bounds the file's size.
 MAX_SETS, MAX_CASES, WORST = 16, 70, 20
-
-
-def _environment() -> Environment:
-    made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters["b64"] = lambda content: base64.b64encode(content).decode("ascii")
-    return made
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -166,7 +153,7 @@ def write_picture_report(
         }
         for heading, columns in readings(table)
     ]
-    html = _environment().get_template("report_template.html").render(
+    html = page_environment().get_template("report_template.html").render(
         title=title,
         when=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         version=__version__,

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from monai.bundle import ConfigParser
 from monai.transforms import Compose, ResizeWithPadOrCropd
 
-from monai_sam2unet.errors import ConfigError, UserError, causes
+from monai_sam2unet.bundle.bundle_config import BundleConfig
+from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.networks import SAM2UNet
 
 __all__ = ["BundleParts", "read_bundle"]
@@ -31,15 +31,6 @@ class BundleParts(NamedTuple):
     facts: dict[str, str]
 
 
-def _built(parser: ConfigParser, key: str, config: Path) -> Any:
-    try:
-        return parser.get_parsed_content(key)
-    except RuntimeError as error:  # what MONAI makes of anything that goes wrong
-        chain = causes(error)
-        mistake = next((cause for cause in chain if isinstance(cause, UserError)), None)
-        raise mistake or ConfigError(f"{key} of {config} cannot be made with these settings: {chain[-1]}") from error
-
-
 def read_bundle(folder: str | Path, settings: Mapping[str, Any]) -> BundleParts:
     """Read a bundle's inference config and metadata.
 
@@ -52,30 +43,20 @@ def read_bundle(folder: str | Path, settings: Mapping[str, Any]) -> BundleParts:
             be made with these settings.
         WeightsError: When the network's ``weights`` cannot be found or loaded.
     """
-    config, metadata = Path(folder) / "configs" / "inference.yaml", Path(folder) / "configs" / "metadata.json"
-    absent = [str(file) for file in (config, metadata) if not file.is_file()]
-    if absent:
-        raise ConfigError(f"{folder} is no bundle: there is no {' and no '.join(absent)}.")
-    parser = ConfigParser()
-    parser.read_config(config)
-    parser.read_meta(metadata)
-    for key, value in settings.items():
-        if key not in parser:
-            raise ConfigError(f"{config} has no key {key!r}. Its keys are: {', '.join(sorted(parser.get()))}.")
-        parser[key] = value
-    network = _built(parser, "network_def", config)
+    config = BundleConfig(folder, settings)
+    network = config.build("network_def")
     if not isinstance(network, SAM2UNet):
-        raise ConfigError(f"The network_def of {config} is a {type(network).__name__}; only a SAM2UNet is exported.")
-    meta = parser["_meta_"]
-    classes = meta["network_data_format"]["outputs"]["pred"]["channel_def"]
+        raise ConfigError(
+            f"The network_def of {config.path} is a {type(network).__name__}; only a SAM2UNet is exported."
+        )
     facts = {
-        "bundle": meta["name"],
-        "bundle_version": meta["version"],
-        "spatial_size": "x".join(map(str, parser["spatial_size"])),
-        "class_names": ", ".join(classes.values()),
+        "bundle": config.metadata["name"],
+        "bundle_version": config.metadata["version"],
+        "spatial_size": "x".join(map(str, config.parser["spatial_size"])),
+        "class_names": ", ".join(config.class_names),
     }
-    preprocessing = _built(parser, "preprocessing", config)
-    if parser.get("sliding_window", False):
-        window = ResizeWithPadOrCropd("image", parser["spatial_size"], mode="edge")
+    preprocessing = config.build("preprocessing")
+    if config.parser.get("sliding_window", False):
+        window = ResizeWithPadOrCropd("image", config.parser["spatial_size"], mode="edge")
         preprocessing = Compose([preprocessing, window])
     return BundleParts(network, preprocessing, facts)

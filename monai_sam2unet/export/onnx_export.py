@@ -13,8 +13,9 @@ import torch
 
 from monai_sam2unet.export.network_facts import network_facts
 from monai_sam2unet.export.optional_package import import_optional
-from monai_sam2unet.export.output_file import check_output_file, whole_file
+from monai_sam2unet.export.output_file import check_output_file
 from monai_sam2unet.export.tracing import AXIS_NAMES, exportable, size_oblivious, trace
+from monai_sam2unet.folders import whole_file
 from monai_sam2unet.networks import SAM2UNet
 
 __all__ = ["INPUT_NAME", "OUTPUT_NAME", "export_onnx"]

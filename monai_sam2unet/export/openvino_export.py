@@ -12,7 +12,8 @@ from monai_sam2unet.export.exported_network import existing_file
 from monai_sam2unet.export.onnx_export import export_onnx
 from monai_sam2unet.export.openvino_core import read_model
 from monai_sam2unet.export.optional_package import import_optional
-from monai_sam2unet.export.output_file import check_output_file, whole_file
+from monai_sam2unet.export.output_file import check_output_file
+from monai_sam2unet.folders import whole_file
 from monai_sam2unet.networks import SAM2UNet
 
 __all__ = ["export_openvino"]

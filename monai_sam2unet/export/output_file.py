@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a file whole or not at all."""
+"""Sees before the work whether a file can be written."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.folders import why_not_writable
 
-__all__ = ["check_output_file", "whole_file"]
+__all__ = ["check_output_file"]
 
 
 def check_output_file(path: str | Path, suffix: str) -> Path:
@@ -34,17 +31,3 @@ def check_output_file(path: str | Path, suffix: str) -> Path:
     if reason is not None:
         raise ConfigError(f"{path} cannot be written: {reason}. Give another file.")
     return path
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to; the file takes its place when all went well, with any files written beside it.
-
-    Args:
-        path: where the file shall be. One that is there already stays as it is until the end.
-    """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        yield Path(folder) / path.name
-        # The file itself comes last: where there was none before, who finds it finds all that belongs to it.
-        for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
-            file.replace(path.parent / file.name)

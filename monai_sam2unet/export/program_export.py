@@ -11,8 +11,9 @@ import torch
 from monai.data import save_net_with_metadata
 
 from monai_sam2unet.export.network_facts import network_facts
-from monai_sam2unet.export.output_file import check_output_file, whole_file
+from monai_sam2unet.export.output_file import check_output_file
 from monai_sam2unet.export.tracing import exportable, trace
+from monai_sam2unet.folders import whole_file
 from monai_sam2unet.networks import SAM2UNet
 
 __all__ = ["FACTS_FILE", "export_program", "export_torchscript"]

@@ -19,7 +19,8 @@ from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.export.exported_network import existing_file
 from monai_sam2unet.export.openvino_core import read_model
 from monai_sam2unet.export.optional_package import import_optional
-from monai_sam2unet.export.output_file import check_output_file, whole_file
+from monai_sam2unet.export.output_file import check_output_file
+from monai_sam2unet.folders import whole_file
 
 __all__ = ["quantize_openvino"]
 

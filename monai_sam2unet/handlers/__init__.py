@@ -2,6 +2,7 @@
 """Ignite handlers, usable as ``_target_`` in a bundle's config, and the drawing and saving that they share."""
 
 from monai_sam2unet.evaluation.overlay import draw_overlay
+from monai_sam2unet.handlers.atomic_file import save_atomically
 from monai_sam2unet.handlers.contact_sheet import write_contact_sheet
 from monai_sam2unet.handlers.epoch_seed import EpochSeed
 from monai_sam2unet.handlers.evaluation_report import EvaluationReport
@@ -26,7 +27,7 @@ from monai_sam2unet.handlers.mask_metric_handlers import (
 from monai_sam2unet.handlers.prediction_writer import PredictionWriter
 from monai_sam2unet.handlers.progress_bar import ProgressBar
 from monai_sam2unet.handlers.tensorboard_log import TensorBoardLog
-from monai_sam2unet.handlers.training_checkpoint import TrainingCheckpoint, save_atomically
+from monai_sam2unet.handlers.training_checkpoint import TrainingCheckpoint
 from monai_sam2unet.handlers.weight_average import WeightAverage
 
 __all__ = [

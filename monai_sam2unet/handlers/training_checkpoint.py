@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
-import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +16,15 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from monai_sam2unet.errors import CheckpointError, ConfigError
+from monai_sam2unet.data import TrainingCases
+from monai_sam2unet.errors import CheckpointError, ConfigError, listing
+from monai_sam2unet.handlers.atomic_file import save_atomically
 from monai_sam2unet.handlers.weight_average import WeightAverage
 from monai_sam2unet.networks import frozen_sha256, light_state_dict
 
-__all__ = ["TrainingCheckpoint", "save_atomically"]
+__all__ = ["TrainingCheckpoint"]
 
 logger = logging.getLogger(__name__)
-
-
-def save_atomically(content: Any, path: Path) -> None:
-    """``torch.save`` beside the path, then rename: the file there is the old one or the new one, never half of one.
-
-    Raises:
-        CheckpointError: When the file cannot be written (disk full, no permission); what was there is unchanged.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except (OSError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
-        # Where the system refuses in the middle of a file, torch raises an error of its own in reply.
-        reason = error.__context__ if isinstance(error.__context__, OSError) else error
-        raise CheckpointError(
-            f"The checkpoint {path} could not be written: {reason}. What was there before is unchanged. Make room or "
-            "give another folder (`--ckpt_dir`), then go on from the last epoch saved with `--resume True`."
-        ) from error
 
 
 class TrainingCheckpoint:
@@ -68,6 +47,7 @@ class TrainingCheckpoint:
         resume: whether to go on from ``last.pt``.
         average: average of the network's weights, if there is one: ``model.pt`` then holds it. It is attached with
             this handler.
+        cases: what is trained on and chosen by, if it is to be kept; a resumed training must have the same.
 
     Raises (when the engine runs):
         CheckpointError: When a file cannot be written, or there is nothing to resume from that fits.
@@ -85,6 +65,7 @@ class TrainingCheckpoint:
         light: bool = False,
         resume: bool = False,
         average: WeightAverage | None = None,
+        cases: TrainingCases | None = None,
     ) -> None:
         self.best_path = Path(ckpt_dir) / "model.pt"
         self.last_path = Path(ckpt_dir) / "last.pt"
@@ -96,9 +77,11 @@ class TrainingCheckpoint:
         self.light = light
         self.resume = resume
         self.average = average or WeightAverage(network)
+        self.cases = cases
         self.best_metric = -math.inf
         self.best_epoch = 0
         self._frozen_sha256: str | None = None
+        self._are_cases_written = False
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
@@ -139,6 +122,7 @@ class TrainingCheckpoint:
             raise CheckpointError(f"There is no {self.last_path} to resume from. Leave out `--resume` to start anew.")
         try:
             state = torch.load(self.last_path, map_location="cpu", weights_only=True)
+            self._check_cases(state.get("cases"))
             self._take_weights(self.network, state["network"])
             if self._has_average:
                 self._take_weights(self.average.network, state["average"])
@@ -180,6 +164,25 @@ class TrainingCheckpoint:
                 f"{self.last_path} was trained on other frozen encoder weights; give the same `--weights` as then."
             )
 
+    def _check_cases(self, content: dict[str, Any] | None) -> None:
+        if self.cases is None:
+            return
+        if content is None:
+            if idist.get_rank() == 0:
+                logger.warning(f"{self.last_path} does not say what was trained on; it is taken to be the same as now.")
+            return
+        before = TrainingCases.from_content(content, self.last_path)
+        lines = before.differences(self.cases)
+        if lines:
+            raise CheckpointError(
+                f"{self.last_path} is of a training on other cases; going on would train on what the first part "
+                "validated on or left out. Give the `--dataset_dir`, sets, `--split_file`, `--fold`, `--num_folds`, "
+                "`--group_pattern`, `--val_fraction`, `--max_cases` and `--seed` of then, or start anew in another "
+                f"`--ckpt_dir`:\n{listing(lines)}"
+            )
+        # Where the weights are resumed from the file, `--weights` of now are not what it started from.
+        self.cases = replace(self.cases, earlier=before.earlier)
+
     def _improved(self, epoch: int) -> bool:
         """Whether this epoch was validated, and better than those before."""
         # A metric of another epoch is left over where validation is not due every epoch.
@@ -198,14 +201,26 @@ class TrainingCheckpoint:
     def _finish(self, engine: Engine) -> None:
         if self.best_epoch == 0 and idist.get_rank() == 0:
             logger.warning(f"No epoch was validated: {self.best_path} holds the weights of the last one.")
+            self._save_best()
+
+    def _save_best(self) -> None:
+        if self._are_cases_written:
             save_atomically(self._weights(self.average.network), self.best_path)
+            return
+        # In that order: a kill in between leaves weights of which nothing is known, never those of another training.
+        path = TrainingCases.path_of(self.best_path)
+        path.unlink(missing_ok=True)
+        save_atomically(self._weights(self.average.network), self.best_path)
+        if self.cases is not None:
+            save_atomically(self.cases.as_json(), path, lambda text, file: file.write(text.encode()))
+        self._are_cases_written = True
 
     def _save(self, engine: Engine) -> None:
         improved = self._improved(engine.state.epoch)
         if idist.get_rank() != 0:
             return
         if improved:
-            save_atomically(self._weights(self.average.network), self.best_path)
+            self._save_best()
         state = {
             "network": self._weights(self.network),
             "optimizer": self.optimizer.state_dict(),
@@ -213,6 +228,8 @@ class TrainingCheckpoint:
             "best_metric": self.best_metric,
             "best_epoch": self.best_epoch,
         }
+        if self.cases is not None:
+            state["cases"] = self.cases.content()
         if self._has_average:
             state |= {"average": self._weights(self.average.network), "averaged_steps": self.average.steps}
         save_atomically(state, self.last_path)

@@ -12,6 +12,7 @@ from torch import Tensor
 from monai_sam2unet.inferers.host_memory import HostCopy, empty_result
 from monai_sam2unet.inferers.slice_stack import SliceStack
 from monai_sam2unet.inferers.uncertainty import normalised_entropy
+from monai_sam2unet.transforms.class_masks import largest_channel
 
 __all__ = ["PredictionVolumes", "RunningMoments"]
 
@@ -53,6 +54,7 @@ class PredictionVolumes:
         dtype: type of the results.
         device: where they are kept.
         max_device_bytes: where they take more than this on a device that is no CPU, the CPU keeps them.
+        argmax: whether only the number of the largest channel is kept, uint8.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class PredictionVolumes:
         dtype: torch.dtype,
         device: torch.device,
         max_device_bytes: int | None,
+        argmax: bool = False,
     ) -> None:
         self.shapes = [tuple(shape) for shape in shapes]
         self.stacked = stacked
         self.uncertainty = uncertainty
         self.activation = activation
-        self.dtype = dtype
+        self.dtype = torch.uint8 if argmax else dtype
+        self.argmax = argmax
         self.device = device
         self.max_device_bytes = max_device_bytes
         self._mean: Tensor | list[Tensor] = []
@@ -103,10 +107,15 @@ class PredictionVolumes:
             first: the first of them, in the array's order.
             last: one after the last.
             moments: mean and deviations (N, K, H, W) over the passes made.
+
+        Raises:
+            DataError: When classes are asked for, and a value is NaN.
         """
+        # Here, while it is a batch: all channels of whole volumes would take many times the memory.
+        kept = largest_channel(moments.mean.transpose(0, 1)).transpose(0, 1) if self.argmax else moments.mean
         if not len(self._mean):
-            self._allocate(moments.mean.shape[1])
-        mean = HostCopy(moments.mean, self.device)
+            self._allocate(kept.shape[1])
+        mean = HostCopy(kept, self.device)
         deviations = None if moments.deviations is None else HostCopy(moments.deviations, self.device)
         piece = stack, first, last, mean, deviations, moments.count
         if mean.under_way:

@@ -73,6 +73,7 @@ class SliceSettings:
         self.uncertainty: str | None = _one_of("uncertainty", given["uncertainty"], UNCERTAINTIES, none=True)
         self.max_device_bytes: int | None = given["max_device_bytes"]
         self.output_dtype: torch.dtype = given["output_dtype"]
+        self.argmax: bool = given["argmax"]
         self._check_values()
         self._check_together(passes)
 
@@ -104,6 +105,11 @@ class SliceSettings:
             raise ConfigError("One prediction has no variance: add planes, flips or scales, or take entropy.")
         if self.uncertainty == "entropy" and self.activation not in ("sigmoid", "softmax"):
             raise ConfigError(f"Entropy needs activation sigmoid or softmax, got {self.activation!r}.")
+        if self.argmax and (len(self.planes) > 1 or self.uncertainty is not None):
+            raise ConfigError(
+                "argmax keeps the classes of one plane only, without uncertainty: of several planes, or beside an "
+                "uncertainty, make the classes afterwards (FinaliseSegmentation(argmax=True))."
+            )
         if self.output_dtype != torch.float32 and (len(self.planes) > 1 or self.uncertainty == "variance"):
             raise ConfigError(
                 f"output_dtype {self.output_dtype} is too coarse to add up several planes or a variance in: "

@@ -81,6 +81,9 @@ class SliceWiseInferer(Inferer):
         max_device_bytes: results of one call that take more bytes are kept on the CPU. None: no bound.
         output_dtype: type of the results: float32; or float16 or bfloat16, where neither planes are averaged nor the
             variance is asked for.
+        argmax: whether results are classes, uint8 in one channel, the number of the one with the largest probability:
+            K times less memory in float32, for which K is at most 256. Of one plane only, and without uncertainty.
+            Their ``meta["activation"]`` is ``"argmax"``, so that ``FinaliseSegmentation(argmax=True)`` takes them.
         progress: whether to show a progress bar.
 
     Raises:
@@ -113,6 +116,7 @@ class SliceWiseInferer(Inferer):
         device: torch.device | str | None = None,
         max_device_bytes: int | None = None,
         output_dtype: torch.dtype = torch.float32,
+        argmax: bool = False,
         progress: bool = False,
     ) -> None:
         super().__init__()
@@ -132,6 +136,7 @@ class SliceWiseInferer(Inferer):
             uncertainty=uncertainty,
             max_device_bytes=max_device_bytes,
             output_dtype=output_dtype,
+            argmax=argmax,
             passes=len(self.augmentation),
         )
         self.autocast = AutocastInferer(precision)
@@ -191,14 +196,15 @@ class SliceWiseInferer(Inferer):
             kwargs: given on to the network.
 
         Returns:
-            (B, K, X, Y, Z), or a list of (K, X, Y, Z) or (1, K, X, Y, Z), as the inputs were; with the metadata of
-            inputs that are a ``MetaTensor``. With ``uncertainty``, a dictionary with ``"mean"`` and ``"uncertainty"``
-            (one channel for the entropy of softmax, else K), or a list of such; MONAI's ``FlattenSubKeysd`` makes
-            them keys of their own after an engine.
+            (B, K, X, Y, Z), or a list of (K, X, Y, Z) or (1, K, X, Y, Z), as the inputs were (K is 1 with ``argmax``);
+            with the metadata of inputs that are a ``MetaTensor``. With ``uncertainty``, a dictionary with ``"mean"``
+            and ``"uncertainty"`` (one channel for the entropy of softmax, else K), or a list of such; MONAI's
+            ``FlattenSubKeysd`` makes them keys of their own after an engine.
 
         Raises:
             DataError: When the inputs have other shapes, or planes by name meet inputs whose affine is not known: plain
-                tensors, a ``MetaTensor`` that was never given one, or images without a place in the patient.
+                tensors, a ``MetaTensor`` that was never given one, or images without a place in the patient; or when
+                classes are asked for and the network gives NaN.
             ConfigError: When the network is in training mode or takes another number of channels; when it or the slice
                 transform does not give what is said above.
         """
@@ -213,12 +219,13 @@ class SliceWiseInferer(Inferer):
             self.settings.output_dtype,
             self.device or source,
             self.settings.max_device_bytes,
+            self.settings.argmax,
         )
         with torch.no_grad():
             checked = CheckedNetwork(network, self.autocast, self.settings.activation, args, kwargs)
             self._predict(self.settings.stacks(cases), sw_device, checked, results)
             mean, uncertainty = results.finish(len(self.augmentation) * len(self.settings.planes))
-        found = cases.like_given(mean, self.settings.activation)
+        found = cases.like_given(mean, "argmax" if self.settings.argmax else self.settings.activation)
         if uncertainty is None:
             return found
         spread = cases.like_given(uncertainty)

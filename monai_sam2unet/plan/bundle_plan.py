@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from monai_sam2unet.dicom.segments import planned_segments
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.transforms import MODALITIES, Preset
 
@@ -45,13 +46,15 @@ class BundlePlan:
         num_samples: windows drawn from an image each time.
         centerline: for pictures: whether evaluations measure clDice, too.
         cldice_weight: of the clDice loss in training.
+        cldice_iterations: erosions by which that loss finds centrelines, at least 1.
         plane: for volumes: the plane of the slices, as :class:`monai_sam2unet.transforms.Preset` has it.
         windows: for CT: the HU windows, as :class:`monai_sam2unet.transforms.Preset` has them.
         keep_empty: for volumes: share of the slices without any class that is trained on.
+        segments: what each class is in DICOM, as :func:`monai_sam2unet.dicom.segments.planned_segments` has it.
 
     Raises:
-        ConfigError: When the modality is not known, there is one class only, there are not 1 to 12 windows an image, or
-            an attribute is not for such images.
+        ConfigError: When the modality is not known, there is one class only, there are not 1 to 12 windows an image,
+            clDice has no erosion, an attribute is not for such images, or the segments do not describe the classes.
     """
 
     name: str
@@ -77,9 +80,11 @@ class BundlePlan:
     num_samples: int = 4
     centerline: bool = False
     cldice_weight: float = 0.0
+    cldice_iterations: int = 3
     plane: str | int = "axial"
     windows: str | tuple[Any, ...] | None = None
     keep_empty: float = 0.1
+    segments: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         if self.modality not in MODALITIES:
@@ -94,6 +99,10 @@ class BundlePlan:
             raise ConfigError(f"Classes have different names, none of them empty or background; got {told}.")
         if self.num_samples not in range(1, 13):
             raise ConfigError(f"num_samples must be a whole number of 1 to 12, got {self.num_samples!r}.")
+        if not isinstance(self.cldice_iterations, int) or self.cldice_iterations < 1:
+            raise ConfigError(
+                f"cldice_iterations must be a whole number of at least 1, got {self.cldice_iterations!r}."
+            )
         others = ("sliding_window", "centerline") if self.is_volume else ("plane", "windows", "keep_empty")
         given = [name for name in others if getattr(self, name) != _DEFAULTS[name]]
         if given:
@@ -102,6 +111,8 @@ class BundlePlan:
         if self.is_volume:
             # Refuses a plane, windows or a share that are not allowed.
             Preset(self.modality, plane=self.plane, windows=self.windows).slices(self.keep_empty)
+        # Refuses codes that are not known.
+        planned_segments(self.class_names, self.segments)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> BundlePlan:
@@ -141,6 +152,11 @@ class BundlePlan:
     def out_channels(self) -> int:
         """Channels of the network's logits: one for one class, else one for each class and the background."""
         return len(self.classes) + 1 if self.classes else 1
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, without background; of one class, what the bundle's object says."""
+        return self.classes or (self.object,)
 
     @property
     def picture(self) -> str:

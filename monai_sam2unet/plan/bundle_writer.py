@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -17,6 +18,7 @@ __all__ = ["render_configs", "render_readme", "template_environment", "write_bun
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _README = "README.md"
+_LICENSE = "LICENSE"
 #: Settings that an inference has for itself: other images, and as many a step as it likes.
 _NOT_OF_INFERENCE = ("dataset_dir", "batch_size")
 
@@ -79,7 +81,9 @@ def render_readme(plan: BundlePlan) -> str:
 
 
 def write_bundle(plan: BundlePlan, folder: str | Path) -> Path:
-    """Write a bundle: `configs/`, `docs/README.md`, and an empty `models/`.
+    """Write a bundle: `configs/`, `docs/README.md`, `LICENSE`, and an empty `models/`.
+
+    The licence is this package's, from whose texts the configs are made. What is trained with them is not under it.
 
     Args:
         plan: what the bundle is for.
@@ -99,4 +103,5 @@ def write_bundle(plan: BundlePlan, folder: str | Path) -> Path:
     for name, text in render_configs(plan).items():
         (root / "configs" / name).write_text(text, encoding="utf-8")
     (root / "docs" / _README).write_text(render_readme(plan), encoding="utf-8")
+    shutil.copyfile(_TEMPLATES / _LICENSE, root / _LICENSE)
     return root

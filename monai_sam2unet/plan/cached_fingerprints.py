@@ -20,13 +20,15 @@ __all__ = ["cached_fingerprints"]
 
 
 T = TypeVar("T")
+#: Raised where something is measured in another way, so that what was kept before does not count.
+_MEASURED_AS = 2
 
 
 def _place(kind: Any, items: Sequence[Mapping[str, Any]], cache: Path) -> Path:
     """The file that holds what was found in just these files."""
     files = [Path(path) for item in items for path in (item["image"], *ensure_tuple(item["label"]))]
     known = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-    measured = [__version__, kind.__name__, *(own.name for own in fields(kind))]
+    measured = [__version__, _MEASURED_AS, kind.__name__, *(own.name for own in fields(kind))]
     return cache / f"{hashlib.sha256(json.dumps([measured, known]).encode()).hexdigest()[:32]}.json"
 
 

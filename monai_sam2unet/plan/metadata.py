@@ -7,6 +7,7 @@ import json
 from importlib.metadata import version
 from typing import Any
 
+from monai_sam2unet.dicom.segments import planned_segments, segment_attributes
 from monai_sam2unet.plan.bundle_plan import BundlePlan
 
 __all__ = ["bundle_metadata", "references_of"]
@@ -110,5 +111,6 @@ def bundle_metadata(plan: BundlePlan) -> str:
         "intended_use": "Research. Not a medical device; not for diagnosis.",
         "references": references_of(plan),
         "network_data_format": _network_data_format(plan),
+        "segmentAttributes": segment_attributes(planned_segments(plan.class_names, plan.segments)),
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

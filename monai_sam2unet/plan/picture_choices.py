@@ -10,6 +10,7 @@ from monai_sam2unet.plan.choices import (
     SIZES,
     THICKNESS,
     Choice,
+    choose_cldice_iterations,
     choose_epochs,
     choose_network,
     choose_size,
@@ -45,11 +46,16 @@ def _flips(modality: str) -> list[Choice]:
     return [Choice("flip_axes", list(axes), reason), Choice("rotation", rotation, f"{reason}; at most, in radians")]
 
 
+def _own_side(survey: PictureSurvey) -> float:
+    """Pixels of a picture's longer side."""
+    return float(np.median([max(case.height, case.width) for case in survey.cases]))
+
+
 def _size(survey: PictureSurvey, gpu_memory: float) -> tuple[Choice, Choice]:
     """Size of the network's input, and whether it is that of windows at the pictures' own resolution."""
     thin = thin_share(survey.objects)
     size = choose_size(thin, gpu_memory)
-    own = float(np.median([max(case.height, case.width) for case in survey.cases]))
+    own = _own_side(survey)
     largest = max(SIZES)
     if thin is None or thin * largest >= THICKNESS or own <= largest:
         return size, Choice("sliding_window", False, "whole pictures are resized")
@@ -107,6 +113,7 @@ def choose_for_pictures(
         Choice("mask_threshold", threshold, f"masks hold {values}"),
         *_network(size, windows, out_channels, len(survey.cases), gpu_memory),
         choose_epochs(len(survey.cases), gpu_memory),
+        choose_cldice_iterations(survey.objects, _own_side(survey) if windows.value else size.value[0]),
         Choice(
             "bce", "released",
             "the structure loss takes the IoU of each class alike, so that rare classes need no weights of their own"

@@ -10,12 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from monai_sam2unet.bundle.folds import patients_of
-from monai_sam2unet.bundle.labelled_cases import recognised_pictures, sets_of_part
-from monai_sam2unet.data import find_sets, list_images, match_by_stem
+from monai_sam2unet.bundle.labelled_cases import folder_sets, recognised_pictures, sets_of_part
+from monai_sam2unet.data import list_images, match_by_stem
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.plan.cached_fingerprints import cached_fingerprints
 from monai_sam2unet.plan.picture_fingerprint import PictureFingerprint, fingerprint_picture
+from monai_sam2unet.plan.split_patients import images_for_tests, split_patients
 
 __all__ = ["PictureSurvey", "survey_pictures"]
 
@@ -69,21 +69,30 @@ class PictureSurvey:
         return 2 * sum(case.is_colour for case in self.cases) > len(self.cases)
 
 
-def _pairs(dataset_dir: Path) -> tuple[str, list[dict[str, Any]], list[str]]:
+def _pairs(dataset_dir: Path) -> tuple[str, list[dict[str, Any]], list[str], list[str]]:
+    """The layout, the cases of the training sets, a line for each file without a partner, images of the test sets."""
     known = recognised_pictures(dataset_dir)
     if known is not None:
         # A set without any mask is one to predict, as nnU-Net's imagesTs.
         chosen = sets_of_part(list(known.sets), "TrainDataset")
         lost = [f"{image}: there is no mask" for name in chosen for image in known.unlabelled.get(name, [])]
-        return known.layout, [dict(item) for name in chosen for item in known.sets[name]], lost
+        return known.layout, [dict(item) for name in chosen for item in known.sets[name]], lost, images_for_tests(known)
     items: list[dict[str, Any]] = []
     problems: list[str] = []
-    sets = find_sets(dataset_dir, "TrainDataset")
+    sets = folder_sets(dataset_dir, "TrainDataset")
     for images, masks in sets.values():
         pairs, unpaired = match_by_stem(images, masks)
         items += pairs
         problems += unpaired
-    return f"folders of images and of masks ({', '.join(sets)})", items, problems
+    return f"folders of images and of masks ({', '.join(sets)})", items, problems, _images_for_tests(dataset_dir, sets)
+
+
+def _images_for_tests(dataset_dir: Path, training: Mapping[str, tuple[Path, Path]]) -> list[str]:
+    """Images in folders for tests, where there are such beside those for training."""
+    if (dataset_dir / "TrainDataset").is_dir() and not (dataset_dir / "TestDataset").is_dir():
+        return []
+    tests = folder_sets(dataset_dir, "TestDataset")
+    return [str(path) for own in tests.values() if own not in training.values() for path in list_images(own[0])]
 
 
 def _value_problems(cases: Sequence[PictureFingerprint], pixels: Mapping[int, int]) -> list[str]:
@@ -115,19 +124,6 @@ def _duplicates(cases: Sequence[PictureFingerprint]) -> list[str]:
     return found
 
 
-def _split_patients(dataset_dir: Path, group_pattern: str | None) -> list[str]:
-    """Patients that are in the test sets, too."""
-    if group_pattern is None or not (dataset_dir / "TestDataset").is_dir():
-        return []
-    train, test = (
-        patients_of(
-            [path for images, _ in find_sets(dataset_dir, part).values() for path in list_images(images)], group_pattern
-        )
-        for part in ("TrainDataset", "TestDataset")
-    )
-    return [f"{name}: this patient is in the training and in the test sets" for name in sorted(train & test)]
-
-
 def survey_pictures(
     dataset_dir: str | Path,
     group_pattern: str | None = None,
@@ -148,10 +144,11 @@ def survey_pictures(
         total: called with their number.
 
     Raises:
+        ConfigError: When the pattern is no regular expression.
         DataError: When there is no folder, or no picture with a mask in it.
     """
     root = Path(dataset_dir)
-    layout, items, problems = _pairs(root)
+    layout, items, problems, tests = _pairs(root)
     if not items:
         raise DataError(f"None of the images in {root} has a mask:\n" + "\n".join(problems[:10]))
     total(len(items))
@@ -159,5 +156,5 @@ def survey_pictures(
     problems += unmeasured
     survey = PictureSurvey(layout, cases, problems, _duplicates(cases))
     problems += _value_problems(cases, survey.pixels) if cases else []
-    problems += _split_patients(root, group_pattern)
+    problems += split_patients([item["image"] for item in items], tests, group_pattern)
     return survey

@@ -44,7 +44,7 @@ def _found(survey: PictureSurvey, plan: BundlePlan) -> list[str]:
     empty = sum(case.foreground == 0 for case in cases)
     told = f"; area of the middle nine tenths {ninety_percent(areas)} pixels" if areas else ""
     total = sum(survey.pixels.values())
-    names = plan.classes or (plan.object,)
+    names = plan.class_names
     classes = range(1, len(names) + 1) if plan.classes else [max(survey.pixels)]
     return [
         f"{survey.layout}: {len(cases)} images with masks, {size}, {'coloured' if survey.is_colour else 'gray'}.",

@@ -6,7 +6,15 @@ from __future__ import annotations
 import numpy as np
 
 from monai_sam2unet.errors import ConfigError
-from monai_sam2unet.plan.choices import Choice, choose_epochs, choose_network, choose_size, choose_split, thin_share
+from monai_sam2unet.plan.choices import (
+    Choice,
+    choose_cldice_iterations,
+    choose_epochs,
+    choose_network,
+    choose_size,
+    choose_split,
+    thin_share,
+)
 from monai_sam2unet.plan.volume_survey import VolumeSurvey
 from monai_sam2unet.transforms import MODALITIES
 
@@ -97,5 +105,6 @@ def choose_for_volumes(
         Choice("label_ids", ids, told),
         *choose_network(size, len(survey.labels) + 1, slices, gpu_memory),
         choose_epochs(slices, gpu_memory),
+        choose_cldice_iterations(survey.objects, size.value[0]),
         *choose_split([case.image for case in survey.cases], group_pattern, "volumes"),
     ]

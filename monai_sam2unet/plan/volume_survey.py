@@ -15,6 +15,7 @@ from monai_sam2unet.bundle.labelled_cases import recognised_volumes, sets_of_par
 from monai_sam2unet.bundle.volume_check import volume_problems
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.plan.cached_fingerprints import cached_fingerprints
+from monai_sam2unet.plan.split_patients import images_for_tests, split_patients
 from monai_sam2unet.plan.volume_fingerprint import VolumeFingerprint, fingerprint_volume
 from monai_sam2unet.transforms import LabelClasses, Preset
 
@@ -101,6 +102,7 @@ def _names(dataset_dir: Path) -> dict[str, str]:
 
 def survey_volumes(
     dataset_dir: str | Path,
+    group_pattern: str | None = None,
     workers: int = 4,
     cache: Path | None = None,
     advance: Callable[[], None] = lambda: None,
@@ -110,12 +112,15 @@ def survey_volumes(
 
     Args:
         dataset_dir: a folder as :func:`monai_sam2unet.data.recognise_volumes` knows them, or a datalist.
+        group_pattern: regular expression that finds the patient in a file's name; with it patients that are in training
+            and test sets are found.
         workers: processes that read.
         cache: folder where what was found is kept for the next call.
         advance: called after each volume.
         total: called with their number.
 
     Raises:
+        ConfigError: When the pattern is no regular expression.
         DataError: When there is no folder, no volume with a label in it, or its `dataset.json` is none.
     """
     known = recognised_volumes(dataset_dir)
@@ -123,6 +128,7 @@ def survey_volumes(
     items = [dict(item) for name in chosen for item in known.sets[name]]
     lost = [path for name in chosen for path in known.unlabelled.get(name, [])]
     problems = [*known.problems, *(f"{path}: there is no label" for path in lost)]
+    problems += split_patients([str(item["image"]) for item in items], images_for_tests(known), group_pattern)
     total(len(items))
     cases, unmeasured = cached_fingerprints(fingerprint_volume, VolumeFingerprint, items, workers, cache, advance)
     problems += unmeasured

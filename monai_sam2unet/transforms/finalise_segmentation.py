@@ -7,6 +7,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
@@ -49,7 +50,7 @@ class FinaliseSegmentation(Transform):
     1, channel 1 class 2 and so on, each a mask of its own. Background is never cleaned. The grid does not change.
 
     :class:`monai_sam2unet.inferers.SliceWiseInferer` marks what it activated by ``meta["activation"]``. Such values are
-    probabilities, and no activation is applied again.
+    probabilities, and no activation is applied again; or they are classes already (``"argmax"``).
 
     Args:
         threshold: where a channel's probability is at least this it is 1; one number, or one a channel. None is 0.5
@@ -156,7 +157,9 @@ class FinaliseSegmentation(Transform):
             raise DataError(f"Predictions are (K, H, W) or (K, X, Y, Z), got shape {tuple(values.shape)}.")
         found = self._to_classes(values, x.meta.get("activation") if isinstance(x, MetaTensor) else None)
         minimum = self._min_counts(img if isinstance(img, MetaTensor) else values)
-        cleaned = self._clean(found, len(values) - 1 if self.argmax else len(values), minimum)
+        # Of classes that the inferer found it is not known how many there could be.
+        classes = len(values) if not self.argmax else len(values) - 1 if len(values) > 1 else 255
+        cleaned = self._clean(found, classes, minimum)
         cleaned = cleaned[0] if self.squeeze_channel and len(cleaned) == 1 else cleaned
         if not isinstance(x, MetaTensor):
             return cleaned
@@ -165,6 +168,10 @@ class FinaliseSegmentation(Transform):
         return out
 
     def _to_classes(self, x: Tensor, done: Any) -> Tensor:
+        if self.argmax and done == "argmax":
+            if len(x) != 1 or x.dtype != torch.uint8:
+                raise DataError(f"Classes are one channel of uint8, got {tuple(x.shape)} of {x.dtype}.")
+            return x.clone()
         if self.argmax:
             if not 2 <= len(x) <= 256:
                 raise DataError(
@@ -213,7 +220,12 @@ class FinaliseSegmentation(Transform):
             raise DataError(f"There is no class {sorted(unknown)} here: the prediction has 1 to {classes}.")
         if not (largest or holes or any(counts.values())):
             return found
-        cleaned = clean_labels(found.cpu().numpy(), self.argmax, largest, counts, holes, self.connectivity)
+        labels = found.cpu().numpy()
+        if self.argmax:
+            present = set(np.flatnonzero(np.bincount(labels.ravel())).tolist())
+            largest, holes = largest & present, holes & present
+            counts = {number: count for number, count in counts.items() if number in present}
+        cleaned = clean_labels(labels, self.argmax, largest, counts, holes, self.connectivity)
         return torch.from_numpy(cleaned).to(found.device)
 
 

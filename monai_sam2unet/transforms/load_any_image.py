@@ -18,7 +18,7 @@ from nibabel.filebasedimages import ImageFileError
 from PIL import Image
 
 from monai_sam2unet.data import PICTURES
-from monai_sam2unet.dicom import SAM2UNetDICOMReader
+from monai_sam2unet.dicom import DicomVolume, SAM2UNetDICOMReader
 from monai_sam2unet.errors import ConfigError, DataError
 
 __all__ = ["LoadAnyImage", "LoadAnyImaged"]
@@ -100,12 +100,12 @@ class LoadAnyImage(Transform):
             return NibabelReader()
         return ITKReader() if name.endswith(ITK_SUFFIXES) else self.pil_reader
 
-    def __call__(self, filename: Sequence[PathLike] | PathLike) -> MetaTensor:
+    def __call__(self, filename: Sequence[PathLike] | PathLike | DicomVolume) -> MetaTensor:
         """Load one image.
 
         Args:
-            filename: a file; for DICOM also a folder, a DICOMDIR, or the files of one series; with ``union`` also the
-                files of one mask.
+            filename: a file; for DICOM also a folder, a DICOMDIR, or the files of one series, or what was read of them
+                before; with ``union`` also the files of one mask.
 
         Returns:
             A picture (C, H, W), or a volume (C, X, Y, Z).
@@ -115,6 +115,9 @@ class LoadAnyImage(Transform):
                 has no orientation, is not in mm or not of three dimensions, a picture has several pages, or the parts
                 of a mask differ in size.
         """
+        if isinstance(filename, DicomVolume):
+            values, meta = self.dicom_reader.arranged(filename)
+            return self._of_kind(self._rows_first(self._with_channels(values, meta, str(filename.first.path))))
         paths = [Path(name).expanduser() for name in ensure_tuple(filename)]
         if self.union and len(paths) > 1 and not self.dicom_reader.verify_suffix(paths):
             return self._united([self(path) for path in paths], paths)
@@ -136,18 +139,25 @@ class LoadAnyImage(Transform):
         ) as error:
             reason = str(error).strip().splitlines()
             raise DataError(f"{paths[0]} cannot be read: {reason[-1] if reason else repr(error)}") from error
-        meta = switch_endianness(meta, "<")
-        meta[ImageMetaKey.FILENAME_OR_OBJ] = self._name(paths, reader)
-        tensor = torch.as_tensor(np.ascontiguousarray(values, dtype=self.dtype))
-        image = self.channel_first(MetaTensor.ensure_torch_and_prune_meta(tensor, meta))
-        if not isinstance(image, MetaTensor):
-            raise DataError("Images are loaded while MONAI tracks metadata; see monai.data.set_track_meta.")
+        image = self._with_channels(values, meta, self._name(paths, reader))
         if reader is self.dicom_reader:
             image = self._rows_first(image)
         elif reader is not self.pil_reader:
             self._check_volume(image, paths[0])
         elif self.picture == "rgb" and len(image) != 3:
             raise DataError(f"{paths[0]} has {len(image)} channels; three are expected.")
+        return self._of_kind(image)
+
+    def _with_channels(self, values: Any, meta: dict[str, Any], name: str) -> MetaTensor:
+        meta = switch_endianness(meta, "<")
+        meta[ImageMetaKey.FILENAME_OR_OBJ] = name
+        tensor = torch.as_tensor(np.ascontiguousarray(values, dtype=self.dtype))
+        image = self.channel_first(MetaTensor.ensure_torch_and_prune_meta(tensor, meta))
+        if not isinstance(image, MetaTensor):
+            raise DataError("Images are loaded while MONAI tracks metadata; see monai.data.set_track_meta.")
+        return image
+
+    def _of_kind(self, image: MetaTensor) -> MetaTensor:
         return self._as_gray(image) if self.picture != "rgb" and len(image) == 3 and image.ndim == 3 else image
 
     @staticmethod

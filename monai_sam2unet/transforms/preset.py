@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from monai.transforms import AsDiscreted, Compose, EnsureTyped, MapTransform, Transform
 
+from monai_sam2unet.dicom import DicomVolume, read_volume
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.transforms.check_case import CheckImaged, CheckLabeld
 from monai_sam2unet.transforms.finalise_segmentation import FinaliseSegmentationd
@@ -166,6 +168,19 @@ class Preset:
     def slice_transform(self) -> HieraInput:
         """What makes the network's input of slices or pictures; ``SliceWiseInferer.from_preset`` hands it over."""
         return self._to_input.transform
+
+    def read_dicom(self, files: Sequence[str | os.PathLike[str]]) -> DicomVolume:
+        """Read a DICOM series as the preset's transforms do, for a program that needs its headers, too.
+
+        What it gives may stand in a file's place: ``preset.inference()({"image": volume})``.
+
+        Args:
+            files: of one series.
+
+        Raises:
+            DataError: As :func:`monai_sam2unet.dicom.read_volume`.
+        """
+        return read_volume(files, **self._load_image.load.dicom_reader.options)
 
     def _load(self, labelled: bool = False) -> list[Transform]:
         transforms: list[Transform] = [self._load_image, self._check_image]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monai_sam2unet.batch.series_job import ORIENTATIONS, SeriesJob
-from monai_sam2unet.batch.series_rules import CONDITIONS, MODALITIES, SeriesRules
+from monai_sam2unet.batch.series_job import ORIENTATIONS, Refused, SeriesJob
+from monai_sam2unet.batch.series_rules import CONDITIONS, SeriesRules, chosen
 from monai_sam2unet.errors import ConfigError
 
 
@@ -58,19 +58,21 @@ def test_the_default(tmp_path):
 
 
 def test_what_a_bundle_takes():
-    rules = SeriesRules.for_modality("xray")
+    rules = SeriesRules.for_modalities(["CR", "DX"])
     assert [rules.decide(job(modality)).take for modality in ("CR", "dx", "CT", "")] == [True, True, False, False]
     assert not rules.decide(job("CR", image_type=("DERIVED", "LOCALIZER"))).take
-    with pytest.raises(ConfigError, match=r"must be one of ct, mr, .* got 'sonar'"):
-        SeriesRules.for_modality("sonar")
+    assert SeriesRules.for_modalities(None).decide(job("CT")).take
 
 
-def test_every_bundle_has_rules(repository):
-    import json
-
-    for path in repository.glob("bundles/*/configs/metadata.json"):
-        formats = json.loads(path.read_text())["network_data_format"]["inputs"]["image"]
-        assert formats["modality"] in MODALITIES, path
+def test_what_is_left_says_why():
+    refused = Refused("a.dcm", "it is damaged")
+    taken, left = job("CT"), job("MR")
+    found = list(chosen([refused, taken, left], SeriesRules.for_modalities(["CT"])))
+    assert found == [
+        refused,
+        taken,
+        Refused(left.key, "no rule fits it: rule 2 needs modality CT, it has MR", left.series_uid),
+    ]
 
 
 def test_all_problems_are_told_at_once():

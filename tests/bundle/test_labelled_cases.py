@@ -59,6 +59,20 @@ def test_parts_of_a_mask_are_one(busi):
     assert {item["dataset"] for item in items} == {"benign"}
 
 
+def test_folders_are_parts_by_their_names(tmp_path):
+    for part, count in (("train", 3), ("val", 2), ("test", 1)):
+        for number in range(count):
+            write(tmp_path / part / "images" / f"{part}{number}.png")
+            write(tmp_path / part / "masks" / f"{part}{number}.png", slice(2, 5))
+    found = training_datalist(tmp_path)
+    assert names(found["training"] + found["validation"]) == [f"train{n}.png" for n in range(3)]
+    assert names(evaluation_datalist(tmp_path)) == ["test0.png"]
+    assert names(evaluation_datalist(tmp_path, ["val"])) == ["val0.png", "val1.png"]
+    (tmp_path / "test").rename(tmp_path / "TestDataset")
+    (tmp_path / "train").rename(tmp_path / "TrainDataset")
+    assert names(evaluation_datalist(tmp_path)) == ["test0.png"]
+
+
 def test_training_takes_its_sets_and_evaluation_its_own(isic):
     found = training_datalist(isic)
     assert names(found["training"] + found["validation"]) == [f"ISIC_Training{n}.jpg" for n in range(3)]

@@ -16,7 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
+from monai_sam2unet.bundle import training_datalist
 from monai_sam2unet.bundle.ensemble import ENSEMBLE_OVERLAY, load_ensemble
+from monai_sam2unet.data import TrainingCases
 from monai_sam2unet.errors import ConfigError, WeightsError
 from monai_sam2unet.inferers import SliceWiseInferer
 from monai_sam2unet.networks import SAM2UNet
@@ -108,6 +110,22 @@ def test_evaluation_of_pictures(run, phantoms: Path, tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "eval" / "summary.json").read_text())
     assert summary["settings"]["checkpoint"] == paths
     assert (tmp_path / "eval" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_what_one_of_the_networks_knows_is_not_measured(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
+    paths = untrained(tmp_path, 1)
+    for fold, path in enumerate(paths):
+        cases = TrainingCases.from_items(**training_datalist(phantoms, fold=fold), dataset_dir=phantoms)
+        TrainingCases.path_of(path).write_text(cases.as_json())
+    words = ("--input", phantoms, "--output", tmp_path / "eval", "--evaluate", "--report", "False")
+    done = ensemble(bundle, *paths, *words, "--fold", "0")
+    assert done.returncode == 1
+    assert "are known to the networks from training" in done.stderr
+    assert f"trained on by {paths[1]}" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = ensemble(bundle, paths[0], *words, "--fold", "0")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

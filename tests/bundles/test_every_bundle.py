@@ -18,6 +18,8 @@ from monai.bundle import ConfigParser, create_workflow
 from monai.utils import set_determinism
 from PIL import Image
 
+from monai_sam2unet.bundle.bundle_predictor import BundlePredictor
+from monai_sam2unet.errors import DataError, causes
 from monai_sam2unet.networks import SAM2UNet
 from monai_sam2unet.plan import BundlePlan
 
@@ -131,14 +133,18 @@ def test_it_trains_measures_predicts_and_exports(
     assert training.check_properties() == []
     training.run()
     checkpoint = str(out["models"] / "model.pt")
-    evaluation = start(
-        folder, "evaluate", "infer", dataset_dir=str(cases), ckpt_path=checkpoint, output_dir=str(out["eval"])
-    )
-    evaluation.run()
+    measured = {"dataset_dir": str(cases), "ckpt_path": checkpoint, "output_dir": str(out["eval"])}
+    with pytest.raises(RuntimeError) as error:
+        start(folder, "evaluate", "infer", **measured)
+    refused = next(str(cause) for cause in causes(error.value) if isinstance(cause, DataError))
+    assert "4 of the 4 cases to be measured are known" in refused
+    assert (refused.count(": trained on"), refused.count(": chosen by")) == (3, 1)
+    start(folder, "evaluate", "infer", **measured, allow_training_cases=True).run()
     summary = json.loads((out["eval"] / "summary.json").read_text())
     assert {values["images"] for values in summary["sets"].values()} == {4}
     predicted = {"dataset_dir": str(cases / "images"), "output_dir": str(out["predictions"])}
     start(folder, "inference", "infer", **predicted, ckpt_path=checkpoint).run()
+    predictor = BundlePredictor(folder, {**SMALL, "ckpt_path": checkpoint})
     allowed = set(range(plan.out_channels)) if plan.classes else {0, 255}
     for image in (cases / "images").iterdir():
         if plan.is_volume:
@@ -150,6 +156,9 @@ def test_it_trains_measures_predicts_and_exports(
                 mask, shape = np.asarray(opened), (70, 130)
         assert mask.shape == shape
         assert set(np.unique(mask)) <= allowed
+        case = predictor.load(image)
+        own = predictor.mask(case, predictor.predict([case])[0])[0].numpy()
+        assert np.array_equal(own, mask if plan.classes else mask // 255)
     monai.bundle.ckpt_export(
         "network_def", filepath=str(tmp_path / "model.ts"), ckpt_file=checkpoint, config_file="configs/inference.yaml",
         meta_file="configs/metadata.json", encoder_size="tiny",

@@ -16,6 +16,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from monai_sam2unet.data import TrainingCases
 from monai_sam2unet.networks import SAM2UNet
 
 # All that draws random numbers is on.
@@ -103,6 +104,25 @@ def test_several_processes_train_together(bundle: Path, command, phantoms: Path,
     assert len(losses(tmp_path / "runs")) == 4
     assert "training: epoch 2/2" in done.stderr
     assert done.stderr.count("training: epoch 2/2") == 1
+    cases = TrainingCases.of_checkpoint(tmp_path / "model.pt")
+    assert cases is not None
+    assert (len(cases.training), len(cases.validation)) == (9, 3)
+
+
+def test_a_fold_is_not_mixed_up_with_another(run, phantoms: Path, tmp_path: Path) -> None:
+    settings = {"dataset_dir": phantoms, "ckpt_dir": tmp_path, "log_dir": tmp_path / "runs", "fold": 0}
+    run("training", "train", **settings, max_epochs=1)
+    done = run("training", "train", check=False, resume="True", **{**settings, "fold": 1})
+    assert done.returncode == 1
+    assert "fold: 0 of 5 then, 1 of 5 now" in done.stderr
+    assert "Traceback" not in done.stderr
+    measured = {"dataset_dir": phantoms, "ckpt_path": tmp_path / "model.pt", "output_dir": tmp_path / "eval"}
+    done = run("evaluating", "evaluate", check=False, fold=1, **measured)
+    assert done.returncode == 1
+    assert "TrainDataset/images/" in done.stderr
+    assert "it left out fold 0" in done.stderr
+    assert "Traceback" not in done.stderr
+    run("evaluating", "evaluate", fold=0, report="False", **measured)
 
 
 def test_multi_gpu_config_says_how_to_start_it(run, phantoms: Path, tmp_path: Path) -> None:

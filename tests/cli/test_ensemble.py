@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from monai_sam2unet.bundle.ensemble import ENSEMBLE_OVERLAY
 from monai_sam2unet.cli import app, ensemble
+from monai_sam2unet.data import TrainingCases
 from monai_sam2unet.errors import ConfigError
 
 
@@ -66,6 +67,13 @@ def test_what_is_run(call, repository: Path, tmp_path: Path):
 def test_wrong_words(call, words, message):
     with pytest.raises(ConfigError, match=message):
         call(*words)
+
+
+def test_where_the_cases_are_known_the_evaluation_judges(call, tmp_path: Path):
+    TrainingCases.path_of(tmp_path / "a.pt").write_text(TrainingCases({}, {}, 0, 5).as_json())
+    with pytest.raises(ConfigError, match="What one fold leaves out"):
+        call("a.pt", "b.pt", "--evaluate", "--fold", "0")
+    assert call("a.pt", "--evaluate", "--fold", "0")[2][-2:] == ["--fold", "0"]
 
 
 def test_no_bundle(call, tmp_path: Path):

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,25 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import (
+    ComputedRadiographyImageStorage,
     CTImageStorage,
+    DermoscopicPhotographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
     EnhancedMRImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    MRImageStorage,
+    SecondaryCaptureImageStorage,
+    UltrasoundImageStorage,
     UltrasoundMultiFrameImageStorage,
+    VLEndoscopicImageStorage,
 )
 from pydicom.uid import generate_uid as new_uid
+
+from monai_sam2unet.dicom import DicomVolume, read_volume
+from monai_sam2unet.dicom.derived_object import Algorithm
+from monai_sam2unet.dicom.segments import Segment, planned_segments
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -198,3 +212,103 @@ def make_cine(make_image: Callable[..., Path]) -> Callable[..., Path]:
 def samples() -> Path:
     """The files that pydicom installs."""
     return Path(pydicom.__file__).parent / "data"
+
+
+#: Who the patient of the written sources is; nothing of it may stay in what is de-identified.
+IDENTITY = {
+    "PatientName": "Doe^Johannes", "PatientID": "PID-4711", "PatientBirthDate": "19500203", "PatientSex": "M",
+    "IssuerOfPatientID": "ISSUER-X", "PatientAge": "074Y", "PatientWeight": "83.5", "AccessionNumber": "ACC0815",
+    "StudyID": "ST99", "StudyDate": "20240506", "StudyTime": "112233", "StudyDescription": "Abdomen of Doe",
+    "ReferringPhysicianName": "House^Gregory", "InstitutionName": "Princeton Hospital", "Manufacturer": "ACME",
+    "StationName": "STATION7", "OperatorsName": "Op^Erator", "SeriesNumber": "4",
+    "StudyInstanceUID": "1.3.6.1.4.1.54321.7.11.2024", "SeriesInstanceUID": "1.3.6.1.4.1.54321.7.12.2024",
+}  # fmt: skip
+#: SOP class, modality, shape of the pixels and further attributes of images without a place in the patient.
+PLANAR: dict[str, tuple[str, str, tuple[int, ...], dict[str, Any]]] = {
+    "cr": (ComputedRadiographyImageStorage, "CR", (40, 50), {"ImagerPixelSpacing": [0.2, 0.2]}),
+    "dx": (DigitalXRayImageStorageForPresentation, "DX", (40, 50), {"PixelSpacing": [0.5, 0.25], "Laterality": "L"}),
+    "us": (UltrasoundImageStorage, "US", (40, 50, 3), {}),
+    "cine": (UltrasoundMultiFrameImageStorage, "US", (5, 40, 50), {"FrameTime": 40}),
+    "endoscopy": (VLEndoscopicImageStorage, "ES", (40, 50, 3), {"LossyImageCompression": "01"}),
+    "dermoscopy": (DermoscopicPhotographyImageStorage, "DMS", (40, 50, 3), {}),
+    "secondary capture": (SecondaryCaptureImageStorage, "OT", (40, 50), {"ConversionType": "WSD"}),
+}
+#: Kinds of sources that :func:`source` writes.
+SOURCES = ("ct", "mr", "enhanced mr", *PLANAR)
+CREATED = datetime(2026, 1, 2, 3, 4, 5)
+
+
+@pytest.fixture
+def source(
+    tmp_path: Path, make_series: Callable[..., Any], make_enhanced: Callable[..., Path], make_image: Callable[..., Path]
+) -> Callable[..., DicomVolume]:
+    """Writes and reads a source of one of the kinds SOURCES, of a patient with IDENTITY: (kind, attributes...)."""
+
+    def make(kind: str, read: Mapping[str, Any] | None = None, **attributes: Any) -> DicomVolume:
+        generator, folder = np.random.default_rng(0), tmp_path / "source"
+        own = {**IDENTITY, **attributes}
+        if kind in PLANAR:
+            sop_class, modality, shape, further = PLANAR[kind]
+            pixels = generator.integers(0, 255, shape).astype(np.uint8)
+            make_image(folder / "a.dcm", pixels, SOPClassUID=sop_class, Modality=modality, **{**further, **own})
+        elif kind == "enhanced mr":
+            # The file has the frames in another order than space.
+            places = [{"PlanePositionSequence": {"ImagePositionPatient": [1, 2, z]}} for z in (6, 2, 4, 0, 8)]
+            pixels = generator.integers(0, 255, (5, 40, 50)).astype(np.uint16)
+            make_enhanced(folder / "a.dcm", pixels, places, FrameOfReferenceUID="1.3.6.1.4.1.54321.7.13.2024", **own)
+        else:
+            sop_class = CTImageStorage if kind == "ct" else MRImageStorage
+            make_series(
+                folder, [0, 2.5, 5, 7.5, 10], orientation=(0.8, 0.6, 0, 0, 0, -1),
+                each=lambda index: {"pixels": generator.integers(-500, 500, (40, 50)).astype(np.int16)},
+                FrameOfReferenceUID="1.3.6.1.4.1.54321.7.13.2024", SOPClassUID=sop_class, Modality=kind.upper(),
+                **{"PixelSpacing": [0.5, 0.75], "SliceThickness": "2.5", **own},
+            )  # fmt: skip
+        return read_volume(folder, **(read or {}))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def algorithm() -> Algorithm:
+    return Algorithm("Abdominal CT segmentation by SAM2-UNet", "0.1.0", "ab" * 32)
+
+
+@pytest.fixture(scope="session")
+def segments() -> list[Segment]:
+    coded = [{"type": "Liver"}, {"type": "Kidney", "modifier": "Left"}, {"type": "Lesion", "region": "Breast"}]
+    return planned_segments(["liver", "kidney_left", "lesion"], coded)
+
+
+@pytest.fixture(scope="session")
+def mask_for() -> Callable[[DicomVolume], NDArray[np.uint8]]:
+    """Class indices for a volume: class 1 and 2 in most slices, nothing in the first of several, class 3 nowhere."""
+
+    def make(volume: DicomVolume) -> NDArray[np.uint8]:
+        slices, rows, columns = volume.pixels.shape[:3]
+        mask = np.zeros((slices, rows, columns), np.uint8)
+        for number in range(min(1, slices - 1), slices):
+            mask[number, rows // 4 : rows // 2 + number, columns // 4 : columns // 2] = 1
+            mask[number, rows // 2 + 8 :, columns // 5 : columns // 3 + number] = 2
+        return mask
+
+    return make
+
+
+@pytest.fixture
+def errors_of(tmp_path: Path) -> Callable[[Dataset], list[str]]:
+    """What dciodvfy has against an object."""
+    program = shutil.which("dciodvfy")
+    if program is None:
+        pytest.skip("dciodvfy (Debian's dicom3tools) is not installed")
+
+    def check(dataset: Dataset) -> list[str]:
+        path = tmp_path / "checked.dcm"
+        dataset.save_as(path)
+        done = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
+        told = (done.stdout + done.stderr).splitlines()
+        # It always says something: at least which kind of object it found.
+        assert told
+        return [line for line in told if line.startswith("Error")]
+
+    return check

@@ -18,6 +18,7 @@ from monai.handlers import LrScheduleHandler, ValidationHandler
 from torch import nn
 
 from monai_sam2unet.bundle import cosine_schedule
+from monai_sam2unet.data import TrainingCases
 from monai_sam2unet.errors import CheckpointError, ConfigError
 from monai_sam2unet.handlers import TrainingCheckpoint, WeightAverage, save_atomically
 from monai_sam2unet.networks.light_checkpoint import LIGHT_FORMAT
@@ -318,3 +319,65 @@ def test_an_average_needs_one_to_resume_from(tmp_path):
     training = Training(tmp_path, [0.1, 0.2], network=network, average=WeightAverage(network, 0.8), resume=True)
     with pytest.raises(CheckpointError, match="--ema_decay"):
         training.run()
+
+
+# ---- the cases beside it
+
+CASES = TrainingCases({"ab": "images/1.png"}, {"cd": "images/2.png"}, 0, 5)
+OTHERS = TrainingCases({"cd": "images/2.png"}, {"ab": "images/1.png"}, 1, 5)
+
+
+def test_the_cases_lie_beside_the_weights(tmp_path):
+    Training(tmp_path, [0.5, 0.6], cases=CASES).run()
+    assert TrainingCases.of_checkpoint(tmp_path / "model.pt") == CASES
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "model.cases.json", "model.pt"]
+    Training(tmp_path, [0.5], cases=OTHERS).run()
+    assert TrainingCases.of_checkpoint(tmp_path / "model.pt") == OTHERS
+    Training(tmp_path, [0.5]).run()  # one that does not tell
+    assert TrainingCases.of_checkpoint(tmp_path / "model.pt") is None
+
+
+def test_weights_without_a_validation_have_their_cases(tmp_path):
+    Training(tmp_path, [0.5], interval=2, cases=CASES).run()
+    assert TrainingCases.of_checkpoint(tmp_path / "model.pt") == CASES
+
+
+def test_a_kill_never_leaves_the_cases_of_another_training(tmp_path, monkeypatch):
+    Training(tmp_path, [0.5], cases=CASES).run()
+
+    def refuse(*args):
+        raise CheckpointError("killed")
+
+    monkeypatch.setattr("monai_sam2unet.handlers.training_checkpoint.save_atomically", refuse)
+    with pytest.raises(CheckpointError, match="killed"):
+        Training(tmp_path, [0.5], cases=OTHERS).run()
+    assert not (tmp_path / "model.cases.json").exists()
+
+
+def test_other_processes_than_the_first_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("ignite.distributed.get_rank", lambda: 1)
+    Training(tmp_path, [0.5], cases=CASES).run()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resuming_on_the_same_cases(tmp_path):
+    Training(tmp_path, [0.5, 0.6], epochs=1, cases=CASES).run()
+    Training(tmp_path, [0.5, 0.6], cases=CASES, resume=True).run()
+    assert TrainingCases.of_checkpoint(tmp_path / "model.pt") == CASES
+
+
+def test_resuming_on_other_cases_is_refused(tmp_path):
+    Training(tmp_path, [0.5, 0.6], epochs=1, cases=CASES).run()
+    before = (tmp_path / "last.pt").read_bytes()
+    with pytest.raises(CheckpointError, match=r"on other cases(.|\n)*--ckpt_dir") as error:
+        Training(tmp_path, [0.5, 0.6], cases=OTHERS, resume=True).run()
+    assert "fold: 0 of 5 then, 1 of 5 now" in str(error.value)
+    assert "images/1.png: trained on then, chosen by (validation) now" in str(error.value)
+    assert (tmp_path / "last.pt").read_bytes() == before
+    assert TrainingCases.of_checkpoint(tmp_path / "model.pt") == CASES
+
+
+def test_resuming_an_older_training_is_told(tmp_path, caplog):
+    Training(tmp_path, [0.5, 0.6], epochs=1).run()
+    Training(tmp_path, [0.5, 0.6], cases=CASES, resume=True).run()
+    assert "does not say what was trained on" in caplog.text

@@ -12,9 +12,9 @@ from monai.inferers import SliceInferer, SlidingWindowInferer
 from torch import nn
 from torch.nn import functional as F
 
-from monai_sam2unet.errors import DataError
+from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.inferers import SliceWiseInferer, normalised_entropy
-from monai_sam2unet.transforms import HieraInput, VolumeToSlices
+from monai_sam2unet.transforms import FinaliseSegmentation, HieraInput, VolumeToSlices
 
 OBLIQUE = nib.affines.from_matvec(
     nib.eulerangles.euler2mat(0.2, -0.3, 0.1) @ np.array([[0, -0.8, 0], [0, 0, 1.1], [2.5, 0, 0]]), [5, -7, 11]
@@ -486,3 +486,33 @@ def test_slice_transform_learns_the_size_of_pixels(read):
     else:
         with pytest.raises(DataError, match="size of a pixel"):
             inferer(unit, network)
+
+
+# --- classes
+
+
+@pytest.mark.parametrize("options", [{}, {"roi_size": (8, 6), "overlap": 0.5}, {"flips": ["rows"], "scales": [1, 0.5]}])
+@torch.no_grad()
+def test_classes_are_the_largest_channels(options):
+    cases, network = [located(volume(1, 32, 40, 5), RPS), located(volume(1, 20, 26, 3), OBLIQUE)], Network(classes=4)
+    options = {"spatial_dim": "axial", "sw_batch_size": 3, "activation": "softmax", **options}
+    probabilities = SliceWiseInferer(**options)(cases, network)
+    found = SliceWiseInferer(**options, argmax=True)(cases, network)
+    for p, classes in zip(probabilities, found, strict=True):
+        assert (classes.dtype, classes.meta["activation"]) == (torch.uint8, "argmax")
+        close(classes, p.as_tensor().argmax(0, keepdim=True), atol=0)
+        close(classes.affine, p.affine)
+        # What finalises probabilities takes classes as they are, and does not write on them.
+        finalise = FinaliseSegmentation(argmax=True, largest_component=True, activation="softmax")
+        before = classes.clone()
+        close(finalise(classes), finalise(p), atol=0)
+        close(classes, before, atol=0)
+
+
+def test_classes_are_of_one_plane_and_of_numbers():
+    with pytest.raises(ConfigError, match="argmax keeps the classes of one plane"):
+        SliceWiseInferer([0, 1], activation="softmax", argmax=True)
+    with pytest.raises(ConfigError, match="argmax keeps the classes of one plane"):
+        SliceWiseInferer(0, activation="softmax", uncertainty="entropy", argmax=True)
+    with pytest.raises(DataError, match="NaN"):
+        SliceWiseInferer(2, argmax=True)(volume(1, 1, 4, 4, 2), lambda x: torch.cat([x, x * torch.nan], 1))

@@ -164,6 +164,11 @@ def test_command(folder, tmp_path):
     assert done.exit_code == 0, done.output
     sha256 = hashlib.sha256((tmp_path / "a.safetensors").read_bytes()).hexdigest()
     assert f"SHA-256 {sha256}" in done.output
+    assert not (tmp_path / "a.cases.json").exists()
     assert "adapter_channels 8, lora_rank 2" in done.output
+    (folder / "model.cases.json").write_text("{}")
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert (tmp_path / "a.cases.json").read_text() == "{}"
+    (folder / "model.cases.json").unlink()
     words[3] = str(tmp_path / "a.pt")
     assert "The output is a .safetensors file" in str(CliRunner().invoke(app, words).exception)

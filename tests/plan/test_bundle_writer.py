@@ -45,6 +45,8 @@ def test_a_bundle_is_written_whole(tmp_path: Path):
     assert {path.name for path in (folder / "configs").iterdir()} == set(render_configs(plan))
     assert (folder / "models").is_dir()
     assert (folder / "docs" / "README.md").read_text() == render_readme(plan)
+    assert (folder / "LICENSE").read_text() == (REPOSITORY / "LICENSE").read_text()
+    assert "[LICENSE](../LICENSE)" in render_readme(plan)
 
 
 def test_what_is_there_is_not_written_over(tmp_path: Path):

@@ -96,3 +96,23 @@ def test_up_and_down_are_kept_where_they_mean_something():
 def test_other_modalities_are_refused(modality):
     with pytest.raises(ConfigError, match="must be one of endoscopy"):
         chosen([case()], modality=modality)
+
+
+@pytest.mark.parametrize(
+    ("thickness", "iterations", "windows"),
+    [
+        (8.3, 9, True),  # vessels, at their own resolution
+        (2.0, 3, True),  # no fewer than MONAI's own
+        (22.0, 12, False),  # resized to 512
+        (60.0, 3, False),  # no vessels
+    ],
+)
+def test_cldice_reaches_into_thick_vessels(thickness, iterations, windows):
+    cases = [replace(case(n), objects=[255], areas=[9000], thickness=[thickness]) for n in range(50)]
+    found = chosen(cases, gpu_memory=80)
+    assert (found["cldice_iterations"], found["sliding_window"]) == (iterations, windows)
+
+
+def test_of_several_classes_the_thin_ones_count_for_cldice():
+    cases = [case(1, 200.0, value=1), case(2, 16.0, value=2)]
+    assert chosen(cases, gpu_memory=80)["cldice_iterations"] == 9

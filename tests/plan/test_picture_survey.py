@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from monai_sam2unet.errors import DataError
-from monai_sam2unet.plan.picture_fingerprint import fingerprint_picture
+from monai_sam2unet.plan.picture_fingerprint import fingerprint_picture, measure_objects
 from monai_sam2unet.plan.picture_survey import survey_pictures
 
 SHAPE = (40, 60)
@@ -57,6 +58,24 @@ def test_what_a_picture_is_like(tmp_path: Path):
     assert found.inside == pytest.approx([0.2, 0.2, 0.8])
     assert found.outside == pytest.approx([0.2] * 3)
     assert found.foreground == pytest.approx(440 / 2400)
+
+
+@pytest.mark.parametrize("width", range(1, 10))
+def test_a_strip_is_as_thick_as_it_is_wide(width: int):
+    strip = np.zeros((300, 320), np.uint8)
+    strip[100 : 100 + width, 10:310] = 1
+    for drawn in (strip, strip.T):
+        assert measure_objects(drawn) == ([1], [300 * width], [pytest.approx(width, rel=0.01)])
+
+
+@pytest.mark.parametrize("width", range(1, 10))
+@pytest.mark.parametrize("angle", [15, 30, 45])
+def test_a_tilted_strip_is_about_as_thick(width: int, angle: int):
+    rows, columns = np.mgrid[:400, :400] - 199.6
+    along, across = (columns * np.cos(a) + rows * np.sin(a) for a in np.deg2rad([angle, angle + 90]))
+    strip = ((abs(across) <= width / 2) & (abs(along) <= 150)).astype(np.uint8)
+    _, (area,), (thickness,) = measure_objects(strip)
+    assert thickness == pytest.approx(area / 300, rel=0.08, abs=0.5)
 
 
 def test_noise_of_jpeg_is_no_class(tmp_path: Path):
@@ -172,7 +191,69 @@ def test_patients_in_both_parts_are_told(data: Path, tmp_path: Path):
         save(mask(), root / "TestDataset" / "own" / "masks" / name)
     assert survey_pictures(root, workers=1).problems == []
     problems = survey_pictures(root, group_pattern="(p[0-9]+)_", workers=1).problems
-    assert problems == ["p0: this patient is in the training and in the test sets"]
+    assert problems == [f"p0: this patient is in the training and in the test sets ({SHARED})"]
+
+
+SHARED = "as p0_0.png and p0_9.png"
+
+
+def nnunet(data: Path, root: Path) -> Path:
+    for part, folder in (("images", "imagesTr"), ("masks", "labelsTr")):
+        for path in (data / part).iterdir():
+            suffix = "_0000.png" if part == "images" else ".png"
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            path.rename(root / folder / f"{path.stem}{suffix}")
+    for name in ("p0_9", "p7_0"):
+        save(picture(9), root / "imagesTs" / f"{name}_0000.png")  # without masks, to be predicted
+    return root
+
+
+def folders(data: Path, root: Path) -> Path:
+    root.mkdir()
+    data.rename(root / "train")
+    for name in ("p0_9.png", "p7_0.png"):
+        save(picture(9), root / "test" / "images" / name)
+        save(mask(), root / "test" / "masks" / name)
+    return root
+
+
+def datalist(data: Path, root: Path) -> Path:
+    def cases(folder: Path) -> list[dict[str, str]]:
+        names = sorted(path.name for path in (folder / "images").iterdir())
+        return [{"image": str(folder / "images" / n), "label": str(folder / "masks" / n)} for n in names]
+
+    folder = folders(data, root)
+    (root / "list.json").write_text(
+        json.dumps({"training": cases(folder / "train"), "test": cases(folder / "test")}), encoding="utf-8"
+    )
+    return root / "list.json"
+
+
+@pytest.mark.parametrize("layout", [nnunet, folders, datalist])
+def test_they_are_told_of_every_layout_with_two_parts(data: Path, tmp_path: Path, layout):
+    root = layout(data, tmp_path / "split")
+    assert len(survey_pictures(root, workers=1).cases) == 6
+    assert survey_pictures(root, group_pattern="^(p7|p[0-9]+_[0-9])", workers=1).problems == []
+    (problem,) = survey_pictures(root, group_pattern="(p[0-9]+)_", workers=1).problems
+    assert problem.startswith("p0: this patient is in the training and in the test sets (as p0_0")
+
+
+def test_they_are_told_with_all_else(data: Path, tmp_path: Path):
+    root = folders(data, tmp_path / "split")
+    truncate(root / "train" / "images" / "p1_2.png")
+    problems = survey_pictures(root, group_pattern="(p[0-9]+)_", workers=1).problems
+    assert len(problems) == 2
+    problems = survey_pictures(root, group_pattern="(p[0-6])_", workers=1).problems
+    assert len(problems) == 2
+    assert "finds no patient in the name of" in problems[-1]
+
+
+def test_sets_without_a_part_share_what_they_like(data: Path, tmp_path: Path):
+    (tmp_path / "sets").mkdir()
+    data.rename(tmp_path / "sets" / "kvasir")
+    save(picture(9), tmp_path / "sets" / "clinic" / "images" / "p0_9.png")
+    save(mask(), tmp_path / "sets" / "clinic" / "masks" / "p0_9.png")
+    assert survey_pictures(tmp_path / "sets", group_pattern="(p[0-9]+)_", workers=1).problems == []
 
 
 def test_a_palette_that_contradicts_its_indices_is_told(data: Path):

@@ -100,6 +100,31 @@ def test_volumes_to_predict_are_no_problem(data: Path):
     assert survey_volumes(data, workers=1).problems == []
 
 
+@pytest.mark.parametrize("labelled", [False, True])
+def test_patients_in_both_parts_are_told(data: Path, labelled: bool):
+    for name in ("p4", "p9"):
+        save(volume(9), data / "imagesTs" / f"{name}.nii.gz")
+        if labelled:
+            save(label(), data / "labelsTs" / f"{name}.nii.gz")
+    assert survey_volumes(data, workers=1).problems == []
+    problems = survey_volumes(data, group_pattern="p([0-9])", workers=1).problems
+    assert problems == ["4: this patient is in the training and in the test sets (as p4.nii.gz and p4.nii.gz)"]
+    problems = survey_volumes(data, group_pattern="p([0-8])", workers=1).problems
+    assert len(problems) == 1
+    assert "finds no patient in the name of" in problems[0]
+
+
+def test_they_are_told_of_the_folders_of_acdc(tmp_path: Path):
+    for part, numbers in (("training", range(1, 6)), ("testing", (5, 6))):
+        for number in numbers:
+            stem = tmp_path / part / f"patient{number:03}" / f"patient{number:03}_frame{len(part)}"
+            save(volume(number), stem.with_suffix(".nii.gz"))
+            save(label(), stem.with_name(f"{stem.name}_gt.nii.gz"))
+    survey = survey_volumes(tmp_path, group_pattern="patient([0-9]+)", workers=1)
+    assert (survey.layout, len(survey.cases)) == ("ACDC", 5)
+    assert [problem.partition(":")[0] for problem in survey.problems] == ["005"]
+
+
 def test_a_file_for_each_class(tmp_path: Path):
     for number in range(5):
         save(volume(number, -1000), tmp_path / f"s{number}" / "ct.nii.gz")

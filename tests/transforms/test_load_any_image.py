@@ -9,7 +9,7 @@ from monai.transforms import SaveImage
 from PIL import Image
 
 from monai_sam2unet.errors import ConfigError, DataError
-from monai_sam2unet.transforms import LoadAnyImage, LoadAnyImaged
+from monai_sam2unet.transforms import LoadAnyImage, LoadAnyImaged, Preset
 
 
 def test_a_photograph_is_rows_by_columns_with_three_channels(tmp_path):
@@ -240,3 +240,22 @@ def test_parts_of_a_mask_are_united(tmp_path):
     Image.fromarray(parts[0, :3]).save(paths[2])
     with pytest.raises(DataError, match=r"parts of one mask differ in size: .*0.png \(6, 8\).*2.png \(3, 8\)"):
         united(paths)
+
+
+@pytest.mark.parametrize(
+    ("modality", "name"),
+    [
+        ("mr", "mr_series_t1post_oblique10deg"),
+        ("endoscopy", "colour/US1_UNCR.dcm"),
+        ("xray", "monochrome1/dx_image.dcm"),
+    ],
+)
+def test_what_was_read_before_takes_a_files_place(shared_data, modality, name):
+    preset = Preset(modality, spatial_size=64, any_modality=True)
+    path = shared_data / "dicom" / name
+    files = sorted(path.glob("*")) if path.is_dir() else [path]
+    volume = preset.read_dicom(files)
+    loaded, expected = (preset.inference()({"image": image})["image"] for image in (volume, path))
+    assert torch.equal(loaded.as_tensor(), expected.as_tensor())
+    assert torch.equal(loaded.affine, expected.affine)
+    assert loaded.meta["filename_or_obj"] == str(volume.first.path)

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run of a bundle over many DICOM series, from its settings: what ``sam2unet dicom`` does."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from monai_sam2unet.batch.batch_events import BatchSummary, Listener
+from monai_sam2unet.batch.batch_runner import BatchRunner
+from monai_sam2unet.batch.bundle_processor import BundleProcessor
+from monai_sam2unet.batch.journal_file import read_journal
+from monai_sam2unet.batch.output_files import DICOM_OUTPUTS, OUTPUTS, output_writers
+from monai_sam2unet.batch.pipeline import PipelineLimits
+from monai_sam2unet.batch.run_report import write_run_report
+from monai_sam2unet.batch.segmented_series import Model
+from monai_sam2unet.batch.sending import destination
+from monai_sam2unet.batch.series_job import Refused, SeriesJob
+from monai_sam2unet.bundle import BundleConfig, BundlePredictor
+from monai_sam2unet.dicom.deidentification import new_uid
+from monai_sam2unet.dicom.derived_object import Algorithm
+from monai_sam2unet.dicom.segmentation_writer import SEGMENTATION_TYPES
+from monai_sam2unet.dicom.segments import read_segments
+from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.folders import whole_file, why_not_writable
+
+__all__ = ["DicomBatch"]
+
+#: Environment variable with the secret of de-identification, for several runs to make the same of the same patient.
+SECRET = "SAM2UNET_DEIDENTIFY_SECRET"
+#: Pictures show the source's own pixels.
+PICTURES = {"png", "sc"}
+
+
+def _facts(output_dir: Path) -> dict[str, str]:
+    """When the run in a folder began for the first time, and the secret that its UIDs and pseudonyms are made with."""
+    path = output_dir / "run.json"
+    if not path.is_file():
+        created = datetime.now().astimezone().isoformat(timespec="seconds")
+        with whole_file(path) as unfinished:
+            unfinished.touch(mode=0o600)
+            secret = os.environ.get(SECRET) or secrets.token_hex(32)
+            unfinished.write_text(json.dumps({"created": created, "secret": secret}))
+    facts: dict[str, str] = json.loads(path.read_text())
+    return facts
+
+
+def _renamed(item: SeriesJob | Refused, secret: str) -> SeriesJob | Refused:
+    """A job whose folder's name is that of the de-identified series."""
+    return replace(item, key=str(new_uid(item.key, secret))) if isinstance(item, SeriesJob) else item
+
+
+@dataclass(frozen=True)
+class DicomBatch:
+    """A bundle over many series, each read, predicted and written once.
+
+    Args:
+        bundle: folder of the bundle.
+        output_dir: gets a folder for each series, the journal, a log, ``measurements.csv`` and ``report.html``.
+        write: what is written of each series, keys of :data:`monai_sam2unet.batch.output_files.OUTPUTS`.
+        segmentation_type: of DICOM Segmentations: ``BINARY``, ``FRACTIONAL`` or ``LABELMAP``.
+        settings: of the bundle's inference config, as ``{"ckpt_path": "model.pt"}``.
+        devices: where the network runs, one thread each, as ``("cuda:0", "cuda:1")``; empty for the bundle's own.
+        destinations: where DICOM results are sent, see :func:`monai_sam2unet.batch.sending.destination`.
+        deidentify: whether written objects and names of folders are de-identified (PS3.15, basic profile). The secret
+            for it is kept in ``run.json`` of the output folder; the journal knows who is who, too.
+        retry_failed: whether series that failed in an earlier run are tried again.
+        show_identity: whether log and events name UIDs and files.
+        limits: how much is done at once.
+    """
+
+    bundle: Path
+    output_dir: Path
+    write: Sequence[str] = ("seg", "png", "csv")
+    segmentation_type: str = "BINARY"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    devices: Sequence[str] = ()
+    destinations: Sequence[str] = ()
+    deidentify: bool = False
+    retry_failed: bool = False
+    show_identity: bool = False
+    limits: PipelineLimits = field(default_factory=PipelineLimits)
+
+    def processors(self) -> list[BundleProcessor]:
+        """Load the network, once for each device.
+
+        Raises:
+            ConfigError: When a setting is not allowed, the bundle does not say what its classes are, or the output
+                folder cannot be written to.
+            CheckpointError: When there is no checkpoint.
+            WeightsError: When it does not fit the network.
+        """
+        writers = output_writers(self.write)
+        if self.destinations and not set(self.write) & set(DICOM_OUTPUTS):
+            raise ConfigError(f"Only DICOM results are sent: write {', '.join(DICOM_OUTPUTS)}, or some of them.")
+        senders = [destination(text) for text in self.destinations]
+        if self.segmentation_type not in SEGMENTATION_TYPES:
+            raise ConfigError(
+                f"The type of segmentation must be one of {', '.join(SEGMENTATION_TYPES)}, got "
+                f"{self.segmentation_type!r}."
+            )
+        reason = why_not_writable(self.output_dir)
+        if reason is not None:
+            raise ConfigError(f"The output folder {self.output_dir} cannot be written to: {reason}. Give another one.")
+        settings = dict(self.settings)
+        own = [{**settings, "device": device} for device in self.devices] or [settings]
+        predictors = [BundlePredictor(self.bundle, self._keeping_all(one)) for one in own]
+        first, facts = predictors[0], _facts(self.output_dir)
+        if self.deidentify and PICTURES & set(self.write) and not first.preset.is_volume:
+            raise ConfigError(
+                "Names may be burned into these images, so pictures of them (png, sc) are not written de-identified. "
+                f"Choose others with --write: {', '.join(name for name in OUTPUTS if name not in PICTURES)}."
+            )
+        metadata = first.config.metadata
+        model = Model(
+            segments=read_segments(metadata),
+            algorithm=Algorithm(str(metadata["name"]), str(metadata["version"]), first.weights_sha256),
+            created=datetime.fromisoformat(facts["created"]),
+            segmentation_type=self.segmentation_type,
+            secret=facts["secret"] if self.deidentify else "",
+        )
+        work_folder = self.output_dir / ".work"
+        return [BundleProcessor(predictor, model, writers, work_folder, senders) for predictor in predictors]
+
+    def _keeping_all(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings under which the predictor keeps what the type of segmentation needs."""
+        needs = self.segmentation_type == "FRACTIONAL" and "inferer::argmax" in BundleConfig(self.bundle).parser
+        return {**settings, "inferer::argmax": False} if needs else dict(settings)
+
+    def run(
+        self,
+        jobs: Iterator[SeriesJob | Refused],
+        processors: Sequence[BundleProcessor] | None = None,
+        listener: Listener | None = None,
+    ) -> BatchSummary:
+        """Process series; those that an earlier run has done are passed over.
+
+        Args:
+            jobs: what there is to do, as :func:`monai_sam2unet.batch.sources.find_jobs` finds it.
+            processors: what :meth:`processors` gave; None loads the network here.
+            listener: is told what happens.
+
+        Raises:
+            ConfigError: As :meth:`processors`, or when results in the folder were made with other settings.
+            JournalError: When the journal cannot be read.
+        """
+        own = self.processors() if processors is None else list(processors)
+        secret = own[0].model.secret
+        runner = BatchRunner(
+            (_renamed(item, secret) for item in jobs) if secret else jobs,
+            own,
+            self.output_dir,
+            made_with=self._made_with(own[0]),
+            retry_failed=self.retry_failed,
+            limits=self.limits,
+            listener=listener,
+            show_identity=self.show_identity,
+        )
+        summary = runner.run()
+        write_run_report(self.output_dir, read_journal(self.output_dir), summary.progress.seconds)
+        return summary
+
+    def _made_with(self, processor: BundleProcessor) -> dict[str, Any]:
+        algorithm = processor.model.algorithm
+        # Where it runs does not change what comes of it.
+        settings = {name: str(value) for name, value in self.settings.items() if name not in ("device", "num_workers")}
+        return {
+            "bundle": algorithm.name,
+            "bundle_version": algorithm.version,
+            "weights_sha256": algorithm.weights_hash,
+            "write": sorted(self.write),
+            "segmentation_type": self.segmentation_type,
+            "deidentify": self.deidentify,
+            "settings": settings,
+        }

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps UIDs, and names of files and folders, out of what a run says of its series."""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+
+from monai_sam2unet.batch.guards import printable
+from monai_sam2unet.batch.series_job import SeriesJob
+
+__all__ = ["discreet", "hashed_uid"]
+
+UID = re.compile(r"(?<![\d.])[0-2](\.\d+){5,}(?![\d.]*\d)")
+
+
+def hashed_uid(uid: str) -> str:
+    """A short name that stands for a UID: who has the UID can tell that it is the same.
+
+    Args:
+        uid: the UID.
+
+    Example:
+        >>> hashed_uid("1.2.826.0.1.3680043.8.498.1")
+        '#6dadc91b85'
+    """
+    return f"#{sha256(uid.encode()).hexdigest()[:10]}"
+
+
+def discreet(text: str, job: SeriesJob | None = None) -> str:
+    """A text without UIDs, and without the names of a series' files and their folders.
+
+    Args:
+        text: what is to be said.
+        job: the series that it is about; None where it is about none.
+
+    Example:
+        >>> discreet("1.2.826.0.1.3680043.8.498.1 has no pixels")
+        '#6dadc91b85 has no pixels'
+    """
+    if job is not None and text:
+        names: dict[str, str] = {}
+        for number, file in enumerate(job.files, start=1):
+            # A file of an archive is unpacked elsewhere under the name that it has in there.
+            inside = [file.relative_to(archive) for archive in job.archives if archive in file.parents]
+            for path in (file, *inside):
+                names |= {str(path): f"file {number} of {len(job.files)}", str(path.parent): "its folder"}
+        names |= {str(archive): "its archive" for archive in job.archives}
+        names |= {printable(name): shown for name, shown in names.items()}
+        # A whole path first, then its parts.
+        for name in sorted(names, key=len, reverse=True):
+            if name not in (".", "/"):
+                text = text.replace(name, names[name])
+    return UID.sub(lambda found: hashed_uid(found[0]), text)

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a journal says of one series."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["JournalRow", "State", "journal_table"]
+
+
+class State(str, Enum):
+    """Where a series stands."""
+
+    FOUND = "found"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class JournalRow:
+    """One series of a journal.
+
+    Args:
+        key: name of its folder in the output folder. Those that were not taken have a key, but no folder.
+        state: where it stands.
+        source: folder of its files, or what was not taken.
+        reason: why it failed or was skipped; else empty.
+        series_uid: SeriesInstanceUID.
+        modality: Modality.
+        description: SeriesDescription.
+        slices: number of its frames.
+        size_bytes: of its files.
+        attempts: how often it was begun.
+        published: how often its results were put in their place.
+        started_at: when it was begun last, in seconds since 1970; None before.
+        finished_at: when it was done, or failed; None before.
+        read_s: seconds that reading took the last time; None before.
+        predict_s: seconds of prediction; those of several series predicted together are shared out evenly.
+        write_s: seconds of writing.
+        outputs: its files, relative to its folder.
+        notes: what is to be known of how they were made.
+        partial: name of the folder that holds its results while they get their place; else empty.
+    """
+
+    key: str
+    state: State
+    source: str
+    reason: str
+    series_uid: str
+    modality: str
+    description: str
+    slices: int
+    size_bytes: int
+    attempts: int
+    published: int
+    started_at: float | None
+    finished_at: float | None
+    read_s: float | None
+    predict_s: float | None
+    write_s: float | None
+    outputs: tuple[str, ...]
+    notes: tuple[str, ...]
+    partial: str
+
+    @classmethod
+    def of(cls, row: sqlite3.Row) -> JournalRow:
+        """Take a row of the table as it is stored.
+
+        Args:
+            row: with the fields' names.
+        """
+        stored = {name: row[name] for name in cls.names()}
+        for name in ("outputs", "notes"):
+            stored[name] = tuple(json.loads(stored[name]))
+        return cls(**{**stored, "state": State(stored["state"])})
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The fields' names."""
+        return [item.name for item in fields(cls)]
+
+    def values(self) -> list[Any]:
+        """The fields' values, as a table shows them: texts in place of states and tuples."""
+        shown = {"state": self.state.value, "outputs": "; ".join(self.outputs), "notes": "; ".join(self.notes)}
+        return [shown.get(name, getattr(self, name)) for name in self.names()]
+
+
+def journal_table(rows: Sequence[JournalRow]) -> pd.DataFrame:
+    """A journal as a table: a row a series, a column a field; times are in UTC.
+
+    Args:
+        rows: of a journal.
+    """
+    import pandas as pd  # only reports need it
+
+    table = pd.DataFrame([row.values() for row in rows], columns=JournalRow.names())
+    for name in ("started_at", "finished_at"):
+        table[name] = pd.to_datetime(table[name].astype(float), unit="s", utc=True)
+    return table

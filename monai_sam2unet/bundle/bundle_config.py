@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle's inference config and metadata, of which other programs than MONAI's ``bundle run`` take parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from monai_sam2unet.errors import ConfigError, UserError, causes
+
+__all__ = ["TRAINED", "BundleConfig", "has_weights"]
+
+TRAINED = Path("models", "model.pt")
+#: Overlay that takes the weights that come with a bundle.
+RELEASED = Path("configs", "released.yaml")
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a bundle can be run: it was trained, or weights come with it.
+
+    Args:
+        folder: of the bundle.
+    """
+    return any((folder / name).is_file() for name in (TRAINED, RELEASED))
+
+
+class BundleConfig:
+    """``configs/inference.yaml`` and ``configs/metadata.json`` of a bundle.
+
+    Args:
+        folder: of the bundle.
+        settings: for keys of the config, as on MONAI's command line: ``{"encoder_size": "tiny"}``.
+        overlay: config put after it.
+
+    Raises:
+        ConfigError: When the folder is no bundle, or the config lacks a key.
+    """
+
+    def __init__(
+        self, folder: str | Path, settings: Mapping[str, Any] | None = None, overlay: str | Path | None = None
+    ) -> None:
+        self.folder = Path(folder)
+        self.path, metadata = (self.folder / "configs" / name for name in ("inference.yaml", "metadata.json"))
+        absent = [str(file) for file in (self.path, metadata) if not file.is_file()]
+        if absent:
+            raise ConfigError(f"{folder} is no bundle: there is no {' and no '.join(absent)}.")
+        self.parser = ConfigParser()
+        self.parser.read_config([self.path] if overlay is None else [self.path, overlay])
+        self.parser.read_meta(metadata)
+        for key, value in (settings or {}).items():
+            if key not in self.parser:
+                raise ConfigError(
+                    f"{self.path} has no key {key!r}. Its keys are: {', '.join(sorted(self.parser.get()))}."
+                )
+            self.parser[key] = value
+
+    @classmethod
+    def for_inference(cls, folder: str | Path, settings: Mapping[str, Any] | None = None) -> BundleConfig:
+        """The config with the weights that there are: those named, a training's, or else those that come with it.
+
+        Args:
+            folder: of the bundle.
+            settings: as of the class.
+
+        Raises:
+            ConfigError: As of the class.
+        """
+        given = {**(settings or {}), "bundle_root": str(folder)}
+        released = Path(folder, RELEASED)
+        takes_released = "ckpt_path" not in given and not Path(folder, TRAINED).is_file() and released.is_file()
+        return cls(folder, given, released if takes_released else None)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What metadata.json says."""
+        return dict(self.parser["_meta_"])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the network's channels; of several the first is the background."""
+        channels = self.metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+        return tuple(channels[number] for number in sorted(channels, key=int))
+
+    def build(self, key: str) -> Any:
+        """Make a part of the config, once; what it refers to is made, too.
+
+        Args:
+            key: of the config, as ``preset``.
+
+        Raises:
+            ConfigError: When it is missing, or cannot be made with these settings.
+            UserError: What the part itself says of its settings.
+        """
+        if key not in self.parser:
+            raise ConfigError(f"{self.path} has no key {key!r}, which is needed here.")
+        try:
+            return self.parser.get_parsed_content(key)
+        except RuntimeError as error:  # what MONAI makes of anything that goes wrong
+            chain = causes(error)
+            mistake = next((cause for cause in chain if isinstance(cause, UserError)), None)
+            raise mistake or ConfigError(
+                f"{key} of {self.path} cannot be made with these settings: {chain[-1]}"
+            ) from error

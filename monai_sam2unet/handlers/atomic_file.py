@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes files in a way that a crash or a full disk cannot spoil."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from monai_sam2unet.errors import CheckpointError
+
+__all__ = ["save_atomically"]
+
+
+def save_atomically(content: Any, path: Path, save: Callable[[Any, BinaryIO], object] = torch.save) -> None:
+    """Save beside the path, then rename: the file there is the old one or the new one, never half of one.
+
+    Args:
+        content: what is saved.
+        path: of the file.
+        save: takes the content and an open file.
+
+    Raises:
+        CheckpointError: When the file cannot be written (disk full, no permission); what was there is unchanged.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, RuntimeError) as error:
+        part.unlink(missing_ok=True)
+        # Where the system refuses in the middle of a file, torch raises an error of its own in reply.
+        reason = error.__context__ if isinstance(error.__context__, OSError) else error
+        raise CheckpointError(
+            f"The checkpoint {path} could not be written: {reason}. What was there before is unchanged. Make room or "
+            "give another folder (`--ckpt_dir`), then go on from the last epoch saved with `--resume True`."
+        ) from error

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The MONAI Label app: a model for each bundle. An app folder's ``main.py`` imports :class:`SAM2UNetApp` from here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from monai.bundle import ConfigParser
+from monailabel.config import settings
+from monailabel.datastore.local import LocalDatastore
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.exception import ImageNotFoundException, MONAILabelError, MONAILabelException
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.tasks.activelearning.first import First
+from monailabel.tasks.activelearning.random import Random
+
+from monai_sam2unet import __version__
+from monai_sam2unet.bundle.bundle_config import TRAINED, has_weights
+from monai_sam2unet.errors import ConfigError, listing
+from monai_sam2unet.label.bundle_infer_task import BundleInferTask
+
+__all__ = ["SAM2UNetApp", "find_bundles"]
+
+#: Files of a studies folder that MONAI Label's settings do not name, but the presets read.
+MORE_FILES = ("*.jpeg", "*.tiff", "*.bmp", "*.mha", "*.dcm")
+
+
+def _is_bundle(folder: Path) -> bool:
+    return (folder / "configs" / "inference.yaml").is_file()
+
+
+def find_bundles(root: Path, names: str | None = None) -> list[Path]:
+    """The bundles to run.
+
+    Args:
+        root: folder of bundles.
+        names: of those to take, or the words before their first underscore (``"polyp,cardiac"``), or paths, commas
+            between them; None: all with weights.
+
+    Raises:
+        ConfigError: When there is none, or one that is named is missing or has no weights.
+    """
+    known = {path.name: path for path in sorted(root.iterdir()) if _is_bundle(path)} if root.is_dir() else {}
+    if names is None:
+        found = [path for path in known.values() if has_weights(path)]
+        if not found:
+            raise ConfigError(f"No bundle in {root.absolute()} has weights ({TRAINED}). Train one, or name others.")
+        return found
+    found, problems = [], []
+    for name in filter(None, (word.strip() for word in names.split(","))):
+        fits = [path for key, path in known.items() if name in (key, key.split("_")[0])]
+        fits = fits or [Path(name)] * _is_bundle(Path(name))
+        if len(fits) != 1:
+            problems.append(f"{name}: " + (f"may be {', '.join(path.name for path in fits)}" if fits else "no bundle"))
+        elif not has_weights(fits[0]):
+            problems.append(f"{name}: no weights ({fits[0] / TRAINED}); train it first")
+        else:
+            found += fits
+    if problems:
+        told = f"{root.absolute()} has {', '.join(known) or 'none'}"
+        raise ConfigError(f"Not all bundles can be run; {told}:\n{listing(problems)}")
+    return found
+
+
+class SAM2UNetApp(MONAILabelApp):
+    """Bundles as models of MONAI Label: pictures and volumes.
+
+    Args:
+        app_dir: the app's folder.
+        studies: folder of images, or the address of a DICOMweb store.
+        conf: MONAI Label's ``--conf``: ``bundles``, a folder of bundles (else ``bundles``); ``models``, as the names of
+            :func:`find_bundles`; and keys of the bundles' inference configs (``encoder_size tiny``), for all that have
+            the key.
+
+    Raises:
+        ConfigError: When there is no bundle to run, or one cannot be run.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
+        self.folders = find_bundles(Path(conf.get("bundles", "bundles")), conf.get("models"))
+        super().__init__(
+            app_dir=app_dir,
+            studies=studies,
+            conf=dict(conf),
+            name=f"SAM2-UNet ({__version__})",
+            description="Segmentation of medical images by SAM2-UNet",
+            version=__version__,
+        )
+
+    def init_datastore(self) -> Datastore:
+        """The studies, a folder or a DICOMweb store."""
+        if self.studies.startswith(("http://", "https://")):
+            return super().init_datastore()
+        return LocalDatastore(
+            self.studies,
+            extensions=[*settings.MONAI_LABEL_DATASTORE_FILE_EXT, *MORE_FILES],
+            auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+            read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+        )
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """One for each bundle, called as its folder."""
+        return {folder.name: BundleInferTask(folder, self._settings(folder)) for folder in self.folders}
+
+    def _settings(self, folder: Path) -> dict[str, Any]:
+        keys = ConfigParser.load_config_file(folder / "configs" / "inference.yaml")
+        return {key: yaml.safe_load(value) for key, value in self.conf.items() if key in keys}
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        """Which image comes next: a random one, or the first without a label."""
+        return {"random": Random(), "first": First()}
+
+    def infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Masks of an image, as MONAI Label asks for them.
+
+        Raises:
+            MONAILabelException: When there is no such model.
+            ImageNotFoundException: When there is no such image.
+            UserError: When the image cannot be read, or the weights do not fit.
+        """
+        model, image = request.get("model"), request.get("image")
+        if model not in self._infers:
+            told = f"There is no model {model!r}; there are {', '.join(self._infers)}."
+            raise MONAILabelException(MONAILabelError.INVALID_INPUT, told)
+        store = datastore or self.datastore()
+        if isinstance(image, str) and not Path(image).exists() and not store.get_image_uri(image):
+            raise ImageNotFoundException(f"There is no image {image!r} among the {len(store.list_images())} studies.")
+        return super().infer(request, datastore)

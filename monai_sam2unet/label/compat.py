@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Works round faults of MONAI Label 0.8.5 and its company; applied before anything of MONAI Label is imported.
+
+For each there is a test that fails when upstream has mended it: then the function goes.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+import pydicom.uid
+import torch
+
+__all__ = ["apply", "declare_torchvision_operators", "name_storage_sopclass_uids", "prefer_best_weights"]
+
+# Operators are declared as long as their library lives.
+_libraries: list[torch.library.Library] = []
+
+
+def name_storage_sopclass_uids() -> None:
+    """The package pydicom-seg 0.4.1 imports a module that pydicom 3 no longer has; ``pydicom.uid`` holds its names."""
+    sys.modules.setdefault("pydicom._storage_sopclass_uids", pydicom.uid)
+
+
+def declare_torchvision_operators() -> None:
+    """PyPI's torchvision 0.28.0 is compiled for torch with CUDA; on the CPU's it looks in vain for its operators."""
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _libraries.append(library)
+
+
+def prefer_best_weights() -> None:
+    """MONAI Label 0.8.5 runs the weights file of a bundle with the shortest name: ``last.pt``, of which none fit."""
+    from monailabel.tasks.infer.bundle import BundleInferTask
+
+    original = BundleInferTask.__init__
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def mended(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        if self.valid:
+            self._config["model_filename"].sort(key=lambda name: name != self.const.model_pytorch())
+
+    BundleInferTask.__init__ = mended
+
+
+def apply() -> None:
+    """Work round all of them."""
+    name_storage_sopclass_uids()
+    declare_torchvision_operators()
+    prefer_best_weights()

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real archive for the tests: Orthanc with its DICOMweb plugin on loopback, started once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pydicom
+import pytest
+import requests
+
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+USER, PASSWORD = "reader", "a word that no log may hold"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Orthanc:
+    http_port: int
+    dicom_port: int
+
+    ae_title = "ARCHIVE"
+
+    @property
+    def dicomweb(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}/dicom-web"
+
+    def ask(self, method: str, path: str, **options) -> requests.Response:
+        answer = requests.request(
+            method, f"http://127.0.0.1:{self.http_port}/{path}", auth=(USER, PASSWORD), timeout=30, **options
+        )
+        answer.raise_for_status()
+        return answer
+
+    def upload(self, files: Sequence[Path]) -> None:
+        for file in files:
+            self.ask("POST", "instances", data=file.read_bytes())
+
+    def instance(self, sop_uid: str) -> bytes | None:
+        """The file that it keeps of an instance, by its own interface, not DICOMweb."""
+        found = self.ask("POST", "tools/lookup", data=sop_uid).json()
+        names = [item["ID"] for item in found if item["Type"] == "Instance"]
+        return self.ask("GET", f"instances/{names[0]}/file").content if names else None
+
+    def empty(self) -> None:
+        for name in self.ask("GET", "patients").json():
+            self.ask("DELETE", f"patients/{name}")
+
+
+@pytest.fixture(scope="session")
+def running_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    program = shutil.which("Orthanc")
+    if program is None or not PLUGIN.is_file():
+        pytest.skip("Orthanc with its DICOMweb plugin is not installed (Debian: orthanc, orthanc-dicomweb)")
+    folder = tmp_path_factory.mktemp("orthanc")
+    orthanc = Orthanc(free_port(), free_port())
+    settings = {
+        "Name": "tests",
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "HttpPort": orthanc.http_port,
+        "DicomPort": orthanc.dicom_port,
+        "DicomAet": orthanc.ae_title,
+        "DicomCheckCalledAet": True,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": True,
+        "RegisteredUsers": {USER: PASSWORD},
+        "Plugins": [str(PLUGIN)],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+        "HttpThreadsCount": 4,
+        "KeepAlive": True,
+    }
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    with (folder / "log.txt").open("w") as log:
+        process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder)
+    try:
+        for _ in range(200):
+            try:
+                orthanc.ask("GET", "system")
+                break
+            except requests.RequestException:
+                if process.poll() is not None:
+                    break
+                time.sleep(0.1)
+        else:
+            process.kill()
+        if process.poll() is not None:
+            pytest.fail(f"Orthanc did not start:\n{(folder / 'log.txt').read_text()[-2000:]}")
+        yield orthanc
+    finally:
+        # It would take seconds to close what is thrown away.
+        process.kill()
+        process.wait(20)
+
+
+@pytest.fixture
+def orthanc(running_orthanc: Orthanc, monkeypatch: pytest.MonkeyPatch) -> Orthanc:
+    """An empty archive, and who we are to it."""
+    running_orthanc.empty()
+    monkeypatch.setenv("SAM2UNET_DICOMWEB_USER", USER)
+    monkeypatch.setenv("SAM2UNET_DICOMWEB_PASSWORD", PASSWORD)
+    return running_orthanc
+
+
+@pytest.fixture
+def port() -> int:
+    """A port of loopback at which nothing listens."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def real_series(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Path]]:
+    """The files of a real series by the name of its folder; UIDs that were taken out of them are put in."""
+    made: dict[str, list[Path]] = {}
+
+    def files(name: str) -> list[Path]:
+        if name not in made:
+            paths = sorted(path for path in (shared_data / "dicom" / name).iterdir() if path.is_file())
+            made[name] = [with_uids(path, tmp_path_factory) for path in paths]
+        return made[name]
+
+    study, series = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
+
+    def with_uids(path: Path, factory: pytest.TempPathFactory) -> Path:
+        image = pydicom.dcmread(path)
+        if image.get("SOPInstanceUID"):
+            return path
+        image.StudyInstanceUID, image.SeriesInstanceUID = study, series
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID
+        image.SOPClassUID, image.PatientID = image.file_meta.MediaStorageSOPClassUID, "1"
+        image.save_as(written := factory.mktemp("images") / path.name)
+        return written
+
+    return files
+
+
+@dataclass
+class ScriptedServer:
+    """An HTTP server that gives the answers it was told, one after the other, the last one for ever."""
+
+    url: str
+    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
+    asked: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+
+    def answer(self, status: int, body: bytes | list | dict = b"", **headers: str) -> None:
+        if not isinstance(body, bytes):
+            body, headers = json.dumps(body).encode(), {"Content-Type": "application/dicom+json", **headers}
+        self.answers.append((status, headers, body))
+
+
+@contextmanager
+def serving(certificate: Path | None = None) -> Iterator[ScriptedServer]:
+    """The server on loopback, with TLS where there is a certificate."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.reply(b"")
+
+        def do_POST(self) -> None:
+            if self.headers.get("Transfer-Encoding") == "chunked":
+                body = b""
+                while size := int(self.rfile.readline(), 16):
+                    body += self.rfile.read(size + 2)[:size]
+                self.rfile.readline()
+            else:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.reply(body)
+
+        def reply(self, body: bytes) -> None:
+            told.asked.append((self.path, dict(self.headers), body))
+            status, headers, content = told.answers.pop(0) if len(told.answers) > 1 else told.answers[0]
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(content)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+            # An answer that is shorter than it says is a connection that breaks.
+            self.close_connection = "Content-Length" in headers
+
+        def log_message(self, *_) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if certificate is None else "https"
+    told = ScriptedServer(f"{scheme}://127.0.0.1:{server.server_address[1]}/dicom-web")
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield told
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def scripted_server() -> Iterator[ScriptedServer]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Iterator[tuple[ScriptedServer, Path]]:
+    """A server with TLS, and its certificate, which is its own authority."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    key, certificate, both = (tmp_path / f"{name}.pem" for name in ("key", "certificate", "both"))
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, *names]
+    subprocess.run(command, check=True, capture_output=True)
+    both.write_bytes(key.read_bytes() + certificate.read_bytes())
+    with serving(both) as server:
+        yield server, certificate
+
+
+@pytest.fixture
+def two_radiographs(shared_data: Path, tmp_path: Path) -> list[Path]:
+    """Two radiographs of one series, which make no volume."""
+    files = []
+    for number in (1, 2):
+        image = pydicom.dcmread(shared_data / "dicom" / "monochrome1" / "dx_image.dcm")
+        image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID = "1.2", "1.2.3", f"1.2.3.{number}"
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+        image.save_as(path := tmp_path / f"radiograph{number}.dcm")
+        files.append(path)
+    return files
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
+    """A disk of 2 MB, and what gives it another size; root may make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options: str) -> None:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, check=True)
+
+    try:
+        mount("size=2m")
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no small disk can be mounted: {error}")
+    yield folder, lambda size: mount(f"remount,size={size}")
+    subprocess.run(["umount", str(folder)], check=True)

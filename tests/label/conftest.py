@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real MONAI Label server on loopback, and bundles with small networks and images for it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import requests
+import torch
+from monai.bundle import ConfigParser, create_workflow
+from PIL import Image
+
+from monai_sam2unet.data import make_polyp_phantom
+
+SMALL = {"encoder_size: large": "encoder_size: tiny", "spatial_size: [352, 352]": "spatial_size: [64, 64]"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if importlib.util.find_spec("monailabel") is None:
+        skip = pytest.mark.skip(reason="MONAI Label is not installed here: make test-label")
+        for item in items:
+            if item.get_closest_marker("label"):
+                item.add_marker(skip)
+
+
+def _write_weights(bundle: Path) -> None:
+    """Random weights, shifted so that each class is the likeliest of some pixels, and a state to resume from."""
+    torch.manual_seed(0)
+    parser = ConfigParser()
+    parser.read_config(bundle / "configs" / "inference.yaml")
+    network = parser.get_parsed_content("network_def").eval()
+    with torch.no_grad():
+        network.head.bias -= network(torch.randn(4, 3, 64, 64)).median(0).values.flatten(1).median(1).values
+    torch.save(network.state_dict(), bundle / "models" / "model.pt")
+    torch.save({"network": {}, "optimizer": {}, "epoch": 1}, bundle / "models" / "last.pt")
+
+
+@pytest.fixture(scope="session")
+def small_bundles(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two bundles as they are, but for the size of their networks; with random weights."""
+    folder = tmp_path_factory.mktemp("bundles")
+    for name in ("cardiac_mr_segmentation", "polyp_segmentation"):
+        shutil.copytree(repository / "bundles" / name, folder / name)
+        for config in (folder / name / "configs").glob("*.yaml"):
+            text = config.read_text()
+            for old, new in SMALL.items():
+                text = text.replace(old, new)
+            config.write_text(text)
+        _write_weights(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def studies(heart_volumes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two oblique volumes (NIfTI), and two pictures, PNG and JPEG, that are not square."""
+    folder = tmp_path_factory.mktemp("studies")
+    for number in (1, 2):
+        image = nib.load(heart_volumes / "images" / f"patient{number:03}_frame01.nii.gz")
+        angle = 0.1 * number
+        turn = np.eye(4)
+        turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), turn @ image.affine), folder / f"heart{number}.nii.gz")
+    for number, name in enumerate(("frame1.png", "frame2.jpg")):
+        Image.fromarray(make_polyp_phantom(number, 72, 104)[0]).save(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def predicted(small_bundles: Path, studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the bundles' own inference writes of the studies."""
+    folder = tmp_path_factory.mktemp("predicted")
+    for name, pattern in (("cardiac_mr_segmentation", "*.nii.gz"), ("polyp_segmentation", "frame*")):
+        data = folder / f"{name}_data"
+        data.mkdir()
+        for file in studies.glob(pattern):
+            shutil.copy(file, data)
+        workflow = create_workflow(
+            "ConfigWorkflow", config_file=str(small_bundles / name / "configs" / "inference.yaml"),
+            workflow_type="inference", bundle_root=str(small_bundles / name), dataset_dir=str(data),
+            output_dir=str(folder), num_workers=0, device="cpu",
+        )  # fmt: skip
+        workflow.run()
+        workflow.finalize()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def infer() -> Callable[..., requests.Response]:
+    """What asks a server for masks."""
+
+    def ask(server: str, model: str, image: str, output: str = "image", **params: object) -> requests.Response:
+        asked, given = {"image": image, "output": output}, {"params": json.dumps(params)}
+        return requests.post(f"{server}/infer/{model}", params=asked, data=given, timeout=120)
+
+    return ask
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path, seconds: int = 120) -> None:
+    for _ in range(5 * seconds):
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(requests.ConnectionError):
+            requests.get(f"{url}/info/", timeout=60).raise_for_status()
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"MONAI Label did not start:\n{log.read_text()[-4000:]}")
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., contextlib.AbstractContextManager[str]]:
+    """What starts a server by a command that takes ``--port``, waits for it, gives its URL, and ends it."""
+
+    @contextlib.contextmanager
+    def start(*command: object) -> Iterator[str]:
+        port = _free_port()
+        log = tmp_path_factory.mktemp("server") / "log.txt"
+        words = [sys.executable, "-m", *map(str, command), "--port", str(port)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        with log.open("wb") as file, subprocess.Popen(words, stdout=file, stderr=file, env=environment) as process:
+            try:
+                _wait(f"http://127.0.0.1:{port}", process, log)
+                yield f"http://127.0.0.1:{port}"
+            finally:
+                process.terminate()
+
+    return start
