@@ -37,7 +37,7 @@ SPECIAL = {
 
 
 def printable(text: str | os.PathLike[str], limit: int = MAX_SHOWN) -> str:
-    """A name or text that every terminal, log and file takes.
+    r"""A name or text that every terminal, log and file takes.
 
     Args:
         text: of any kind: names of files may be no UTF-8, and texts in DICOM may hold control characters.
@@ -129,7 +129,7 @@ def check_members(members: list[ZipInfo], name: object, size: int) -> None:
     limit = min(MAX_UNPACKED, max(SMALL_ARCHIVE, MAX_ARCHIVE_GROWTH * size))
     if total > limit:
         raise DataError(
-            f"{name} of {size:,} bytes would unpack to {total:,} bytes, at most {limit:,} are allowed; it is not opened."
+            f"{name} of {size:,} bytes would unpack to {total:,}, at most {limit:,} are allowed; it is not opened."
         )
     if sum(member.compress_size for member in members) > size:
         raise DataError(f"{name} holds files that lie over one another; it is not opened.")

@@ -19,7 +19,7 @@ __all__ = ["ORIENTATIONS", "Refused", "SeriesFiles", "SeriesJob", "safe_key"]
 #: Planes that a volume's slices may lie in: the body's, none of these, or not all the same.
 ORIENTATIONS = ("axial", "coronal", "sagittal", "oblique", "mixed")
 #: A UID (PS3.5 9.1), which may be a folder's name on every system.
-SAFE = re.compile(r"[0-9](\.?[0-9]+)*")
+SAFE = re.compile(r"[0-9]+(\.[0-9]+)*")
 MAX_UID = 64
 
 
@@ -154,8 +154,8 @@ class SeriesJob:
                 ) from error
         if size != self.size_bytes:
             raise DataError(
-                f"The {len(self.files)} files of series {self.series_uid} were found with {self.size_bytes:,} bytes and "
-                f"now have {size:,}; they may still be arriving."
+                f"The {len(self.files)} files of series {self.series_uid} were found with {self.size_bytes:,} bytes "
+                f"and now have {size:,}; they may still be arriving."
             )
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """DICOM images read with their geometry checked.
 
-MONAI is imported, and the reader registered with it, when :class:`SAM2UNetDICOMReader` is first asked for: programs that
-look through files do not wait for it.
+MONAI is imported, and the reader registered with it, when :class:`SAM2UNetDICOMReader` is first asked for: programs
+that look through files do not wait for it.
 """
 
 from __future__ import annotations

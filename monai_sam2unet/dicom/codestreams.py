@@ -21,12 +21,12 @@ MAX_COMPONENTS = 4
 
 
 def fragments(data: bytes) -> Iterator[memoryview]:
-    """The fragments of encapsulated pixel data (PS3.5 A.4) but for the offset table; what is damaged ends them."""
+    """The fragments of encapsulated pixel data (PS3.5 A.4) but for the offset table; the last may be cut off."""
     view, offset = memoryview(data), 0
     first = True
     while offset + 8 <= len(data):
         group, element, length = struct.unpack_from("<HHL", data, offset)
-        if group << 16 | element != ITEM or offset + 8 + length > len(data):
+        if group << 16 | element != ITEM:
             return
         if not first:
             yield view[offset + 8 : offset + 8 + length]

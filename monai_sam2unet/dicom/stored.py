@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset
 from pydicom.pixels import pixel_array
 
 from monai_sam2unet.dicom.codestreams import check_codestreams
@@ -31,7 +31,7 @@ PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 @contextmanager
-def loaded(dataset: FileDataset) -> Iterator[None]:
+def loaded(dataset: Dataset) -> Iterator[None]:
     """Hold a dataset's pixel data while frames are decoded, and let go of them after.
 
     Args:
@@ -52,14 +52,14 @@ def loaded(dataset: FileDataset) -> Iterator[None]:
             dataset[name] = kept
 
 
-def _check_unchanged(dataset: FileDataset) -> None:
+def _check_unchanged(dataset: Dataset) -> None:
     """The file is as it was when its header was read, so that places in it still hold."""
     name, time = dataset.filename, dataset.timestamp
     if name is not None and time is not None and Path(name).stat().st_mtime != time:
         raise DataError(f"{name} was changed while it was read; it may still be arriving.")
 
 
-def _check_size(dataset: FileDataset, data: bytes) -> None:
+def _check_size(dataset: Dataset, data: bytes) -> None:
     """Compressed pixel data state the size that the header gives."""
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is not None and syntax.is_transfer_syntax and syntax.is_encapsulated:

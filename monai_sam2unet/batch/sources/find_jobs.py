@@ -194,7 +194,7 @@ def _look_at(path: Path, strict: bool) -> list[Found]:
                     return [Refused(printable(path), "Of archives, zip alone is opened; unpack it first.")]
                 return [NoImage("not DICOM")]
             file.seek(0)
-            found = read_brief(file, path, before.st_size, strict)  # type: ignore[arg-type]
+            found = read_brief(file, path, before.st_size, strict)
         after = path.stat()
     except OSError as error:
         return [BadFile(path, f"{printable(path)} cannot be read: {error.strerror or error}.")]

@@ -166,8 +166,8 @@ class SeriesGroups:
         if draft.bad and volume:
             yield Refused(
                 _shown(volume[0]),
-                f"{len(draft.bad)} of its files cannot be read, so that slices would be missing; take them away if they "
-                "do not belong to it:\n" + listing([item.reason for item in draft.bad]),
+                f"{len(draft.bad)} of its files cannot be read, so that slices would be missing; take them away if "
+                "they do not belong to it:\n" + listing([item.reason for item in draft.bad]),
                 draft.uid,
             )
         else:

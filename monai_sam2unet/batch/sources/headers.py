@@ -119,7 +119,7 @@ def read_brief(file: BinaryIO, path: Path, size: int, strict: bool = True) -> He
     """Read a header up to the pixel data.
 
     Args:
-        file: open at its first byte.
+        file: open at its first byte; it is closed.
         path: its name.
         size: in bytes.
         strict: whether a file without File Meta Information cannot be read.
@@ -129,8 +129,7 @@ def read_brief(file: BinaryIO, path: Path, size: int, strict: bool = True) -> He
     """
     dataset: FileDataset | None = None
     try:
-        with reading(printable(path)):
-            bounded = BoundedFile(file, printable(path))
+        with reading(printable(path)), BoundedFile(file, printable(path)) as bounded:
             dataset = _read(bounded, strict)
             return _brief(dataset, bounded, path, size)
     except DataError as error:

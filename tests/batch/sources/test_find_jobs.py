@@ -259,7 +259,7 @@ def test_one_series_alone(tmp_path, make_series):
 
 
 def test_single_files_and_lists(tmp_path, make_series):
-    good, bad = two_series(tmp_path / "x", make_series)
+    good, _bad = two_series(tmp_path / "x", make_series)
     jobs, _, _ = found(good[1])
     assert jobs["1.1"].files == (good[1],)
     names = [*good, "x/other", "# of 2024", "", tmp_path / "gone.dcm"]
@@ -365,7 +365,7 @@ def test_names_that_are_no_text(tmp_path, make_series):
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/K\xf6pfe \n\x1b[31m"))
     make_series(folder, range(3), SeriesDescription="CT\x07 Kopf")
     (folder / "z.dcm").write_bytes(b"")
-    jobs, refused, _ = found(tmp_path)
+    _jobs, refused, _ = found(tmp_path)
     text = refused["1.2.3.4"].reason
     assert text.encode("utf-8").isascii()
     assert "K\\udcf6pfe \\n\\x1b[31m" in text
@@ -410,6 +410,12 @@ def test_uids_that_are_no_names(tmp_path, make_series):
     jobs, refused, _ = found(tmp_path)
     assert (len(jobs), refused) == (7, {})
     assert all(key.isascii() and "/" not in key and key.startswith("series-") for key in jobs)
+
+
+def test_long_texts_for_uids_take_no_time(tmp_path, make_series):
+    """A pattern that tries all ways to part the digits does not come to an end."""
+    make_series(tmp_path, range(2), SeriesInstanceUID="1" * 60 + "x")
+    assert len(found(tmp_path)[0]) == 1
 
 
 def test_files_without_meta(tmp_path, make_series):
