@@ -17,9 +17,10 @@ from monai_sam2unet.batch.journal import Journal
 from monai_sam2unet.batch.journal_row import State
 from monai_sam2unet.batch.outcome import InHand, Outcome, reason_of
 from monai_sam2unet.batch.pipeline import Engine, Pipeline, PipelineLimits, Processor
+from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.result_store import ResultStore, Standing
 from monai_sam2unet.batch.run_log import run_log
-from monai_sam2unet.batch.series_job import Refused, SeriesJob
+from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.batch.stop_signals import stop_signals
 
 __all__ = ["LOG_NAME", "BatchRunner"]

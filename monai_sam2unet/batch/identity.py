@@ -7,7 +7,8 @@ import re
 from hashlib import sha256
 
 from monai_sam2unet.batch.guards import printable
-from monai_sam2unet.batch.series_job import Refused, SeriesJob
+from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.series_job import SeriesJob
 
 __all__ = ["discreet", "discreet_refusal", "hashed_uid"]
 

@@ -24,7 +24,8 @@ from monai_sam2unet.errors import ConfigError, listing
 from monai_sam2unet.folders import why_not_writable
 
 if TYPE_CHECKING:
-    from monai_sam2unet.batch.series_job import Refused, SeriesJob
+    from monai_sam2unet.batch.refused import Refused
+    from monai_sam2unet.batch.series_job import SeriesJob
 
 __all__ = ["Journal", "JournalError"]
 

@@ -21,7 +21,8 @@ import pytest
 import requests
 
 from monai_sam2unet.batch.batch_runner import BatchRunner
-from monai_sam2unet.batch.series_job import Refused, SeriesJob
+from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.series_job import SeriesJob
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 USER, PASSWORD = "reader", "a word that no log may hold"

@@ -20,7 +20,8 @@ from monai_sam2unet.batch.journal_file import JournalError, read_journal
 from monai_sam2unet.batch.journal_row import State
 from monai_sam2unet.batch.pipeline import PipelineLimits
 from monai_sam2unet.batch.processor import Fallback
-from monai_sam2unet.batch.series_job import Refused, SeriesJob
+from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.errors import ConfigError, DataError
 
 from .fake_run import Case, FakeProcessor, make_jobs

@@ -24,7 +24,8 @@ from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation, MRImage
 
 import monai_sam2unet.dicom  # noqa: F401 (so that no test waits for torch)
 from monai_sam2unet.batch import storage_listener
-from monai_sam2unet.batch.series_job import Refused, SeriesJob
+from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.batch.storage_listener import StorageListener
 from monai_sam2unet.errors import ConfigError, DataError
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.run_log import run_log
-from monai_sam2unet.batch.series_job import Refused, SeriesJob
+from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.batch.sources import dicomweb_source
 from monai_sam2unet.batch.sources.dicomweb_source import WadoSeries, find_dicomweb_jobs
 from monai_sam2unet.batch.transfer import Retries, TransferError
