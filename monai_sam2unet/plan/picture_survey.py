@@ -121,7 +121,12 @@ def _split_patients(dataset_dir: Path, group_pattern: str | None) -> list[str]:
         return []
     train, test = (
         patients_of(
-            [path for images, _ in find_sets(dataset_dir, part).values() for path in list_images(images)], group_pattern
+            [
+                {"image": str(path)}
+                for images, _ in find_sets(dataset_dir, part).values()
+                for path in list_images(images)
+            ],
+            group_pattern,
         )
         for part in ("TrainDataset", "TestDataset")
     )
