@@ -6,11 +6,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from monai_sam2unet.data import write_polyp_phantoms
 
@@ -68,3 +73,99 @@ def heart_volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 name = f"patient{patient:03}_frame{frame:02}.nii.gz"
                 nib.save(nib.Nifti1Image(values, affine), folder / kind / name)
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_dicom_volume() -> Callable[..., list[Path]]:
+    """Writes a CT or MR series: (folder, values (columns, rows, slices), affine to RAS, attributes of all slices)."""
+
+    def make(folder: Path, values: NDArray, affine: NDArray, **attributes: Any) -> list[Path]:
+        folder.mkdir(parents=True, exist_ok=True)
+        lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+        spacing = np.linalg.norm(lps[:3, :3], axis=0)
+        common = {
+            "SOPClassUID": CTImageStorage,
+            "Modality": "CT",
+            "PatientID": folder.name,
+            "PatientName": "",
+            "PatientBirthDate": "",
+            "PatientSex": "",
+            "StudyInstanceUID": generate_uid(),
+            "StudyID": "1",
+            "StudyDate": "20200101",
+            "StudyTime": "",
+            "AccessionNumber": "",
+            "ReferringPhysicianName": "",
+            "SeriesInstanceUID": generate_uid(),
+            "SeriesNumber": 1,
+            "FrameOfReferenceUID": generate_uid(),
+            "PositionReferenceIndicator": "",
+            "Manufacturer": "",
+            "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
+            "ImageOrientationPatient": [f"{v:.10f}"[:16] for v in (lps[:3, :2] / spacing[:2]).T.ravel()],
+            "PixelSpacing": [float(spacing[1]), float(spacing[0])],
+            "SliceThickness": float(spacing[2]),
+            "Rows": values.shape[1],
+            "Columns": values.shape[0],
+            "SamplesPerPixel": 1,
+            "PhotometricInterpretation": "MONOCHROME2",
+            "BitsAllocated": 16,
+            "BitsStored": 16,
+            "HighBit": 15,
+            "PixelRepresentation": 1,
+            "RescaleSlope": 1,
+            "RescaleIntercept": 0,
+        }
+        paths = []
+        for index in range(values.shape[2]):
+            meta = FileMetaDataset()
+            meta.TransferSyntaxUID, meta.MediaStorageSOPInstanceUID = ExplicitVRLittleEndian, generate_uid()
+            dataset = FileDataset("", {}, b"\0" * 128, meta)
+            for keyword, value in {**common, **attributes}.items():
+                setattr(dataset, keyword, value)
+            meta.MediaStorageSOPClassUID, dataset.SOPInstanceUID = dataset.SOPClassUID, meta.MediaStorageSOPInstanceUID
+            dataset.InstanceNumber = index + 1
+            dataset.ImagePositionPatient = [f"{v:.8f}"[:16] for v in lps[:3, 3] + index * lps[:3, 2]]
+            dataset.PixelData = np.ascontiguousarray(values[..., index].T.astype(np.int16)).tobytes()
+            # In another order than that of the slices.
+            paths.append(folder / f"{values.shape[2] - index:03}.dcm")
+            dataset.save_as(paths[-1], enforce_file_format=True)
+        return paths
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_segmentation() -> Callable[..., Path]:
+    """Writes a DICOM segmentation by highdicom: (path, files of the series, {SegmentLabel: mask}, type).
+
+    Masks are (columns, rows, slices), in the order of the files; of FRACTIONAL they hold shares in [0, 1].
+    """
+
+    def make(path: Path, files: Sequence[Path], masks: Mapping[str, NDArray], kind: str = "BINARY") -> Path:
+        import highdicom as hd
+        import pydicom
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        organ = hd.sr.CodedConcept("123037004", "SCT", "Anatomical Structure")
+        algorithm = hd.AlgorithmIdentificationSequence("made", hd.sr.CodedConcept("123110", "DCM", "AI"), "1")
+        described = [
+            hd.seg.SegmentDescription(number, label, organ, organ, "AUTOMATIC", algorithm)
+            for number, label in enumerate(masks, 1)
+        ]
+        arrays = [np.asarray(mask).transpose(2, 1, 0) for mask in masks.values()]
+        if kind == "LABELMAP":
+            pixels = np.zeros(arrays[0].shape, np.uint8)
+            for number, array in enumerate(arrays, 1):
+                pixels[array > 0] = number
+        else:
+            pixels = np.stack(arrays, -1).astype(np.uint8 if kind == "BINARY" else np.float32)
+        made = hd.seg.Segmentation(
+            [pydicom.dcmread(file) for file in files], pixels, kind, described,
+            series_instance_uid=generate_uid(), series_number=2, sop_instance_uid=generate_uid(), instance_number=1,
+            manufacturer="made", manufacturer_model_name="made", software_versions="1", device_serial_number="1",
+        )  # fmt: skip
+        made.save_as(path)
+        return path
+
+    return make

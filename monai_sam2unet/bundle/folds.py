@@ -10,6 +10,7 @@ from typing import Any
 
 from monai.data import partition_dataset
 
+from monai_sam2unet.data import case_name
 from monai_sam2unet.errors import ConfigError, DataError
 
 __all__ = ["hold_out", "leave_out_fold", "patients_of", "training_split"]
@@ -20,38 +21,41 @@ _FOLD_SEED = 0
 
 
 def _groups(items: Items, group_pattern: str | None) -> dict[str, list[Mapping[str, Any]]]:
-    """Items by patient, in the order of the patients' names; without a pattern each by itself."""
+    """Items by patient, in the order of the patients' names; without a pattern and PatientID each by itself."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     try:
         pattern = None if group_pattern is None else re.compile(group_pattern)
     except re.error as error:
         raise ConfigError(f"group_pattern {group_pattern!r} is no regular expression: {error}.") from error
+    if pattern is not None and items and all(item.get("patient") for item in items):
+        # A pattern for other data says nothing of these; one that tells some of them apart must tell all.
+        pattern = pattern if any(pattern.search(str(item["case"])) for item in items) else None
     for item in items:
-        name = Path(str(item["image"])).name
+        name = str(item.get("case") or Path(case_name(item)).name)
         found = None if pattern is None else pattern.search(name)
         if pattern is not None and found is None:
             raise DataError(
-                f"group_pattern {group_pattern!r} finds no patient in the name of {item['image']}. Give another one "
+                f"group_pattern {group_pattern!r} finds no patient in the name of {case_name(item)}. Give another one "
                 "(`--group_pattern`); '.+' takes each name for a patient of its own."
             )
-        key = str(item["image"]) if found is None else found.group(pattern.groups and 1)  # type: ignore[union-attr]
+        own = str(item.get("patient") or case_name(item))
+        key = own if found is None else found.group(pattern.groups and 1)  # type: ignore[union-attr]
         groups.setdefault(key, []).append(item)
     return dict(sorted(groups.items()))
 
 
-def patients_of(paths: Sequence[str | Path], group_pattern: str) -> dict[str, list[str]]:
-    """The patients of images, by their file names, each with its images.
+def patients_of(items: Items, group_pattern: str | None) -> dict[str, list[Mapping[str, Any]]]:
+    """The patients of cases, each with its cases.
 
     Args:
-        paths: of the images.
-        group_pattern: as in :func:`leave_out_fold`.
+        items: as in :func:`leave_out_fold`.
+        group_pattern: as there.
 
     Raises:
         ConfigError: When the pattern is no regular expression.
         DataError: When it finds no patient in a name.
     """
-    groups = _groups([{"image": str(path)} for path in paths], group_pattern)
-    return {patient: [str(item["image"]) for item in items] for patient, items in groups.items()}
+    return _groups(items, group_pattern)
 
 
 def leave_out_fold(
@@ -62,11 +66,13 @@ def leave_out_fold(
     The patients, in the order of their names, are dealt out to the folds at random, the same way each time.
 
     Args:
-        items: cases with ``image``, a path.
+        items: cases with ``image``, a path. Of DICOM, where it is a list, they have ``filename_or_obj``, what the case
+            is called, ``case``, its path below the data's folder, and ``patient``, its PatientID.
         fold: the one left out, from 0.
         num_folds: how many there are, at least 2.
-        group_pattern: regular expression that finds the patient in an image's file name, as ``"patient(\d+)"``: what
-            its first group matches, or all of it. None: each image is a patient of its own.
+        group_pattern: regular expression that finds the patient in an image's file name, or in the ``case``, as
+            ``"patient(\d+)"``: what its first group matches, or all of it. None, or where it matches no ``case`` at
+            all: ``patient`` tells it; without one each image is a patient of its own.
 
     Returns:
         The cases to train on, and those of the fold.
@@ -85,10 +91,16 @@ def leave_out_fold(
         raise ConfigError(f"The fold must be one of 0 to {num_folds - 1}, of at least 2; got {fold} of {num_folds}.")
     groups = _groups(items, group_pattern)
     if len(groups) < num_folds:
-        raise DataError(f"{len(groups)} patients are too few for {num_folds} folds.")
+        raise DataError(f"{len(groups)} patients are too few for {num_folds} folds.{_hint(items, group_pattern)}")
     own = set(partition_dataset(list(groups), num_partitions=num_folds, shuffle=True, seed=_FOLD_SEED)[fold])
     others = [item for name, part in groups.items() if name not in own for item in part]
     return others, [item for name, part in groups.items() if name in own for item in part]
+
+
+def _hint(items: Items, group_pattern: str | None) -> str:
+    if group_pattern is not None or not any(item.get("patient") for item in items):
+        return ""
+    return " Where PatientID tells patients wrongly, set `--group_pattern`; '.+' takes each series for a patient."
 
 
 def hold_out(items: Items, fraction: float, seed: int = 0, group_pattern: str | None = None) -> tuple[list, list]:
@@ -109,9 +121,13 @@ def hold_out(items: Items, fraction: float, seed: int = 0, group_pattern: str | 
     """
     if not 0 < fraction < 1:
         raise ConfigError(f"val_fraction must lie between 0 and 1, got {fraction}.")
-    groups = list(_groups(items, group_pattern).values()) if group_pattern else [[item] for item in items]
+    grouped = group_pattern or any(item.get("patient") for item in items)
+    groups = list(_groups(items, group_pattern).values()) if grouped else [[item] for item in items]
     if len(groups) < 2:
-        raise DataError("There is only one image, or images of one patient only; one more is needed, to validate on.")
+        raise DataError(
+            "There is only one image, or images of one patient only; one more is needed, to validate on."
+            f"{_hint(items, group_pattern)}"
+        )
     count = min(max(1, round(fraction * len(groups))), len(groups) - 1)
     small, large = partition_dataset(groups, ratios=[count, len(groups) - count], shuffle=True, seed=seed)
     return [item for group in large for item in group], [item for group in small for item in group]

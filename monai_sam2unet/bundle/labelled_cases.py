@@ -12,6 +12,7 @@ from typing import Any
 from monai_sam2unet.data import (
     RecognisedPictures,
     RecognisedVolumes,
+    case_name,
     find_sets,
     given_sets,
     is_datalist,
@@ -136,8 +137,12 @@ def recognised_volumes(dataset_dir: str | Path, folders: Folders | None = None) 
     """
     if not is_datalist(dataset_dir) or folders is not None:
         return recognise_volumes(dataset_dir, folders)
+    # What only lists files should not wait for torch.
+    from monai_sam2unet.data.dicom_layouts import with_series_files
+
     found = read_datalist(dataset_dir)
-    return RecognisedVolumes(found.layout, found.sets, found.unlabelled)
+    sets = {name: [with_series_files(item) for item in items] for name, items in found.sets.items()}
+    return RecognisedVolumes(found.layout, sets, found.unlabelled)
 
 
 def sets_of_part(found: Sequence[str], part: str) -> list[str]:
@@ -231,7 +236,14 @@ def _items(
     if not any(cases.values()):
         raise DataError(f"No image of {dataset_dir} is chosen.")
     return [
-        {"image": item["image"], "label": item["label"], "dataset": name, "filename_or_obj": item["image"]}
+        {
+            "image": item["image"],
+            "label": item["label"],
+            "dataset": name,
+            "filename_or_obj": case_name(item),
+            # Of DICOM series, whose files' names tell no patient.
+            **{key: item[key] for key in ("case", "patient") if key in item},
+        }
         for name, items in cases.items()
         for item in items
     ]
@@ -256,8 +268,8 @@ def labelled_volumes(
         allow_unlabelled: whether images without a label are left out; else they are a problem.
 
     Returns:
-        Items as those of :func:`labelled_cases`, where a label that has a file for each class is their list; and a line
-        for each file without partner.
+        Items as those of :func:`labelled_cases`, where a label that has a file for each class is their list, as is the
+        image of a DICOM series, with ``case`` and ``patient``; and a line for each file without partner.
 
     Raises:
         ConfigError: When ``folders`` is not as it should be.
@@ -271,5 +283,7 @@ def labelled_volumes(
         problems = [*found.problems, *(f"{image}: no label" for image in lost if not allow_unlabelled)]
     left_out = f"; {len(lost)} images without a label are left out" if lost and not problems else ""
     logger.info(f"Recognised {found.layout}, sets {', '.join(chosen)}{left_out}.")
+    for remark in found.remarks:
+        logger.info(remark)
     cases = _with_stems({name: [dict(item) for item in found.sets[name]] for name in chosen}, stems)
     return _items(cases, stems, split_file, dataset_dir), problems

@@ -8,33 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any, TypeVar
 
-import nibabel as nib
-import torch
-from monai.data import MetaTensor
 from monai.utils import ensure_tuple
-from nibabel.filebasedimages import ImageFileError
 
+from monai_sam2unet.dicom import is_dicom
 from monai_sam2unet.errors import DataError, listing
-from monai_sam2unet.transforms import MatchOrientation, Preset
+from monai_sam2unet.transforms import MatchOrientation, Preset, volume_grid
 
 __all__ = ["check_volumes", "volume_problems"]
 
 T = TypeVar("T")
-
-
-def _grid(path: str, require_orientation: bool = False) -> MetaTensor:
-    """A volume (1, X, Y, Z) without values, of which only the header is read."""
-    try:
-        file: Any = nib.load(path)
-    except (OSError, ValueError, EOFError, ImageFileError) as error:
-        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    shape = file.shape[:3] + tuple(n for n in file.shape[3:] if n != 1)
-    if len(shape) != 3 or file.affine is None:
-        raise DataError(f"{path} is no volume of three dimensions but of the shape {tuple(file.shape)}.")
-    if require_orientation and not any(int(file.header[f"{code}_code"]) for code in ("sform", "qform")):
-        raise DataError(f"{path} does not say how it lies in the patient: sform_code and qform_code are 0.")
-    values = torch.zeros(1, dtype=torch.uint8).expand(1, *shape)
-    return MetaTensor(values, affine=torch.as_tensor(file.affine), meta={"filename_or_obj": path})
 
 
 def _problems_of(item: Mapping[str, Any], preset: Preset) -> list[str]:
@@ -47,9 +29,14 @@ def _problems_of(item: Mapping[str, Any], preset: Preset) -> list[str]:
             problems.append(" ".join(str(error).split()))
             return None
 
-    image = tried(_grid, item["image"], preset.require_orientation)
+    image = tried(preset.grid, item["image"])
     for path in ensure_tuple(item["label"]):
-        label = tried(_grid, path)
+        if is_dicom(path):
+            # A segmentation has no grid but that of its image.
+            if image is None:
+                return problems
+            continue
+        label = tried(volume_grid, path)
         if label is None:
             return problems
         # Of a label on another grid the values are looked at on its own.
@@ -82,15 +69,15 @@ def check_volumes(
 
     Args:
         items: pairs ``{"image": path, "label": path}`` of NIfTI files; with a file for each class ``label`` is their
-            list.
+            list, of a DICOM series ``image`` is that of its files. The label of such may be a DICOM segmentation.
         preset: which says what the labels hold.
         problems: lines on what is wrong already.
         num_threads: how many files are read at the same time.
 
     Raises:
         DataError: When there are such lines; files cannot be read, are no volumes, or an image does not say how it
-            lies; a label does not lie on its image's grid; it holds broken numbers, or numbers or files that are no
-            class.
+            lies; a label does not lie on its image's grid; it holds broken numbers, or numbers, files or segments that
+            are no class; segments overlap, or are those of another series.
     """
     found = [*problems, *volume_problems(items, preset, num_threads)]
     if found:

@@ -69,7 +69,7 @@ def plan(
     from monai_sam2unet.plan.picture_survey import survey_pictures
     from monai_sam2unet.plan.plan_pictures import plan_pictures
     from monai_sam2unet.plan.plan_volumes import plan_volumes
-    from monai_sam2unet.plan.volume_survey import VolumeSurvey, survey_volumes
+    from monai_sam2unet.plan.volume_survey import VolumeSurvey, holds_volumes, survey_volumes
 
     console = Console()
     memory = _gpu_memory() if gpu_memory is None else gpu_memory
@@ -84,8 +84,7 @@ def plan(
             "advance": lambda: progress.advance(task),
             "total": lambda count: progress.update(task, total=count),
         }
-        holds_volumes = ".nii" in data.read_text() if data.is_file() else any(data.rglob("*.nii*"))
-        look_through = survey_volumes if holds_volumes else survey_pictures
+        look_through = survey_volumes if holds_volumes(data) else survey_pictures
         survey = look_through(data, group_pattern, **reading)
     console.print(f"{data}: {survey.layout}, {len(survey.cases)} cases", markup=False, highlight=False)
     if export_nnunet is not None:

@@ -17,7 +17,8 @@ from monai_sam2unet.errors import DataError, UserError
 
 __all__ = ["Frame", "frames_of", "reading"]
 
-#: Functional group macros whose attributes stand at the top level of a single-frame image (PS3.3 C.7.6.16.2, C.8.13.5).
+#: Functional group macros whose attributes stand at the top level of a single-frame image (PS3.3 C.7.6.16.2, C.8.13.5);
+#: and that which tells the segment of a segmentation's frame (C.8.20.3.1).
 MACROS = (
     "PixelMeasuresSequence",
     "PlanePositionSequence",
@@ -31,6 +32,7 @@ MACROS = (
     "MRDiffusionSequence",
     "CardiacSynchronizationSequence",
     "CTPositionSequence",
+    "SegmentIdentificationSequence",
 )
 #: Attributes of values that stand at the top level of some multi-frame images with functional groups, such as
 #: Multi-frame Grayscale Secondary Capture (C.8.6.3).

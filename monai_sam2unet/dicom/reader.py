@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydicom.multival import MultiValue
 
 from monai_sam2unet.dicom.series import files_in, may_be_dicom
-from monai_sam2unet.dicom.volume import DicomVolume, read_volume
+from monai_sam2unet.dicom.volume import DicomGrid, DicomVolume, read_grid, read_volume
 from monai_sam2unet.errors import DataError
 
 __all__ = ["SAM2UNetDICOMReader"]
@@ -140,6 +140,37 @@ class SAM2UNetDICOMReader(ImageReader):
         array = self._as_array(volume)
         return array, self._as_meta(volume, array.shape)
 
+    def get_grid(self, data: Sequence[PathLike] | PathLike) -> tuple[tuple[int, ...], dict[str, Any]]:
+        """Read where files lie, of a gray volume, without their pixels.
+
+        Args:
+            data: a file, a folder, a DICOMDIR, or the files of one series.
+
+        Returns:
+            The shape that :meth:`get_data` gives their values, and of its metadata the affine, ``space``, ``modality``,
+            ``series_uid`` and ``in_patient_space``.
+
+        Raises:
+            DataError: As :func:`monai_sam2unet.dicom.read_grid`.
+            ConfigError: As :func:`monai_sam2unet.dicom.read_grid`.
+        """
+        names = ("series_uid", "stack", "frame", "strict", "fill_gaps")
+        options: dict[str, Any] = {name: self.options[name] for name in names}
+        grid = read_grid([Path(name) for name in ensure_tuple(data)], **options)
+        slices, rows, columns = grid.shape
+        shape = (columns, rows, slices) if self.swap_ij else (rows, columns, slices)
+        return shape, self._place_of(grid)
+
+    def _place_of(self, grid: DicomGrid) -> dict[str, Any]:
+        affine = grid.affine if self.swap_ij else grid.affine[:, [1, 0, 2, 3]]
+        return {
+            MetaKeys.AFFINE: affine,
+            MetaKeys.SPACE: SpaceKeys.RAS,
+            "modality": grid.series.modality,
+            "series_uid": grid.series.uid,
+            "in_patient_space": grid.in_patient_space,
+        }
+
     def _as_array(self, volume: DicomVolume) -> NDArray:
         row_axis, axes = (1, (2, 1, 0)) if self.swap_ij else (0, (1, 2, 0))
         view = volume.pixels.transpose(*axes, *range(3, volume.pixels.ndim))
@@ -150,22 +181,18 @@ class SAM2UNetDICOMReader(ImageReader):
         return array if volume.in_patient_space or array.shape[2] > 1 else array[:, :, 0]
 
     def _as_meta(self, volume: DicomVolume, shape: tuple[int, ...]) -> dict[str, Any]:
-        affine = volume.affine if self.swap_ij else volume.affine[:, [1, 0, 2, 3]]
+        place = self._place_of(volume)
         colour = volume.pixels.ndim == 4
         first = volume.first
         palette = first.dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
         centers, widths = (_first_number(first.attributes.get(name)) for name in ("WindowCenter", "WindowWidth"))
         return {
-            MetaKeys.AFFINE: affine,
-            MetaKeys.ORIGINAL_AFFINE: affine.copy(),
-            MetaKeys.SPACE: SpaceKeys.RAS,
+            **place,
+            MetaKeys.ORIGINAL_AFFINE: place[MetaKeys.AFFINE].copy(),
             MetaKeys.SPATIAL_SHAPE: np.array(shape[:-1] if colour else shape),
             MetaKeys.ORIGINAL_CHANNEL_DIM: -1 if colour else float("nan"),
-            "modality": volume.series.modality,
-            "series_uid": volume.series.uid,
             # A palette's colours are of as many bits as they are given in, whatever its indices have.
             "bits_stored": 8 * volume.pixels.itemsize if palette else int(first.dataset.get("BitsStored") or 0),
-            "in_patient_space": volume.in_patient_space,
             "shear_deg": volume.shear_deg,
             "spacing_source": volume.spacing_source,
             "filled_slices": sum(frame is None for frame in volume.frames),

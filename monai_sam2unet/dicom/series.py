@@ -39,10 +39,14 @@ HEAD = 132
 DATA_SET_START = re.compile(
     rb"[\x02\x08]\x00[\x00-\x1f]\x00([A-Z]{2}|[\x00-\x7f]\x00\x00\x00)|\x00[\x02\x08]\x00[\x00-\x1f][A-Z]{2}"
 )
-#: Objects with pixel data that are no images to segment (PS3.4 B.5).
-NO_IMAGES = {
+#: Segmentations (PS3.4 B.5).
+SEGMENTATIONS = {
     UID("1.2.840.10008.5.1.4.1.1.66.4"): "a segmentation",
     UID("1.2.840.10008.5.1.4.1.1.66.7"): "a label map segmentation",
+}
+#: Objects with pixel data that are no images to segment (PS3.4 B.5).
+NO_IMAGES = {
+    **SEGMENTATIONS,
     UID("1.2.840.10008.5.1.4.1.1.481.2"): "a radiotherapy dose",
 }
 
@@ -275,7 +279,8 @@ def find_series(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
             kind = why_no_image(dataset)
             if kind is not None:
                 if named:
-                    raise DataError(f"{path} is no image to read: it is {kind}.")
+                    hint = " It may be a preset's label, with label_classes." if kind in SEGMENTATIONS.values() else ""
+                    raise DataError(f"{path} is no image to read: it is {kind}.{hint}")
                 passed.append(f"{path}: {kind}")
                 continue
             check_decoded_size(dataset, path, path.stat().st_size)

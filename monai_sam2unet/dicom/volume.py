@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from monai_sam2unet.dicom.stack import choose_stack, drop_duplicates, set_locali
 from monai_sam2unet.dicom.stored import decode, loaded
 from monai_sam2unet.errors import ConfigError, DataError, listing
 
-__all__ = ["DicomVolume", "read_volume"]
+__all__ = ["DicomGrid", "DicomVolume", "read_grid", "read_volume"]
 
 UNCOMPRESSED = (
     ImplicitVRLittleEndian,
@@ -37,22 +37,19 @@ UNCOMPRESSED = (
 
 
 @dataclass(frozen=True, eq=False)
-class DicomVolume:
-    """Values and geometry of a series.
+class DicomGrid:
+    """Where the pixels of a series lie.
 
     Args:
-        pixels: values (slices, rows, columns), or (slices, rows, columns, 3) for colour; one slice for a single image.
-            Gray values are whole numbers where the rescale keeps them so, else float32.
         affine: (4, 4) from (column, row, slice) indices to RAS mm. Outside a patient space (radiographs, endoscopy,
             cine) it only scales by the pixel spacing.
         in_patient_space: whether ``affine`` says where the pixels lie in the patient.
-        frames: the frame of each slice, None for one that was filled in.
+        frames: the frame of each slice, None for one that is filled in.
         series: where they come from.
         shear_deg: angle, in degrees, by which the volume is sheared (gantry tilt).
         spacing_source: what ``affine`` has its spacing from: ``positions``, an attribute, or empty for pixels.
     """
 
-    pixels: NDArray
     affine: NDArray[np.float64]
     in_patient_space: bool
     frames: tuple[Frame | None, ...]
@@ -64,6 +61,23 @@ class DicomVolume:
     def first(self) -> Frame:
         """The first slice's frame."""
         return next(frame for frame in self.frames if frame is not None)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """How many slices, rows and columns there are."""
+        return (len(self.frames), *self.first.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class DicomVolume(DicomGrid):
+    """Values and geometry of a series.
+
+    Args:
+        pixels: values (slices, rows, columns), or (slices, rows, columns, 3) for colour; one slice for a single image.
+            Gray values are whole numbers where the rescale keeps them so, else float32.
+    """
+
+    pixels: NDArray
 
 
 def _place(frames: Sequence[Frame], strict: bool, fill_gaps: bool) -> tuple[StackGeometry, bool]:
@@ -187,6 +201,50 @@ def read_volume(
     reader = PixelReader(voi, mask_padding)
     if num_workers is not None and num_workers < 1:
         raise ConfigError(f"num_workers must be None or at least 1, got {num_workers}.")
+    with ExitStack() as held:
+        grid = _grid(source, series_uid, stack, frame, strict, fill_gaps, held)
+        pixels = _read_pixels(grid.frames, reader, num_workers)
+    _interpolate(pixels, [slot for slot, own in enumerate(grid.frames) if own is None])
+    return DicomVolume(**{own.name: getattr(grid, own.name) for own in fields(grid)}, pixels=pixels)
+
+
+def read_grid(
+    source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    series_uid: str | None = None,
+    stack: int | None = None,
+    frame: int | None = None,
+    strict: bool = True,
+    fill_gaps: bool = False,
+) -> DicomGrid:
+    """Read where one series, or one image, lies, as :func:`read_volume` does, from its headers alone.
+
+    Pixels are decoded only where slices lie at one place, to see whether they are the same.
+
+    Args:
+        source: as there.
+        series_uid: as there.
+        stack: as there.
+        frame: as there.
+        strict: as there.
+        fill_gaps: as there.
+
+    Raises:
+        DataError: As there.
+        ConfigError: As there.
+    """
+    return _grid(source, series_uid, stack, frame, strict, fill_gaps)
+
+
+def _grid(
+    source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    series_uid: str | None,
+    stack: int | None,
+    frame: int | None,
+    strict: bool,
+    fill_gaps: bool,
+    held: ExitStack | None = None,
+) -> DicomGrid:
+    """The grid; with ``held``, files of many frames are kept in memory until it is closed."""
     series = select_series(find_series(source, strict), series_uid)
     frames = set_localizers_aside(series.frames, strict)
     if frame is not None:
@@ -197,20 +255,12 @@ def read_volume(
             )
         frames = chosen
     frames = choose_stack(frames, stack)
-    with ExitStack() as held:
+    if held is not None:
         # A file of many frames is read once, not once for each frame.
         for dataset in {id(item.dataset): item.dataset for item in frames if item.index is not None}.values():
             held.enter_context(loaded(dataset))
-        frames = drop_duplicates(frames, decode, strict)
-        geometry, in_patient_space = _place(frames, strict, fill_gaps)
-        pixels = _read_pixels(geometry.frames, reader, num_workers)
-    _interpolate(pixels, geometry.filled)
-    return DicomVolume(
-        pixels,
-        geometry.affine,
-        in_patient_space,
-        geometry.frames,
-        series,
-        geometry.shear_deg,
-        geometry.spacing_source,
+    frames = drop_duplicates(frames, decode, strict)
+    geometry, in_patient_space = _place(frames, strict, fill_gaps)
+    return DicomGrid(
+        geometry.affine, in_patient_space, geometry.frames, series, geometry.shear_deg, geometry.spacing_source
     )

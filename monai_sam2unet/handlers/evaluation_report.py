@@ -35,7 +35,7 @@ class EvaluationReport:
 
     Attach it to an evaluator whose outputs are lists of dicts with ``pred``, probabilities in [0, 1] (or a mask of 0
     and 1, whose curves are flat), and a binary ``label``, both (1, H, W), and whose batches hold ``dataset`` and an
-    ``image`` with its file's name. Images may differ in size.
+    ``image`` with its file's name, or ``filename_or_obj``, its name beside it. Images may differ in size.
 
     Args:
         output_dir: folder to write to; it exists.
@@ -119,7 +119,8 @@ class EvaluationReport:
             pred = pred if pred.is_floating_point() else pred.float()
             if self.plane is None and self.table.class_names is not None:
                 pred, label = (self._by_class(values, len(self.table.class_names)) for values in (pred, label))
-            dataset, image = item["dataset"], str(item["image"].meta["filename_or_obj"])
+            # Two DICOM series of one folder have one name in the metadata.
+            dataset, image = item["dataset"], str(item.get("filename_or_obj") or item["image"].meta["filename_or_obj"])
             self.table.add(dataset, image, pred, label)
             if self.pictures is None:
                 continue

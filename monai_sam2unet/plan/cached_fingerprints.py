@@ -26,7 +26,7 @@ _MEASURED_AS = 2
 
 def _place(kind: Any, items: Sequence[Mapping[str, Any]], cache: Path) -> Path:
     """The file that holds what was found in just these files."""
-    files = [Path(path) for item in items for path in (item["image"], *ensure_tuple(item["label"]))]
+    files = [Path(path) for item in items for path in (*ensure_tuple(item["image"]), *ensure_tuple(item["label"]))]
     known = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
     measured = [__version__, _MEASURED_AS, kind.__name__, *(own.name for own in fields(kind))]
     return cache / f"{hashlib.sha256(json.dumps([measured, known]).encode()).hexdigest()[:32]}.json"
@@ -45,7 +45,7 @@ def cached_fingerprints(
     Args:
         measure: gives a case's fingerprint, or a line that says why there is none.
         kind: of the fingerprints, a dataclass.
-        items: cases ``{"image": path, "label": path or paths}``.
+        items: cases ``{"image": path or paths, "label": path or paths}``.
         workers: processes that measure.
         cache: folder of what was found before, where nothing went wrong; None: nothing is kept.
         advance: called after each case.

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -210,11 +210,11 @@ def choose_cldice_iterations(objects: Iterable[tuple[int | str, float, float]], 
     return Choice(name, number, f"{reason} then, where `cldice_weight` is not 0")
 
 
-def choose_split(images: Sequence[str], group_pattern: str | None, cases: str) -> list[Choice]:
+def choose_split(items: Sequence[Mapping[str, Any]], group_pattern: str | None, cases: str) -> list[Choice]:
     """Choose what is left out to measure on.
 
     Args:
-        images: files of all cases.
+        items: all cases, as :func:`monai_sam2unet.bundle.folds.leave_out_fold` takes them.
         group_pattern: regular expression that finds the patient in a file's name.
         cases: what there is, as ``images``.
 
@@ -222,8 +222,10 @@ def choose_split(images: Sequence[str], group_pattern: str | None, cases: str) -
         ConfigError: When the pattern is no regular expression.
         DataError: When it finds no patient in a name.
     """
-    patients = len(images) if group_pattern is None else len(patients_of(images, group_pattern))
+    patients = len(patients_of(items, group_pattern))
     told = f"each of the {cases} counts as a patient of its own; `--group-pattern` must tell those with several"
+    if any(item.get("patient") for item in items):
+        told = f"PatientID tells {patients} patients; `--group-pattern` may, where it is wrong"
     if patients < NUM_FOLDS:
         fold = Choice("fold", None, f"{patients} patients are too few for {NUM_FOLDS} folds: measure on other data")
     else:

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from monai_sam2unet.bundle.folds import leave_out_fold
+from monai_sam2unet.data import case_name
 from monai_sam2unet.errors import ConfigError, DataError, listing
 
 __all__ = ["CaseWriter", "case_identifiers", "write_dataset"]
@@ -109,14 +110,11 @@ def write_dataset(
             patients than folds.
     """
     labels = _labels(class_names)
-    images = [str(item["image"]) for item in items]
+    images = [case_name(item) for item in items]
     names = dict(zip(images, case_identifiers(images), strict=True))
     folds = [leave_out_fold(items, fold, NUM_FOLDS, group_pattern) for fold in range(NUM_FOLDS)]
     splits = [
-        {
-            key: sorted(names[str(item["image"])] for item in part)
-            for key, part in zip(("train", "val"), fold, strict=True)
-        }
+        {key: sorted(names[case_name(item)] for item in part) for key, part in zip(("train", "val"), fold, strict=True)}
         for fold in folds
     ]
     description = {
@@ -135,7 +133,7 @@ def write_dataset(
             (made / kind).mkdir(parents=True)
         problems = []
         for item in items:
-            case = names[str(item["image"])]
+            case = names[case_name(item)]
             try:
                 write(item, made / "imagesTr" / f"{case}_0000{ending}", made / "labelsTr" / f"{case}{ending}")
             except DataError as error:

@@ -20,6 +20,7 @@ from monai_sam2unet.plan.picture_survey import PictureSurvey
 from monai_sam2unet.plan.plan_pictures import classes_of
 from monai_sam2unet.plan.plan_report import refuse_problems
 from monai_sam2unet.plan.plan_volumes import with_names
+from monai_sam2unet.plan.volume_fingerprint import nifti_of
 from monai_sam2unet.plan.volume_survey import VolumeSurvey
 from monai_sam2unet.transforms import LabelClasses, LoadAnyImage, LoadLabelClassesd, MatchOrientation
 
@@ -99,9 +100,9 @@ def export_pictures(
 
 def _write_volume(item: Mapping[str, Any], image_file: Path, label_file: Path, classes: LabelClasses) -> None:
     image = LoadAnyImage("gray")(item["image"])
-    label = LoadLabelClassesd("label", classes)({"label": item["label"]})["label"]
+    label = LoadLabelClassesd("label", classes)({"image": image, "label": item["label"]})["label"]
     values = MatchOrientation()(label, image).numpy()[0].astype(np.uint8)
-    source: Any = nib.load(item["image"])
+    source = nifti_of(item["image"])
     if source.ndim == 3 and str(item["image"]).endswith(".nii.gz"):
         shutil.copyfile(item["image"], image_file)
     else:
@@ -117,10 +118,11 @@ def export_volumes(
     class_names: Sequence[str] | None = None,
     group_pattern: str | None = None,
 ) -> Path:
-    """Write the volumes (NIfTI) of a folder and their labels in a raw dataset of nnU-Net v2 with five folds.
+    """Write the volumes (NIfTI, DICOM) of a folder and their labels in a raw dataset of nnU-Net v2 with five folds.
 
     Those for training are taken, where the folder has others for tests. Images are copied as they are, or compressed
-    where they are not. Labels are written anew, with class indices from 0 on, on the grid of their image.
+    where they are not; DICOM series become NIfTI. Labels are written anew, with class indices from 0 on, on the grid
+    of their image.
 
     Args:
         survey: what is in the folder.

@@ -119,5 +119,5 @@ def choose_for_pictures(
             "the structure loss takes the IoU of each class alike, so that rare classes need no weights of their own"
             + (f"; {empty} of {len(survey.cases)} images are empty and teach where nothing is" if empty else ""),
         ),
-        *choose_split([case.image for case in survey.cases], group_pattern, "images"),
+        *choose_split([{"image": case.image} for case in survey.cases], group_pattern, "images"),
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from monai_sam2unet.data import list_images, match_by_stem
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.plan.cached_fingerprints import cached_fingerprints
 from monai_sam2unet.plan.picture_fingerprint import PictureFingerprint, fingerprint_picture
-from monai_sam2unet.plan.split_patients import images_for_tests, split_patients
+from monai_sam2unet.plan.split_patients import cases_for_tests, split_patients
 
 __all__ = ["PictureSurvey", "survey_pictures"]
 
@@ -69,14 +69,14 @@ class PictureSurvey:
         return 2 * sum(case.is_colour for case in self.cases) > len(self.cases)
 
 
-def _pairs(dataset_dir: Path) -> tuple[str, list[dict[str, Any]], list[str], list[str]]:
-    """The layout, the cases of the training sets, a line for each file without a partner, images of the test sets."""
+def _pairs(dataset_dir: Path) -> tuple[str, list[dict[str, Any]], list[str], list[Mapping[str, Any]]]:
+    """The layout, the cases of the training sets, a line for each file without a partner, cases of the test sets."""
     known = recognised_pictures(dataset_dir)
     if known is not None:
         # A set without any mask is one to predict, as nnU-Net's imagesTs.
         chosen = sets_of_part(list(known.sets), "TrainDataset")
         lost = [f"{image}: there is no mask" for name in chosen for image in known.unlabelled.get(name, [])]
-        return known.layout, [dict(item) for name in chosen for item in known.sets[name]], lost, images_for_tests(known)
+        return known.layout, [dict(item) for name in chosen for item in known.sets[name]], lost, cases_for_tests(known)
     items: list[dict[str, Any]] = []
     problems: list[str] = []
     sets = folder_sets(dataset_dir, "TrainDataset")
@@ -84,15 +84,16 @@ def _pairs(dataset_dir: Path) -> tuple[str, list[dict[str, Any]], list[str], lis
         pairs, unpaired = match_by_stem(images, masks)
         items += pairs
         problems += unpaired
-    return f"folders of images and of masks ({', '.join(sets)})", items, problems, _images_for_tests(dataset_dir, sets)
+    return f"folders of images and of masks ({', '.join(sets)})", items, problems, _cases_for_tests(dataset_dir, sets)
 
 
-def _images_for_tests(dataset_dir: Path, training: Mapping[str, tuple[Path, Path]]) -> list[str]:
+def _cases_for_tests(dataset_dir: Path, training: Mapping[str, tuple[Path, Path]]) -> list[Mapping[str, Any]]:
     """Images in folders for tests, where there are such beside those for training."""
     if (dataset_dir / "TrainDataset").is_dir() and not (dataset_dir / "TestDataset").is_dir():
         return []
     tests = folder_sets(dataset_dir, "TestDataset")
-    return [str(path) for own in tests.values() if own not in training.values() for path in list_images(own[0])]
+    folders = [images for images, masks in tests.values() if (images, masks) not in training.values()]
+    return [{"image": str(path)} for images in folders for path in list_images(images)]
 
 
 def _value_problems(cases: Sequence[PictureFingerprint], pixels: Mapping[int, int]) -> list[str]:
@@ -156,5 +157,5 @@ def survey_pictures(
     problems += unmeasured
     survey = PictureSurvey(layout, cases, problems, _duplicates(cases))
     problems += _value_problems(cases, survey.pixels) if cases else []
-    problems += split_patients([item["image"] for item in items], tests, group_pattern)
+    problems += split_patients(items, tests, group_pattern)
     return survey

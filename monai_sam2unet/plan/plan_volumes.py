@@ -35,7 +35,9 @@ def with_names(survey: VolumeSurvey, class_names: Sequence[str] | None) -> Volum
             f"--classes names {len(class_names)} classes; the labels hold {len(survey.labels)} beside the background."
         )
     if any(not label.isdigit() for label in survey.labels):
-        raise ConfigError("--classes is for labels that are numbers; here each class has a file, which names it.")
+        raise ConfigError(
+            "--classes is for labels that are numbers; here each class has a file or segment, which names it."
+        )
     return replace(survey, names=dict(zip(survey.labels, class_names, strict=True)))
 
 

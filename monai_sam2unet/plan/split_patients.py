@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from monai_sam2unet.bundle.folds import patients_of
 from monai_sam2unet.bundle.labelled_cases import sets_of_part
-from monai_sam2unet.data import RecognisedPictures
+from monai_sam2unet.data import RecognisedPictures, case_name
 from monai_sam2unet.errors import DataError
 
-__all__ = ["images_for_tests", "sets_for_tests", "split_patients"]
+__all__ = ["cases_for_tests", "sets_for_tests", "split_patients"]
 
 
 def sets_for_tests(names: Sequence[str]) -> list[str]:
@@ -28,23 +29,25 @@ def sets_for_tests(names: Sequence[str]) -> list[str]:
     return [] if set(tests) & set(training) else tests
 
 
-def images_for_tests(known: RecognisedPictures) -> list[str]:
-    """The images of the sets for tests, with and without labels.
+def cases_for_tests(known: RecognisedPictures) -> list[Mapping[str, Any]]:
+    """The cases of the sets for tests, with and without labels.
 
     Args:
         known: pictures or volumes.
     """
     chosen = sets_for_tests(list({**known.sets, **known.unlabelled}))
-    labelled = [str(item["image"]) for name in chosen for item in known.sets.get(name, [])]
-    return labelled + [path for name in chosen for path in known.unlabelled.get(name, [])]
+    labelled: list[Mapping[str, Any]] = [item for name in chosen for item in known.sets.get(name, [])]
+    return labelled + [{"image": path} for name in chosen for path in known.unlabelled.get(name, [])]
 
 
-def split_patients(training: Sequence[str], tests: Sequence[str], group_pattern: str | None) -> list[str]:
+def split_patients(
+    training: Sequence[Mapping[str, Any]], tests: Sequence[Mapping[str, Any]], group_pattern: str | None
+) -> list[str]:
     """Find patients that are in the training and in the test sets.
 
     Args:
-        training: images of the training sets.
-        tests: images of the test sets.
+        training: cases of the training sets, as :func:`monai_sam2unet.bundle.folds.leave_out_fold` takes them.
+        tests: cases of the test sets.
         group_pattern: as in :func:`monai_sam2unet.bundle.folds.leave_out_fold`; None: nothing is found.
 
     Returns:
@@ -57,8 +60,8 @@ def split_patients(training: Sequence[str], tests: Sequence[str], group_pattern:
         return []
     try:
         first, second = (
-            {patient: Path(paths[0]).name for patient, paths in patients_of(images, group_pattern).items()}
-            for images in (training, tests)
+            {patient: Path(case_name(found[0])).name for patient, found in patients_of(cases, group_pattern).items()}
+            for cases in (training, tests)
         )
     except DataError as error:
         return [str(error)]

@@ -31,6 +31,8 @@ def _modality(survey: VolumeSurvey, modality: str | None) -> Choice:
         return Choice("modality", modality, "as given")
     lowest = float(np.median([case.lowest for case in survey.cases]))
     name = "ct" if survey.is_ct else "mr"
+    if any(case.modality for case in survey.cases):
+        return Choice("modality", name, f"the Modality of the DICOM series is {name.upper()}")
     return Choice(
         "modality",
         name,
@@ -90,7 +92,9 @@ def choose_for_volumes(
     sides = "organs have a side, and up and down mean something"
     ids = survey.label_ids
     told = (
-        "labels are the numbers 1, 2 and so on, or a file for each class" if ids is None else "labels are these numbers"
+        "labels are the numbers 1, 2 and so on, or a file or segment for each class"
+        if ids is None
+        else "labels are these numbers"
     )
     return [
         kind,
@@ -106,5 +110,5 @@ def choose_for_volumes(
         *choose_network(size, len(survey.labels) + 1, slices, gpu_memory),
         choose_epochs(slices, gpu_memory),
         choose_cldice_iterations(survey.objects, size.value[0]),
-        *choose_split([case.image for case in survey.cases], group_pattern, "volumes"),
+        *choose_split(survey.items, group_pattern, "volumes"),
     ]

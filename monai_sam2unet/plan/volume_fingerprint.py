@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,14 @@ from monai.utils import ensure_tuple
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
+from monai_sam2unet.data import case_name
+from monai_sam2unet.dicom import DicomSegmentation, is_dicom
+from monai_sam2unet.dicom.series import read_header
+from monai_sam2unet.errors import DataError
 from monai_sam2unet.plan.picture_fingerprint import measure_objects, percentiles_of
+from monai_sam2unet.transforms import LoadAnyImage
 
-__all__ = ["VolumeFingerprint", "fingerprint_volume"]
+__all__ = ["VolumeFingerprint", "fingerprint_volume", "nifti_of"]
 
 #: Slices this many times as far apart as pixels are what was acquired.
 ANISOTROPY = 1.9
@@ -28,15 +33,16 @@ class VolumeFingerprint:
     """What one volume and its label are like.
 
     Attributes:
-        image: its file.
+        image: its file, or what its series is called.
         shape: (X, Y, Z), voxels.
         spacing: mm along each axis.
-        axis: of the file along which its slices lie: that of the largest spacing, where it is far larger; else the
-            axial one.
+        axis: of the file, or of a DICOM series (columns, rows, slices), along which its slices lie: that of the largest
+            spacing, where it is far larger; else the axial one.
         plane: the anatomical plane nearest to them.
         is_anisotropic: whether the spacing told.
+        modality: of a DICOM series; empty of a file that does not say it.
         lowest: value of the volume.
-        values: number of voxels of each label, by number; or by name, where each class has a file.
+        values: number of voxels of each label, by number; or by name, where each class has a file or segment.
         labelled_slices: slices with a label.
         objects: of each object, a connected part of one label in a slice, the label.
         areas: of each object its area, as a share of the square of the slice's longer side.
@@ -51,6 +57,7 @@ class VolumeFingerprint:
     axis: int
     plane: str
     is_anisotropic: bool
+    modality: str
     lowest: float
     values: dict[str, int]
     labelled_slices: int
@@ -65,13 +72,53 @@ def _stem(path: str) -> str:
     return Path(path).name.removesuffix(".gz").removesuffix(".nii")
 
 
+def _is_nifti(path: str) -> bool:
+    return path.endswith((".nii", ".nii.gz"))
+
+
+def nifti_of(image: str | Sequence[str]) -> Any:
+    """An image as NIfTI: a file as it is, a DICOM series in memory.
+
+    Args:
+        image: a file, or those of a DICOM series.
+
+    Raises:
+        DataError: When DICOM cannot be read as a volume.
+    """
+    if isinstance(image, str) and _is_nifti(image):
+        return nib.load(image)
+    found = LoadAnyImage("gray")(image)
+    if len(found) != 1 or found.ndim != 4 or not found.meta.get("in_patient_space", True):
+        raise DataError(f"the shape is {tuple(found.shape)}, which is no gray volume")
+    values = found.numpy()[0]
+    limits = np.iinfo(np.int16)
+    if limits.min <= values.min() and values.max() <= limits.max and (values == np.rint(values)).all():
+        values = values.astype(np.int16)
+    made = nib.Nifti1Image(values, found.affine.numpy())
+    made.header.set_xyzt_units("mm")
+    return made
+
+
 def _canonical(path: str) -> Any:
     """A file whose axes run to the right, to the front and up: image and label may lie otherwise, each in its way."""
     return nib.as_closest_canonical(nib.squeeze_image(nib.load(path)))
 
 
-def _labels_of(paths: tuple[str, ...], is_file_a_class: bool) -> dict[str, NDArray]:
+def _segments_of(path: str, image: Any) -> dict[str, NDArray]:
+    """The mask of each segment of a DICOM segmentation, by its label."""
+    segmentation = DicomSegmentation(path)
+    labels = {segment.number: segment.label for segment in segmentation.segments.values() if not segment.is_background}
+    numbers = {label: index for index, label in enumerate(dict.fromkeys(labels.values()), 1)}
+    classes = {number: numbers[label] for number, label in labels.items()}
+    values = segmentation.to_classes(classes, image.affine, image.shape)
+    label = np.asarray(nib.as_closest_canonical(nib.Nifti1Image(values, image.affine)).dataobj)
+    return {name: label == number for name, number in numbers.items()}
+
+
+def _labels_of(paths: tuple[str, ...], image: Any, is_file_a_class: bool) -> dict[str, NDArray]:
     """The mask of each label."""
+    if is_dicom(paths[0]):
+        return _segments_of(paths[0], image)
     if is_file_a_class:
         return {_stem(path): np.asarray(_canonical(path).dataobj) > 0 for path in paths}
     label = np.asarray(_canonical(paths[0]).dataobj)
@@ -82,20 +129,29 @@ def _labels_of(paths: tuple[str, ...], is_file_a_class: bool) -> dict[str, NDArr
     return {str(int(value)): label == value for value in np.unique(label[label != 0])}
 
 
+def _modality_of(image: str | Sequence[str]) -> str:
+    first = Path(ensure_tuple(image)[0])
+    return str(read_header(first).get("Modality") or "") if is_dicom(first) else ""
+
+
 def fingerprint_volume(item: Mapping[str, Any]) -> VolumeFingerprint | str:
     """Measure a volume and its label.
 
     Args:
-        item: ``{"image": path, "label": path}`` of NIfTI files; where each class has a file ``label`` is their list.
+        item: ``{"image": path, "label": path}`` of NIfTI files; where each class has a file ``label`` is their list. Of
+            a DICOM series ``image`` is the list of its files; the label of such may be a DICOM segmentation.
 
     Returns:
         What they are like; or a line that says why they cannot be measured.
     """
-    path, paths = str(item["image"]), tuple(map(str, ensure_tuple(item["label"])))
+    path, paths = case_name(item), tuple(map(str, ensure_tuple(item["label"])))
     try:
-        file: Any = nib.squeeze_image(nib.load(path))
+        file: Any = nib.squeeze_image(nifti_of(item["image"]))
         image = np.asarray(nib.as_closest_canonical(file).dataobj, dtype=np.float32)
-        labels = _labels_of(paths, is_file_a_class=not isinstance(item["label"], str))
+        modality = _modality_of(item["image"])
+        labels = _labels_of(paths, file, is_file_a_class=not isinstance(item["label"], str))
+    except DataError as error:
+        return f"{path}: {' '.join(str(error).split())}"
     except (OSError, ValueError, EOFError, ImageFileError) as error:
         return f"{path} or its label cannot be measured ({str(error).splitlines()[0]})"
     if image.ndim != 3 or any(mask.shape != image.shape for mask in labels.values()):
@@ -127,6 +183,7 @@ def fingerprint_volume(item: Mapping[str, Any]) -> VolumeFingerprint | str:
         axis=file_axis,
         plane=PLANES[axis],
         is_anisotropic=is_anisotropic,
+        modality=modality,
         lowest=float(image.min()),
         values={name: int(mask.sum()) for name, mask in labels.items()},
         labelled_slices=int(foreground.any(tuple(number for number in range(3) if number != axis)).sum()),

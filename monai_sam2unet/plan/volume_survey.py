@@ -13,13 +13,16 @@ from typing import Any
 
 from monai_sam2unet.bundle.labelled_cases import recognised_volumes, sets_of_part
 from monai_sam2unet.bundle.volume_check import volume_problems
+from monai_sam2unet.data import case_name, read_datalist
+from monai_sam2unet.dicom import is_dicom
+from monai_sam2unet.dicom.series import files_in
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.plan.cached_fingerprints import cached_fingerprints
-from monai_sam2unet.plan.split_patients import images_for_tests, split_patients
+from monai_sam2unet.plan.split_patients import cases_for_tests, split_patients
 from monai_sam2unet.plan.volume_fingerprint import VolumeFingerprint, fingerprint_volume
 from monai_sam2unet.transforms import LabelClasses, Preset
 
-__all__ = ["VolumeSurvey", "survey_volumes"]
+__all__ = ["VolumeSurvey", "holds_volumes", "survey_volumes"]
 
 #: HU that only air has, in a volume that is CT.
 AIR = -500
@@ -31,6 +34,7 @@ class VolumeSurvey:
 
     Attributes:
         layout: how it is laid out.
+        items: the volumes and labels themselves, as :func:`monai_sam2unet.bundle.folds.leave_out_fold` takes them.
         cases: what the volumes and labels are like.
         names: names of labels by their numbers, as the set's `dataset.json` has them.
         problems: a line for each thing that keeps it from being trained on.
@@ -38,6 +42,7 @@ class VolumeSurvey:
     """
 
     layout: str
+    items: list[dict[str, Any]]
     cases: list[VolumeFingerprint]
     names: dict[str, str]
     problems: list[str]
@@ -59,7 +64,7 @@ class VolumeSurvey:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """What the labels are called: by `dataset.json` or their files, else by their numbers."""
+        """What the labels are called: by `dataset.json`, their files or segments, else by their numbers."""
         return tuple(self.names.get(label, f"class {label}" if label.isdigit() else label) for label in self.labels)
 
     @property
@@ -73,8 +78,9 @@ class VolumeSurvey:
 
     @property
     def is_ct(self) -> bool:
-        """Whether most volumes hold Hounsfield units."""
-        return 2 * sum(case.lowest <= AIR for case in self.cases) > len(self.cases)
+        """Whether most volumes are CT by their Modality, or hold Hounsfield units."""
+        are_ct = [case.modality == "CT" if case.modality else case.lowest <= AIR for case in self.cases]
+        return 2 * sum(are_ct) > len(self.cases)
 
     @property
     def objects(self) -> Iterator[tuple[str, float, float]]:
@@ -98,6 +104,23 @@ def _names(dataset_dir: Path) -> dict[str, str]:
     # nnU-Net has the names first.
     pairs = given.items() if all(str(key).isdigit() for key in given) else ((v, k) for k, v in given.items())
     return {str(number): str(name) for number, name in pairs if str(number) != "0"}
+
+
+def holds_volumes(dataset_dir: str | Path) -> bool:
+    """Whether a folder, or a datalist, is one of volumes rather than of pictures: whether NIfTI or DICOM is in it.
+
+    Args:
+        dataset_dir: as in :func:`survey_volumes`.
+
+    Raises:
+        DataError: When the folder cannot be searched, or the datalist is none.
+    """
+    root = Path(dataset_dir)
+    if root.is_file():
+        items = [item for items in read_datalist(root).sets.values() for item in items]
+        images = [Path(str(item["image"])) for item in items]
+        return any(image.is_dir() or image.name.endswith((".nii", ".nii.gz")) or is_dicom(image) for image in images)
+    return any(root.rglob("*.nii*")) or (root.is_dir() and any(True for _ in files_in(root)))
 
 
 def survey_volumes(
@@ -128,11 +151,11 @@ def survey_volumes(
     items = [dict(item) for name in chosen for item in known.sets[name]]
     lost = [path for name in chosen for path in known.unlabelled.get(name, [])]
     problems = [*known.problems, *(f"{path}: there is no label" for path in lost)]
-    problems += split_patients([str(item["image"]) for item in items], images_for_tests(known), group_pattern)
+    problems += split_patients(items, cases_for_tests(known), group_pattern)
     total(len(items))
     cases, unmeasured = cached_fingerprints(fingerprint_volume, VolumeFingerprint, items, workers, cache, advance)
     problems += unmeasured
-    survey = VolumeSurvey(known.layout, cases, _names(Path(dataset_dir)), problems, [])
+    survey = VolumeSurvey(known.layout, items, cases, _names(Path(dataset_dir)), problems, list(known.remarks))
     if "ignore" in survey.class_names:
         problems.append("a label is called ignore: voxels to be left out cannot be told apart from a class here")
     if len(set(survey.class_names)) < len(survey.class_names):
@@ -143,5 +166,5 @@ def survey_volumes(
         classes = LabelClasses(survey.class_names, survey.label_ids)
         good = {case.image for case in cases}
         preset = Preset("ct" if survey.is_ct else "mr", label_classes=classes)
-        problems += volume_problems([item for item in items if item["image"] in good], preset)
+        problems += volume_problems([item for item in items if case_name(item) in good], preset)
     return survey

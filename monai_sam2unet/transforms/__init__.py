@@ -11,8 +11,9 @@ from monai_sam2unet.transforms.intensity_percentile import PercentileScale, Perc
 from monai_sam2unet.transforms.intensity_voi import VOIWindow, VOIWindowd
 from monai_sam2unet.transforms.intensity_window import CT_WINDOWS, CTWindow, CTWindowd
 from monai_sam2unet.transforms.jpeg_compression import RandJPEGCompression, RandJPEGCompressiond
-from monai_sam2unet.transforms.label_classes import LabelClasses, LoadLabelClassesd
+from monai_sam2unet.transforms.label_classes import LabelClasses
 from monai_sam2unet.transforms.load_any_image import LoadAnyImage, LoadAnyImaged
+from monai_sam2unet.transforms.load_label_classes import LoadLabelClassesd
 from monai_sam2unet.transforms.match_orientation import MatchOrientation, MatchOrientationd
 from monai_sam2unet.transforms.modality import MODALITIES, Modality
 from monai_sam2unet.transforms.normalize_as_imagenet import (
@@ -24,6 +25,7 @@ from monai_sam2unet.transforms.normalize_as_imagenet import (
 from monai_sam2unet.transforms.preset import Preset
 from monai_sam2unet.transforms.scale_by_bits import ScaleByBits, ScaleByBitsd
 from monai_sam2unet.transforms.slice_sequence import SliceItem, SliceSequence
+from monai_sam2unet.transforms.volume_grid import volume_grid
 from monai_sam2unet.transforms.volume_to_slices import VolumeToSlices, VolumeToSlicesd
 
 __all__ = [
@@ -66,4 +68,5 @@ __all__ = [
     "VOIWindowd",
     "VolumeToSlices",
     "VolumeToSlicesd",
+    "volume_grid",
 ]

@@ -1,32 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The labels of volumes as class indices, whatever numbers or files a set has for them."""
+"""Which numbers, files or segments in the labels of volumes are which class."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from monai.config import KeysCollection, PathLike
-from monai.data import MetaTensor
-from monai.transforms import MapTransform
+from monai.config import PathLike
 from monai.utils import ensure_tuple
 from torch import Tensor
 
+from monai_sam2unet.dicom import DicomSegmentation
 from monai_sam2unet.errors import ConfigError, DataError
-from monai_sam2unet.transforms.load_any_image import LoadAnyImage
-from monai_sam2unet.transforms.same_grid import check_same_grid
-from monai_sam2unet.transforms.tensors import plain
 
-__all__ = ["LabelClasses", "LoadLabelClassesd"]
+__all__ = ["LabelClasses"]
 
 BACKGROUND = "background"
 #: In the place of the background's ids: all that are no class.
 OTHERS = "others"
 
-Ids = int | Sequence[int]
+Ids = int | str | Sequence[int | str]
 
 
 def _shown(values: Sequence[float]) -> str:
@@ -43,12 +39,13 @@ class LabelClasses:
             numbers that are background, as 0 is, or ``"others"``: all that are no class. None, or the background only:
             class 1 has the number 1, class 2 the number 2, and so on.
 
-    Where each class has a file of its own, called as the class, their names count instead of numbers; other files are
-    refused unless the background is ``"others"``.
+    Where each class has a file of its own, or is a segment of a DICOM segmentation, their names count instead of
+    numbers: the class's own, or those that ``label_ids`` has for it, beside numbers or alone, as
+    ``{"kidneys": ["Left kidney", "Right kidney"]}``. Other files and segments are refused unless they are background.
 
     Raises:
         ConfigError: When names are not different texts, ``label_ids`` has other names or leaves a class out, or a
-            number is not whole or of two classes.
+            number is not whole, or a number or name is of two classes.
 
     Example:
         >>> classes = LabelClasses(["spleen", "liver"], {"spleen": 1, "liver": [5, 6], "background": [2]})
@@ -60,7 +57,7 @@ class LabelClasses:
         monai_sam2unet.errors.DataError: label.nii.gz holds the numbers 7, which are no class...
     """
 
-    def __init__(self, class_names: Sequence[str], label_ids: Mapping[str, Ids | str] | None = None) -> None:
+    def __init__(self, class_names: Sequence[str], label_ids: Mapping[str, Ids] | None = None) -> None:
         names = tuple(class_names)
         if isinstance(class_names, str) or not names or len({BACKGROUND, *names}) < len(names) + 1:
             raise ConfigError(f"class_names must be different names, none of them {BACKGROUND}, got {class_names!r}.")
@@ -74,21 +71,32 @@ class LabelClasses:
             )
         self.class_names = names
         self.drops_others = background == OTHERS
-        numbers = {name: given.get(name, index) for index, name in enumerate(names, 1)}
+        told = {BACKGROUND: () if self.drops_others else background, **{name: given.get(name, ()) for name in names}}
+        ids = [self._ids(name, own) for name, own in told.items()]
+        numbers = [[own for own in listed if isinstance(own, int)] for listed in ids]
+        if not any(numbers[1:]):
+            numbers[1:] = [[index] for index in range(1, len(names) + 1)]
+        texts = [[own for own in listed if isinstance(own, str)] for listed in ids]
+        texts[1:] = [own or [name] for own, name in zip(texts[1:], names, strict=True)]
         self.ids: dict[int, int] = {0: 0}
-        for index, (name, own) in enumerate([(BACKGROUND, () if self.drops_others else background), *numbers.items()]):
-            for number in self._numbers(name, own):
-                if self.ids.get(number, index) != index:
-                    raise ConfigError(f"label_ids: {number} is that of two classes, one of them {name}.")
-                self.ids[number] = index
+        self.names: dict[str, int] = {}
+        for index, name in enumerate(told):
+            twice = [str(one) for one in numbers[index] if self.ids.setdefault(one, index) != index]
+            twice += [one for one in texts[index] if self.names.setdefault(one, index) != index]
+            if twice:
+                raise ConfigError(f"label_ids: {twice[0]} is that of two classes, one of them {name}.")
 
     @staticmethod
-    def _numbers(name: str, given: Any) -> tuple[int, ...]:
-        numbers = ensure_tuple(given)
-        if isinstance(given, str) or not all(isinstance(n, int) and not isinstance(n, bool) for n in numbers):
-            expected = f"a whole number or a list of such{f', or {OTHERS!r}' if name == BACKGROUND else ''}"
-            raise ConfigError(f"label_ids: {name} must be {expected}, got {given!r}.")
-        return numbers
+    def _ids(name: str, given: Any) -> tuple[int | str, ...]:
+        ids = ensure_tuple(given)
+        # A number in quotes is meant as a number.
+        texts = [own for own in ids if isinstance(own, str) and own.strip() and not own.strip().isdigit()]
+        if not all(own in texts or (isinstance(own, int) and not isinstance(own, bool)) for own in ids) or (
+            name == BACKGROUND and isinstance(given, str)
+        ):
+            kinds = f"a list of such{f', or {OTHERS!r}' if name == BACKGROUND else ', or names of files or segments'}"
+            raise ConfigError(f"label_ids: {name} must be a whole number or {kinds}, got {given!r}.")
+        return ids
 
     def to_classes(self, values: Tensor, name: str = "The label") -> Tensor:
         """Class indices of the numbers in a file.
@@ -122,80 +130,55 @@ class LabelClasses:
                 classes[values == value] = index
         return classes
 
-    def of_files(self, paths: Sequence[PathLike]) -> dict[int, Path]:
-        """The file of each class, where each has its own.
+    def of_files(self, paths: Sequence[PathLike]) -> dict[Path, int]:
+        """The class of each file, where each class has its own.
 
         Args:
             paths: the files.
 
         Returns:
-            Files by class index.
+            Class indices, in their order; files that are background are left out.
 
         Raises:
             DataError: When a class has no file; or a file is called as no class, and others are not background.
         """
         files = {re.sub(r"\.nii(\.gz)?$", "", Path(path).name): Path(path) for path in paths}
-        others = [name for name in files if name not in self.class_names]
-        missing = [name for name in self.class_names if name not in files]
         folder = Path(paths[0]).parent
+        found = {files[name]: index for name, index in self._of_names(list(files), f"{folder} has files").items()}
+        missing = [name for index, name in enumerate(self.class_names, 1) if index not in found.values()]
         if missing:
             raise DataError(f"{folder} has no file for the classes {', '.join(missing)}.")
-        if others and not self.drops_others:
-            raise DataError(
-                f"{folder} has files that are no class, as {', '.join(others[:5])}. If they are background, say so: "
-                f"label_ids {{{BACKGROUND}: {OTHERS}}}."
-            )
-        return {index: files[name] for index, name in enumerate(self.class_names, 1)}
+        return dict(sorted(found.items(), key=lambda item: item[1]))
 
+    def of_segments(self, segmentation: DicomSegmentation) -> dict[int, int]:
+        """The class of each segment of a DICOM segmentation, by SegmentLabel; a class may have none, or several.
 
-class LoadLabelClassesd(MapTransform):
-    """Load the labels of volumes as class indices (1, X, Y, Z).
+        Args:
+            segmentation: whose segments they are.
 
-    Args:
-        keys: keys of a label's file, or of the list of its files, one a class.
-        classes: what is which class.
-        require_orientation: as in :class:`monai_sam2unet.transforms.LoadAnyImage`.
-        allow_missing_keys: whether a missing key is passed over.
-    """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        classes: LabelClasses,
-        require_orientation: bool = True,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.classes = classes
-        self.load = LoadAnyImage("label", None, require_orientation)
-
-    def _load(self, label: PathLike | Sequence[PathLike]) -> MetaTensor:
-        if isinstance(label, (list, tuple)):
-            return self._joined(label)
-        found = self.load(label)
-        return MetaTensor(self.classes.to_classes(plain(found), str(label))).copy_meta_from(found)
-
-    def _joined(self, paths: Sequence[PathLike]) -> MetaTensor:
-        files = self.classes.of_files(paths)
-        first = self.load(files[1])
-        classes = torch.zeros_like(plain(first))
-        for index, path in files.items():
-            part = first if index == 1 else self.load(path)
-            check_same_grid({str(files[1]): first, str(path): part})
-            mask = plain(part) > 0
-            if bool(classes[mask].any()):
-                raise DataError(f"{path} overlaps with another class: a voxel has one class only.")
-            classes[mask] = index
-        return MetaTensor(classes).copy_meta_from(first)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Load what is under the keys.
+        Returns:
+            Class indices by SegmentNumber; segments that are background are left out.
 
         Raises:
-            DataError: As :class:`monai_sam2unet.transforms.LoadAnyImage` and :class:`LabelClasses`; or when the files
-                of the classes do not lie on one grid, or overlap.
+            DataError: When a segment is called as no class, and others are not background; or none is a class.
         """
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = self._load(d[key])
-        return d
+        segments = [segment for segment in segmentation.segments.values() if not segment.is_background]
+        indices = self._of_names([segment.label for segment in segments], f"{segmentation.path} has segments")
+        found = {segment.number: indices[segment.label] for segment in segments if segment.label in indices}
+        if not found:
+            raise DataError(
+                f"{segmentation.path} has no segment that is a class. Its segments are "
+                f"{', '.join(segment.label for segment in segments) or 'none'}; the classes {', '.join(self.names)}."
+            )
+        return found
+
+    def _of_names(self, found: Sequence[str], where: str) -> dict[str, int]:
+        """Class indices of names, without those that are background."""
+        others = [name for name in found if name not in self.names]
+        if others and not self.drops_others:
+            raise DataError(
+                f"{where} that are no class, as {', '.join(others[:5])}. The classes are called "
+                f"{', '.join(name for name, index in self.names.items() if index)}; say with label_ids which of them "
+                f"these are, {{CLASS: NAME}}, or that they are background: label_ids {{{BACKGROUND}: {OTHERS}}}."
+            )
+        return {name: index for name in found if (index := self.names.get(name, 0))}

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from monai.config import PathLike
+from monai.data import MetaTensor
 from monai.transforms import AsDiscreted, Compose, EnsureTyped, MapTransform, Transform
 
 from monai_sam2unet.dicom import DicomVolume, read_volume
@@ -18,13 +20,15 @@ from monai_sam2unet.transforms.fit_to_size import FitToSized
 from monai_sam2unet.transforms.hiera_input import HieraInput, HieraInputd
 from monai_sam2unet.transforms.intensity_percentile import PercentileScaled
 from monai_sam2unet.transforms.intensity_window import CTWindowd
-from monai_sam2unet.transforms.label_classes import LabelClasses, LoadLabelClassesd
+from monai_sam2unet.transforms.label_classes import LabelClasses
 from monai_sam2unet.transforms.load_any_image import LoadAnyImaged
+from monai_sam2unet.transforms.load_label_classes import LoadLabelClassesd
 from monai_sam2unet.transforms.match_orientation import MatchOrientationd
 from monai_sam2unet.transforms.modality import MODALITIES
 from monai_sam2unet.transforms.normalize_as_imagenet import NormalizeAsImageNetd
 from monai_sam2unet.transforms.preset_steps import BackToSourced, PresetCompose, ToProbabilitiesd
 from monai_sam2unet.transforms.scale_by_bits import ScaleByBitsd
+from monai_sam2unet.transforms.volume_grid import volume_grid
 from monai_sam2unet.transforms.volume_to_slices import VolumeToSlicesd
 
 __all__ = ["Preset"]
@@ -61,8 +65,8 @@ class Preset:
         require_orientation: whether a volume without orientation is an error.
         device: where images and labels go once they are read, so that everything after that is computed there; None:
             the CPU, as worker processes of a ``DataLoader`` need it.
-        label_classes: for volumes: which numbers in labels, or which of their files, are which class; None: labels hold
-            class indices.
+        label_classes: for volumes: which numbers in labels, or which of their files or segments, are which class; None:
+            labels hold class indices.
 
     Raises:
         ConfigError: When the modality is not known, an option does not go with it, or a value is not allowed.
@@ -134,6 +138,7 @@ class Preset:
         # DICOM ultrasound and endoscopy may be gray.
         allowed = (1, 3) if self.particulars.picture == "rgb" else (channels or 1,)
         modalities = None if any_modality else self.particulars.dicom
+        self._check_grid = CheckImaged(image_key, is_volume, allowed, modalities)
         self._check_image = CheckImaged(image_key, is_volume, allowed, modalities, intensity == "window")
         self._check_channels(allowed[-1])
         if is_volume:
@@ -195,7 +200,11 @@ class Preset:
         """Files of labels to labels on the grid of their image, which is loaded already."""
         transforms: list[Transform] = []
         if self.label_classes is not None:
-            transforms.append(LoadLabelClassesd(self.label_key, self.label_classes, self.require_orientation))
+            transforms.append(
+                LoadLabelClassesd(
+                    self.label_key, self.label_classes, self.require_orientation, image_key=self.image_key
+                )
+            )
         else:
             # A palette's indices are classes; where a threshold is asked for, its colours are meant.
             picture = "label" if self.mask_threshold is None else "gray"
@@ -206,6 +215,19 @@ class Preset:
         if self.mask_threshold is not None:
             transforms.append(AsDiscreted(self.label_key, threshold=self.mask_threshold))
         return PresetCompose(transforms)
+
+    def grid(self, source: PathLike | Sequence[PathLike]) -> MetaTensor:
+        """A volume without values, of which only headers are read, where its values would lie.
+
+        Args:
+            source: a file; for DICOM also a folder, a DICOMDIR, or the files of one series.
+
+        Raises:
+            DataError: As :func:`monai_sam2unet.transforms.volume_grid`; or when the preset does not take it.
+        """
+        found = volume_grid(source, self._load_image.load.dicom_reader, self.require_orientation)
+        self._check_grid({self.image_key: found})
+        return found
 
     def volumes(self, labelled: bool = True) -> Compose:
         """Files of volumes, image and label, to the volumes on the image's grid with the image in [0, 1].

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from monai_sam2unet.errors import ConfigError, DataError
-from monai_sam2unet.transforms import LabelClasses, Preset
+from monai_sam2unet.transforms import LabelClasses, LoadLabelClassesd, Preset
 
 NAMES = ["spleen", "liver"]
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
@@ -51,6 +51,8 @@ def loaded(image, label, label_ids=None):
         ({"spleen": 3, "liver": 2, "background": "others"}, [0, 1, 2, 3, 255], [0, 0, 2, 1, 0]),
         ({"background": "others"}, [1, 2, 3], [1, 2, 0]),
         ({"background": [5]}, [1, 2, 5], [1, 2, 0]),
+        ({"spleen": "Milz", "liver": ["Leber links", "Leber rechts"]}, [1, 2], [1, 2]),
+        ({"spleen": ["Milz", 4], "liver": 3}, [0, 3, 4], [0, 2, 1]),
     ],
 )
 def test_numbers_become_classes(label_ids, values, classes):
@@ -87,6 +89,9 @@ def test_other_numbers_are_refused(label_ids, values, told):
         (NAMES, {"background": [1]}, "1 is that of two classes"),
         (NAMES, {"spleen": "1", "liver": 2}, "spleen must be a whole number"),
         (NAMES, {"spleen": 1.5, "liver": 2}, "spleen must be a whole number"),
+        (NAMES, {"spleen": "x", "liver": ["x", "y"]}, "x is that of two classes"),
+        (NAMES, {"spleen": "liver", "liver": 2}, "liver is that of two classes"),
+        (NAMES, {"spleen": ["x", " "], "liver": 2}, "spleen must be a whole number"),
         (NAMES, {"background": "rest"}, "background must be .* or 'others', got 'rest'"),
     ],
 )
@@ -129,6 +134,78 @@ def test_files_that_do_not_fit_are_refused(case, tmp_path):
     save(tmp_path / "s1" / "segmentations" / "liver.nii.gz", 0 * classes, np.diag([1.0, 2.0, 3.0, 1.0]))
     with pytest.raises(DataError, match="do not have one grid"):
         loaded(image, files)
+
+
+def test_files_may_be_called_otherwise_and_be_parts_of_a_class(case, tmp_path):
+    image, classes, files = case
+    left, right = classes == 2, classes == 2
+    left[:, :, 2:] = False
+    right[:, :, :1] = False  # the two overlap
+    parts = [
+        save(tmp_path / "s1" / "parts" / f"{name}.nii.gz", mask.astype(np.uint8))
+        for name, mask in (("liver_left", left), ("liver_right", right), ("body", classes == 0))
+    ]
+    ids = {"spleen": 1, "liver": ["liver_left", "liver_right"], "background": ["body"]}
+    assert torch.equal(loaded(image, [files[0], *parts], ids).as_tensor()[0], torch.from_numpy(classes).float())
+    with pytest.raises(DataError, match=r"files that are no class, as body(.|\n)*spleen, liver_left, liver_right"):
+        loaded(image, [files[0], *parts], {**ids, "background": []})
+
+
+# ---- segments of DICOM
+
+
+@pytest.fixture
+def scan(make_dicom_volume, make_segmentation, tmp_path):
+    """A series, and a function that segments it: two classes, called as said."""
+    classes = np.zeros((8, 6, 4), np.uint8)
+    classes[1:3, 1:3, 1:3], classes[5, :, 2] = 1, 2
+    image = [
+        str(path) for path in make_dicom_volume(tmp_path / "ct", classes * 100.0 - 50, np.diag([-2.0, -2.0, 3.0, 1.0]))
+    ]
+
+    def segment(*names):
+        masks = {name: classes == k for k, name in enumerate(names, 1)}
+        return str(make_segmentation(tmp_path / f"{len(list(tmp_path.iterdir()))}.dcm", image, masks))
+
+    return image, classes, segment
+
+
+def test_segments_are_classes_by_their_label(scan):
+    image, classes, segment = scan
+    for names, ids, numbers in (
+        (("spleen", "liver"), None, [0, 1, 2]),
+        (("liver", "spleen"), None, [0, 2, 1]),
+        (("spleen",), None, [0, 1, 0]),  # a volume need not have all classes
+        (("liver", "spleen"), {"spleen": 1, "liver": 2}, [0, 2, 1]),  # numbers are not those of segments
+        (("Milz", "Leber"), {"spleen": ["Milz", "x"], "liver": "Leber"}, [0, 1, 2]),
+        (("Milz", "Leber"), {"spleen": "Milz", "liver": "y", "background": ["Leber"]}, [0, 1, 0]),
+        (("Tumour", "liver"), {"background": "others"}, [0, 0, 2]),
+    ):
+        found = loaded(image, segment(*names), ids)
+        assert found.as_tensor()[0].tolist() == np.array(numbers, np.float32)[classes].tolist(), names
+
+
+def test_segments_lie_where_the_image_does(scan):
+    image, _, segment = scan
+    case = Preset("ct", label_classes=LabelClasses(NAMES)).volumes()({"image": image, "label": segment(*NAMES)})
+    assert torch.equal(case["label"].affine, case["image"].affine)
+    assert case["label"].dtype == case["image"].dtype
+
+
+def test_segments_that_do_not_fit_are_refused(scan, make_dicom_volume, tmp_path):
+    image, _, segment = scan
+    with pytest.raises(DataError, match=r"segments that are no class, as Spleen(.|\n)*called spleen, liver"):
+        loaded(image, segment("Spleen", "liver"))
+    with pytest.raises(DataError, match=r"no segment that is a class. Its segments are Spleen; the classes spleen"):
+        loaded(image, segment("Spleen"), {"background": "others"})
+    label = segment(*NAMES)
+    with pytest.raises(DataError, match="one DICOM segmentation, which holds all classes"):
+        loaded(image, [label, label])
+    other = [str(path) for path in make_dicom_volume(tmp_path / "x", np.full((8, 6, 4), -9), np.diag([-2.0, -2, 3, 1]))]
+    with pytest.raises(DataError, match=r"segments the series .*, not the image's"):
+        loaded(other, label)
+    with pytest.raises(DataError, match="must be loaded under 'image'"):
+        LoadLabelClassesd("label", LabelClasses(NAMES))({"label": label})
 
 
 def test_classes_of_labels_are_for_volumes():
