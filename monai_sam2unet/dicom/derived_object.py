@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -218,14 +217,6 @@ def patient_and_study(frame: Frame) -> Dataset:
     return shown
 
 
-def _walk(items: Sequence[Dataset]) -> Iterator[Dataset]:
-    for item in items:
-        yield item
-        for element in item:
-            if element.VR == "SQ":
-                yield from _walk(element.value)
-
-
 def settle(dataset: Dataset, identity: DerivedIdentity, created: datetime) -> None:
     """Put in what highdicom takes from chance and from the clock, so that the same result is the same file.
 
@@ -235,7 +226,8 @@ def settle(dataset: Dataset, identity: DerivedIdentity, created: datetime) -> No
         created: when it was made.
     """
     date, time = DA(created.date()), TM(created.time())
-    for item in _walk([dataset]):
+    sequences = ("DimensionOrganizationSequence", "DimensionIndexSequence", "ContributingEquipmentSequence")
+    for item in (dataset, *(item for keyword in sequences for item in dataset.get(keyword) or ())):
         for keyword, value in (
             ("DimensionOrganizationUID", identity.uid("dimensions")),
             ("InstanceCreationDate", date),

@@ -207,7 +207,7 @@ def test_faulty_attributes_of_the_source_are_not_passed_on(source, segments, alg
     with pytest.warns(UserWarning, match="is not allowed in DICOM, and is left out"):
         made = segmentation(mask_for(volume), volume, segments, algorithm, CREATED)
     assert "PatientAge" not in made
-    assert [made.PatientBirthDate, made.PatientSex, made.PatientID] == [None, "", ""]
+    assert [made.PatientBirthDate, made.PatientSex, made.PatientID] == ["", "", ""]
     assert errors_of(made) == []
 
 
