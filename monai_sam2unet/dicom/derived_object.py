@@ -51,6 +51,8 @@ PASSED_ON = (
     "PatientSize",
     "PatientWeight",
 )
+#: How dates were written before DICOM (PS3.5 6.2).
+ACR_NEMA_DATE = r"\d{4}\.\d{2}\.\d{2}"
 #: Of each kind of object what is added to the hundredfold of the source's SeriesNumber.
 SERIES_OFFSET = {"SEG": 1, "SR": 2, "SC": 3}
 #: A text of VR LO or SH has at most so many characters.
@@ -209,11 +211,17 @@ def patient_and_study(frame: Frame) -> Dataset:
         shown.StudyInstanceUID = source.StudyInstanceUID
         for keyword in PATIENT_AND_STUDY:
             value = source.get(keyword)
+            if re.fullmatch(ACR_NEMA_DATE, str(value)):
+                value = str(value).replace(".", "")
             setattr(shown, keyword, value if value is not None and _allowed(value, keyword, frame) else "")
         for keyword in PASSED_ON:
             value = source.get(keyword)
             if value not in (None, "") and _allowed(value, keyword, frame):
                 setattr(shown, keyword, value)
+    methods = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
+    if shown.get("PatientIdentityRemoved") == "YES" and not any(keyword in shown for keyword in methods):
+        # One of the two is needed then.
+        shown.DeidentificationMethod = "Not told by the source"
     return shown
 
 

@@ -211,6 +211,13 @@ def test_faulty_attributes_of_the_source_are_not_passed_on(source, segments, alg
     assert errors_of(made) == []
 
 
+def test_old_and_incomplete_attributes_are_completed(source, segments, algorithm, mask_for, errors_of):
+    volume = source("dx", StudyDate="1997.04.24", PatientIdentityRemoved="YES")
+    made = segmentation(mask_for(volume), volume, segments, algorithm, CREATED)
+    assert (str(made.StudyDate), made.DeidentificationMethod) == ("19970424", "Not told by the source")
+    assert errors_of(made) == []
+
+
 def test_names_in_any_script(source, segments, algorithm, mask_for, tmp_path):
     volume = source("dx", SpecificCharacterSet=("", "ISO 2022 IR 87"), PatientName="Yamada^Tarou=山田^太郎")
     segmentation(mask_for(volume), volume, segments, algorithm, CREATED).save_as(tmp_path / "seg.dcm")
