@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -52,6 +51,8 @@ PASSED_ON = (
     "PatientSize",
     "PatientWeight",
 )
+#: How dates were written before DICOM (PS3.5 6.2).
+ACR_NEMA_DATE = r"\d{4}\.\d{2}\.\d{2}"
 #: Of each kind of object what is added to the hundredfold of the source's SeriesNumber.
 SERIES_OFFSET = {"SEG": 1, "SR": 2, "SC": 3}
 #: A text of VR LO or SH has at most so many characters.
@@ -210,20 +211,18 @@ def patient_and_study(frame: Frame) -> Dataset:
         shown.StudyInstanceUID = source.StudyInstanceUID
         for keyword in PATIENT_AND_STUDY:
             value = source.get(keyword)
+            if re.fullmatch(ACR_NEMA_DATE, str(value)):
+                value = str(value).replace(".", "")
             setattr(shown, keyword, value if value is not None and _allowed(value, keyword, frame) else "")
         for keyword in PASSED_ON:
             value = source.get(keyword)
             if value not in (None, "") and _allowed(value, keyword, frame):
                 setattr(shown, keyword, value)
+    methods = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
+    if shown.get("PatientIdentityRemoved") == "YES" and not any(keyword in shown for keyword in methods):
+        # One of the two is needed then.
+        shown.DeidentificationMethod = "Not told by the source"
     return shown
-
-
-def _walk(items: Sequence[Dataset]) -> Iterator[Dataset]:
-    for item in items:
-        yield item
-        for element in item:
-            if element.VR == "SQ":
-                yield from _walk(element.value)
 
 
 def settle(dataset: Dataset, identity: DerivedIdentity, created: datetime) -> None:
@@ -235,7 +234,8 @@ def settle(dataset: Dataset, identity: DerivedIdentity, created: datetime) -> No
         created: when it was made.
     """
     date, time = DA(created.date()), TM(created.time())
-    for item in _walk([dataset]):
+    sequences = ("DimensionOrganizationSequence", "DimensionIndexSequence", "ContributingEquipmentSequence")
+    for item in (dataset, *(item for keyword in sequences for item in dataset.get(keyword) or ())):
         for keyword, value in (
             ("DimensionOrganizationUID", identity.uid("dimensions")),
             ("InstanceCreationDate", date),

@@ -207,7 +207,14 @@ def test_faulty_attributes_of_the_source_are_not_passed_on(source, segments, alg
     with pytest.warns(UserWarning, match="is not allowed in DICOM, and is left out"):
         made = segmentation(mask_for(volume), volume, segments, algorithm, CREATED)
     assert "PatientAge" not in made
-    assert [made.PatientBirthDate, made.PatientSex, made.PatientID] == [None, "", ""]
+    assert [made.PatientBirthDate, made.PatientSex, made.PatientID] == ["", "", ""]
+    assert errors_of(made) == []
+
+
+def test_old_and_incomplete_attributes_are_completed(source, segments, algorithm, mask_for, errors_of):
+    volume = source("dx", StudyDate="1997.04.24", PatientIdentityRemoved="YES")
+    made = segmentation(mask_for(volume), volume, segments, algorithm, CREATED)
+    assert (str(made.StudyDate), made.DeidentificationMethod) == ("19970424", "Not told by the source")
     assert errors_of(made) == []
 
 
