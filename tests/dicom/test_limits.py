@@ -21,7 +21,7 @@ NOISE = np.random.default_rng(0).integers(0, 4000, (64, 64)).astype(np.uint16)
 ITEM, ITEM_END, SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0", b"\xfe\xff\xdd\xe0"
 
 
-def refused(path, text, peak=2**23, seconds=3):
+def refused(path, text, peak=2**23, seconds=20):
     """The file is refused with a text, and little memory and time is taken for that."""
     tracemalloc.start()
     start = time.perf_counter()
