@@ -12,14 +12,15 @@ from time import monotonic
 from typing import Any
 
 from monai_sam2unet.batch.batch_events import BatchEvent, BatchProgress, BatchSummary, EventKind, Listener
-from monai_sam2unet.batch.identity import discreet
+from monai_sam2unet.batch.identity import discreet, discreet_refusal
 from monai_sam2unet.batch.journal import Journal
 from monai_sam2unet.batch.journal_row import State
 from monai_sam2unet.batch.outcome import InHand, Outcome, reason_of
 from monai_sam2unet.batch.pipeline import Engine, Pipeline, PipelineLimits, Processor
+from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.result_store import ResultStore, Standing
 from monai_sam2unet.batch.run_log import run_log
-from monai_sam2unet.batch.series_job import Refused, SeriesJob
+from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.batch.stop_signals import stop_signals
 
 __all__ = ["LOG_NAME", "BatchRunner"]
@@ -169,7 +170,8 @@ class BatchRunner:
                 item = Refused(item.key, "It was found a second time in this run.", item.series_uid)
             if isinstance(item, Refused):
                 name = store.journal.skip(item)
-                self._events.put(_Event(EventKind.SKIPPED, item.reason.replace(item.source, "it"), name=name))
+                reason = item.reason if self.show_identity else discreet_refusal(item)
+                self._events.put(_Event(EventKind.SKIPPED, reason, name=name))
                 continue
             seen.add(item.key)
             standing = store.standing(item, self.retry_failed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 __all__ = ["BoundedQueue"]
@@ -68,12 +69,15 @@ class BoundedQueue(Generic[Item]):
             self._changed.notify_all()
             return True
 
-    def take(self, max_items: int, takers: int = 1) -> list[Item]:
+    def take(
+        self, max_items: int, takers: int = 1, fit: Callable[[Sequence[Item]], bool] = lambda items: True
+    ) -> list[Item]:
         """Take what waits, once something does.
 
         Args:
             max_items: how many at most.
             takers: how many threads share what waits; each takes no more than its share, but one at least.
+            fit: whether several go together; it is asked with each further one.
 
         Returns:
             The items; none where the queue is closed and empty.
@@ -81,10 +85,13 @@ class BoundedQueue(Generic[Item]):
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             share = min(max_items, -(-len(self._waiting) // takers))
-            taken = [self._waiting.popleft() for _ in range(share)]
-            self._bytes -= sum(size for _, size in taken)
+            taken: list[Item] = []
+            while len(taken) < share and (not taken or fit([*taken, self._waiting[0][0]])):
+                item, size = self._waiting.popleft()
+                taken.append(item)
+                self._bytes -= size
             self._changed.notify_all()
-            return [item for item, _ in taken]
+            return taken
 
     def close(self, drop: bool = False) -> list[Item]:
         """Take nothing more in; who waits on either side goes on.

@@ -18,10 +18,11 @@ from monai_sam2unet.batch.bundle_processor import BundleProcessor
 from monai_sam2unet.batch.journal_file import read_journal
 from monai_sam2unet.batch.output_files import DICOM_OUTPUTS, OUTPUTS, output_writers
 from monai_sam2unet.batch.pipeline import PipelineLimits
+from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.run_report import write_run_report
 from monai_sam2unet.batch.segmented_series import Model
 from monai_sam2unet.batch.sending import destination
-from monai_sam2unet.batch.series_job import Refused, SeriesJob
+from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.bundle import BundleConfig, BundlePredictor
 from monai_sam2unet.dicom.deidentification import new_uid
 from monai_sam2unet.dicom.derived_object import Algorithm

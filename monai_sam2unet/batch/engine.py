@@ -23,6 +23,8 @@ class PipelineLimits:
         waiting: cases, and results, that wait at most for the next stage.
         waiting_bytes: memory that the cases, and the results, that wait take at most; one alone may be larger.
         together: cases that are predicted together at most.
+        together_slices: slices that these have at most; a case with more is predicted alone. Batches of several series
+            are worth while for small ones, and all results of what is predicted together are held until its end.
 
     Raises:
         ConfigError: When one of them is less than 1.
@@ -31,9 +33,10 @@ class PipelineLimits:
     readers: int = 2
     writers: int = 2
     found: int = 256
-    waiting: int = 8
+    waiting: int = 16
     waiting_bytes: int = 4 * 2**30
-    together: int = 4
+    together: int = 16
+    together_slices: int = 64
 
     def __post_init__(self) -> None:
         wrong = [f"{name} is {value}" for name, value in vars(self).items() if value < 1]

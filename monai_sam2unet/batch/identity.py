@@ -7,9 +7,10 @@ import re
 from hashlib import sha256
 
 from monai_sam2unet.batch.guards import printable
+from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.series_job import SeriesJob
 
-__all__ = ["discreet", "hashed_uid"]
+__all__ = ["discreet", "discreet_refusal", "hashed_uid"]
 
 UID = re.compile(r"(?<![\d.])[0-2](\.\d+){5,}(?![\d.]*\d)")
 
@@ -52,3 +53,16 @@ def discreet(text: str, job: SeriesJob | None = None) -> str:
             if name not in (".", "/"):
                 text = text.replace(name, names[name])
     return UID.sub(lambda found: hashed_uid(found[0]), text)
+
+
+def discreet_refusal(refused: Refused) -> str:
+    """Why something is not processed, without its name and those of its files, which further lines list.
+
+    Args:
+        refused: what it is.
+
+    Example:
+        >>> discreet_refusal(Refused("/scans/DOE/1.txt", "/scans/DOE/1.txt is no image."))
+        'it is no image.'
+    """
+    return discreet(refused.reason.replace(refused.source, "it").partition("\n")[0])

@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from monai_sam2unet.batch.received_files import STATE, STATES, ReceivedFiles, State, sync, write_safely
-from monai_sam2unet.batch.series_job import Refused, SeriesJob, safe_key
+from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.series_job import SeriesJob, safe_key
 from monai_sam2unet.errors import DataError
 
 __all__ = ["Inbox", "InboxFull"]

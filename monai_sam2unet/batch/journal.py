@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from monai_sam2unet.batch.identity import discreet_refusal
 from monai_sam2unet.batch.journal_file import FILE_NAME, SCHEMA, VERSION, JournalError, check_journal_file
 from monai_sam2unet.batch.journal_row import JournalRow, State
 from monai_sam2unet.errors import ConfigError, listing
 from monai_sam2unet.folders import why_not_writable
 
 if TYPE_CHECKING:
-    from monai_sam2unet.batch.series_job import Refused, SeriesJob
+    from monai_sam2unet.batch.refused import Refused
+    from monai_sam2unet.batch.series_job import SeriesJob
 
 __all__ = ["Journal", "JournalError"]
 
@@ -146,7 +148,8 @@ class Journal:
             database.execute(
                 "INSERT INTO series (key, state, source, series_uid, modality, description, slices, size_bytes) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET state = excluded.state, "
-                "source = excluded.source, reason = '', slices = excluded.slices, size_bytes = excluded.size_bytes",
+                "source = excluded.source, reason = '', shown_reason = '', slices = excluded.slices, "
+                "size_bytes = excluded.size_bytes",
                 [
                     *(job.key, State.FOUND.value, _text(source), job.series_uid),
                     *(_text(job.modality), _text(job.description), job.slices, job.size_bytes),
@@ -165,9 +168,12 @@ class Journal:
         key = f"skipped-{sha256(refused.source.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
         with self._transaction(commit=False) as database:
             database.execute(
-                "INSERT INTO series (key, state, source, reason, series_uid) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (key) DO UPDATE SET reason = excluded.reason",
-                [key, State.SKIPPED.value, _text(refused.source), _text(refused.reason), _text(refused.series_uid)],
+                "INSERT INTO series (key, state, source, series_uid, reason, shown_reason) VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (key) DO UPDATE SET reason = excluded.reason, shown_reason = excluded.shown_reason",
+                [
+                    *(key, State.SKIPPED.value, _text(refused.source), _text(refused.series_uid)),
+                    *(_text(refused.reason), _text(discreet_refusal(refused))),
+                ],
             )
         return key
 
@@ -176,7 +182,7 @@ class Journal:
         with self._transaction() as database:
             database.execute(
                 "UPDATE series SET state = ?, attempts = attempts + 1, started_at = ?, finished_at = NULL, "
-                "reason = '', outputs = '[]', notes = '[]', partial = '' WHERE key = ?",
+                "reason = '', shown_reason = '', outputs = '[]', notes = '[]', partial = '' WHERE key = ?",
                 [State.RUNNING.value, time.time(), key],
             )
 
@@ -204,9 +210,16 @@ class Journal:
                 [State.DONE.value, time.time(), key],
             )
 
-    def fail(self, key: str, reason: str) -> None:
-        """Note that a series cannot be done, and why."""
-        self._set(key, state=State.FAILED.value, reason=_text(reason), finished_at=time.time(), partial="")
+    def fail(self, key: str, reason: str, shown_reason: str = "") -> None:
+        """Note that a series cannot be done.
+
+        Args:
+            key: of the series.
+            reason: why.
+            shown_reason: the same without identity.
+        """
+        reasons = {"reason": _text(reason), "shown_reason": _text(shown_reason)}
+        self._set(key, state=State.FAILED.value, finished_at=time.time(), partial="", **reasons)
 
     def row(self, key: str) -> JournalRow | None:
         """What is known of a series; None where it is not known at all."""

@@ -35,6 +35,7 @@ class JournalRow:
         state: where it stands.
         source: folder of its files, or what was not taken.
         reason: why it failed or was skipped; else empty.
+        shown_reason: the same without UIDs, names of files, and what faults of the program quote.
         series_uid: SeriesInstanceUID.
         modality: Modality.
         description: SeriesDescription.
@@ -56,6 +57,7 @@ class JournalRow:
     state: State
     source: str
     reason: str
+    shown_reason: str
     series_uid: str
     modality: str
     description: str

@@ -76,7 +76,7 @@ class Pipeline:
         self._source = jobs
         self._processors = processors
         self._report = report
-        self._together = limits.together
+        self._limits = limits
         self._jobs = BoundedQueue[SeriesJob](limits.found)
         self._cases = BoundedQueue[_Work](limits.waiting, limits.waiting_bytes)
         self._results = BoundedQueue[_Work](limits.waiting, limits.waiting_bytes)
@@ -176,10 +176,13 @@ class Pipeline:
                 self._cases.put(work, _size(work.case))
             del work  # not held while the next one is waited for
 
+    def _go_together(self, works: Sequence[_Work]) -> bool:
+        return sum(work.job.slices for work in works) <= self._limits.together_slices
+
     def _predictions_of(self, processor: Processor) -> Callable[[], None]:
         def predict_all() -> None:
             predictor = Predictor(processor)
-            while works := self._cases.take(self._together, takers=len(self._processors)):
+            while works := self._cases.take(self._limits.together, len(self._processors), self._go_together):
                 with self._timed("predict", works):
                     outcomes = predictor([work.case for work in works])
                 for work, outcome in zip(works, outcomes, strict=True):
@@ -218,6 +221,6 @@ class Pipeline:
             return
         if not isinstance(error, UserError):
             logger.error("A fault in series %s.", work.job.key, exc_info=error, extra={"job": work.job})
-        reason = reason_of(error)
-        self.store.fail(work.job, reason)
-        self._report(Outcome(work.job, reason, reason_of(error, quote=False)))
+        reason, shown = reason_of(error), reason_of(error, quote=False)
+        self.store.fail(work.job, reason, shown)
+        self._report(Outcome(work.job, reason, shown))

@@ -77,6 +77,8 @@ class MemoryFallbacks(Protocol):
     def predict_with(self, cases: list[Any], fallback: Fallback) -> list[Any]:
         """Predict in such a way; as ``predict`` in all else.
 
+        Later calls must not be changed by it: a way that is kept is asked for each time.
+
         Args:
             cases: what ``read`` returned. Nothing is held of a try before that ran out of memory.
             fallback: one of ``fallbacks()``.

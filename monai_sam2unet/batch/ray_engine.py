@@ -219,5 +219,5 @@ class RayEngine:
     def _fail(self, job: SeriesJob, processed: Processed) -> None:
         if processed.fault:
             logger.error("A fault in series %s.\n%s", job.key, processed.fault, extra={"job": job})
-        self._store.fail(job, processed.reason)
+        self._store.fail(job, processed.reason, processed.shown)
         self._report(Outcome(job, processed.reason, processed.shown))

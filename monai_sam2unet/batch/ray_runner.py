@@ -12,8 +12,9 @@ from monai_sam2unet.batch.batch_runner import BatchRunner
 from monai_sam2unet.batch.processor import Processor
 from monai_sam2unet.batch.ray_engine import RayEngine
 from monai_sam2unet.batch.ray_resources import RayResources
+from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.result_store import ResultStore
-from monai_sam2unet.batch.series_job import Refused, SeriesJob
+from monai_sam2unet.batch.series_job import SeriesJob
 
 __all__ = ["RayRunner"]
 

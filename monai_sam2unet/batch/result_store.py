@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from time import perf_counter
 
+from monai_sam2unet.batch.identity import discreet
 from monai_sam2unet.batch.journal import Journal
 from monai_sam2unet.batch.journal_row import JournalRow, State
 from monai_sam2unet.batch.publishing import OutputFolder
@@ -129,14 +130,15 @@ class ResultStore:
             self._publish(self.output.partials / partial, row)
         self.release(job, done=True)
 
-    def fail(self, job: SeriesJob, reason: str) -> None:
+    def fail(self, job: SeriesJob, reason: str, shown_reason: str) -> None:
         """Note that a series cannot be done, and let its files go.
 
         Args:
             job: the series.
             reason: why.
+            shown_reason: the same without what a fault of the program quotes.
         """
-        self.journal.fail(job.key, reason)
+        self.journal.fail(job.key, reason, discreet(shown_reason, job))
         self.release(job, done=False)
 
     @staticmethod
@@ -157,7 +159,7 @@ class ResultStore:
         try:
             self.output.publish(partial, row.key, replace=row.published > 0)
         except UserError as error:
-            self.journal.fail(row.key, str(error))
+            self.journal.fail(row.key, str(error), "There is a folder in its place already.")
             self.output.discard(partial)
             raise
         self.journal.done(row.key)

@@ -81,7 +81,7 @@ def unlikeness(measurements: pd.DataFrame) -> pd.Series:
         'd'
     """
     sizes = measurements.pivot_table(index="series", columns=["number", "unit"], values="size")
-    logs = np.log(sizes.where(sizes > 0))
+    logs = sizes.where(sizes > 0).apply(np.log)
     median = logs.median()
     spread = (1.4826 * (logs - median).abs().median()).clip(lower=0.05)
     distance = ((logs - median).abs() / spread).fillna(0)
@@ -113,7 +113,7 @@ def _speed(done: Sequence[JournalRow], seconds: float) -> dict[str, str]:
     return {name: value for name, value in told.items() if value}
 
 
-def _pictures(output_dir: Path, done: Sequence[JournalRow], order: Mapping[str, float]) -> list[dict[str, Any]]:
+def _pictures(output_dir: Path, done: Sequence[JournalRow], order: Mapping[Any, float]) -> list[dict[str, Any]]:
     shown = sorted((row for row in done if PREVIEW in row.outputs), key=lambda row: -order.get(row.key, 0))
     found = []
     for row in shown[:MAX_PICTURES]:

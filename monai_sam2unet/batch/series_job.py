@@ -14,7 +14,7 @@ from typing import Protocol
 from monai_sam2unet.batch.guards import printable
 from monai_sam2unet.errors import DataError
 
-__all__ = ["ORIENTATIONS", "Refused", "SeriesFiles", "SeriesJob", "safe_key"]
+__all__ = ["ORIENTATIONS", "SeriesFiles", "SeriesJob", "safe_key"]
 
 #: Planes that a volume's slices may lie in: the body's, none of these, or not all the same.
 ORIENTATIONS = ("axial", "coronal", "sagittal", "oblique", "mixed")
@@ -157,18 +157,3 @@ class SeriesJob:
                 f"The {len(self.files)} files of series {self.series_uid} were found with {self.size_bytes:,} bytes "
                 f"and now have {size:,}; they may still be arriving."
             )
-
-
-@dataclass(frozen=True)
-class Refused:
-    """Something that was found and is not processed.
-
-    Args:
-        source: which file, folder or series; fit to be shown.
-        reason: why; it says what to do, where something can be done.
-        series_uid: SeriesInstanceUID of the series that is not processed; empty where it is not known.
-    """
-
-    source: str
-    reason: str
-    series_uid: str = ""

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from monai_sam2unet.batch.series_job import ORIENTATIONS, Refused, SeriesJob
+from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.series_job import ORIENTATIONS, SeriesJob
 from monai_sam2unet.errors import ConfigError, listing
 
 __all__ = ["Decision", "SeriesRules", "chosen"]

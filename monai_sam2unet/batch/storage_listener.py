@@ -19,8 +19,9 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from monai_sam2unet.batch.identity import hashed_uid
 from monai_sam2unet.batch.inbox import Inbox
+from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.sending.store_sender import check_ae_title
-from monai_sam2unet.batch.series_job import Refused, SeriesJob
+from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.errors import ConfigError
 
 __all__ = ["StorageListener"]

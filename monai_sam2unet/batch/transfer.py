@@ -43,7 +43,7 @@ class Retries:
         ConfigError: When there is no attempt, or a wait is negative.
     """
 
-    attempts: int = 5
+    attempts: int = 8
     first_wait: float = 1.0
     longest_wait: float = 60.0
 

@@ -19,7 +19,8 @@ from monai_sam2unet.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from monai_sam2unet.batch.batch_events import BatchSummary
-    from monai_sam2unet.batch.series_job import Refused, SeriesJob
+    from monai_sam2unet.batch.refused import Refused
+    from monai_sam2unet.batch.series_job import SeriesJob
     from monai_sam2unet.batch.series_rules import SeriesRules
 
 __all__ = ["dicom"]
@@ -73,7 +74,7 @@ def _found(
 
 def _show_plan(jobs: Iterator[SeriesJob | Refused], rules: SeriesRules) -> None:
     """A table for people at a terminal; lines of columns parted by tabs for programs."""
-    from monai_sam2unet.batch.series_job import Refused
+    from monai_sam2unet.batch.refused import Refused
 
     rows: list[tuple[str, ...]] = []
     for item in jobs:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 from highdicom import AlgorithmIdentificationSequence
 from highdicom.enum import PatientSexValues
 from numpy.typing import NDArray
@@ -155,12 +156,13 @@ def derived_identity(kind: str, volume: DicomVolume, algorithm: Algorithm, conte
     source = volume.series.uid or _text(first.dataset, "SOPInstanceUID", first)
     model = [algorithm.name, algorithm.version, algorithm.weights_hash, __version__]
     series = generate_uid(entropy_srcs=[source, kind, *model])
-    digest = hashlib.sha256(repr((content.shape, content.dtype.str)).encode() + content.tobytes()).hexdigest()
+    digest = hashlib.sha256(repr((content.shape, content.dtype.str)).encode())
+    digest.update(np.ascontiguousarray(content).data)
     members = [f"{_text(frame.dataset, 'SOPInstanceUID', frame)}#{frame.index}" for frame in source_frames(volume)]
     number = _text(first.dataset, "SeriesNumber", first)
     # Numbers beyond what an IS of 12 characters holds, or none, are taken as 0.
     base = int(number) if number.isdigit() and len(number) < 8 else 0
-    instance = generate_uid(entropy_srcs=[series, digest, *members])
+    instance = generate_uid(entropy_srcs=[series, digest.hexdigest(), *members])
     return DerivedIdentity(series, 100 * base + SERIES_OFFSET[kind], instance)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 from monai.bundle import ConfigParser
 from monailabel.config import settings
+from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
@@ -103,6 +105,12 @@ class SAM2UNetApp(MONAILabelApp):
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
 
+    def _download_dcmqi_tools(self) -> None:
+        """Takes from its package what MONAI Label would download, to send labels to a DICOMweb store."""
+        import dcmqi
+
+        os.environ["PATH"] += os.pathsep + str(Path(dcmqi.__file__).parent / "bin")
+
     def init_infers(self) -> dict[str, InferTask]:
         """One for each bundle, called as its folder."""
         return {folder.name: BundleInferTask(folder, self._settings(folder)) for folder in self.folders}
@@ -127,7 +135,15 @@ class SAM2UNetApp(MONAILabelApp):
         if model not in self._infers:
             told = f"There is no model {model!r}; there are {', '.join(self._infers)}."
             raise MONAILabelException(MONAILabelError.INVALID_INPUT, told)
-        store = datastore or self.datastore()
-        if isinstance(image, str) and not Path(image).exists() and not store.get_image_uri(image):
-            raise ImageNotFoundException(f"There is no image {image!r} among the {len(store.list_images())} studies.")
+        if isinstance(image, str) and not Path(image).exists():
+            self._check_image(image, datastore or self.datastore())
         return super().infer(request, datastore)
+
+    @staticmethod
+    def _check_image(image: str, store: Datastore) -> None:
+        if isinstance(store, DICOMWebDatastore):
+            # Viewers may ask for series that the search filter leaves out of the list.
+            if not store._client.search_for_series(search_filters={"SeriesInstanceUID": image}):
+                raise ImageNotFoundException(f"There is no series {image!r} in the DICOMweb store.")
+        elif not store.get_image_uri(image):
+            raise ImageNotFoundException(f"There is no image {image!r} among the {len(store.list_images())} studies.")

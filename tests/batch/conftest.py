@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +19,10 @@ from pathlib import Path
 import pydicom
 import pytest
 import requests
+
+from monai_sam2unet.batch.batch_runner import BatchRunner
+from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.series_job import SeriesJob
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 USER, PASSWORD = "reader", "a word that no log may hold"
@@ -262,3 +266,34 @@ def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
         pytest.skip(f"no small disk can be mounted: {error}")
     yield folder, lambda size: mount(f"remount,size={size}")
     subprocess.run(["umount", str(folder)], check=True)
+
+
+class CountingProcessor:
+    """Writes how many files a series has."""
+
+    def __init__(self, work_folder: Path) -> None:
+        self.work_folder = work_folder
+
+    def read(self, job: SeriesJob) -> int:
+        with job.opened(self.work_folder) as files:
+            return len({pydicom.dcmread(file).SOPInstanceUID for file in files})
+
+    def predict(self, cases: list[int]) -> list[int]:
+        return cases
+
+    def write(self, job: SeriesJob, result: int, folder: Path) -> None:
+        (folder / "count.txt").write_text(f"{job.series_uid} {result}")
+
+
+@pytest.fixture
+def count_run(tmp_path: Path) -> Callable[[Iterable[SeriesJob | Refused]], dict[str, int]]:
+    """Runs jobs to a folder; gives how many files each series had, by its UID and the key."""
+
+    def run(jobs: Iterable[SeriesJob | Refused]) -> dict[str, int]:
+        summary = BatchRunner(jobs, CountingProcessor(tmp_path / "work"), tmp_path / "run").run()
+        assert (summary.progress.failed, summary.left) == (0, 0)
+        assert not (tmp_path / "work").exists() or not list((tmp_path / "work").iterdir())
+        words = [path.read_text().split() for path in (tmp_path / "run").glob("*/count.txt")]
+        return {f"{uid} {count}": int(count) for uid, count in words}
+
+    return run

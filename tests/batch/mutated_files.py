@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pydicom
 
-from monai_sam2unet.batch.series_job import Refused
+from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.sources import find_jobs
 from monai_sam2unet.dicom import read_volume
 from monai_sam2unet.errors import UserError

@@ -20,7 +20,8 @@ from monai_sam2unet.batch.journal_file import JournalError, read_journal
 from monai_sam2unet.batch.journal_row import State
 from monai_sam2unet.batch.pipeline import PipelineLimits
 from monai_sam2unet.batch.processor import Fallback
-from monai_sam2unet.batch.series_job import Refused, SeriesJob
+from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.errors import ConfigError, DataError
 
 from .fake_run import Case, FakeProcessor, make_jobs
@@ -60,7 +61,7 @@ def test_bad_series_fail_alone_and_are_tried_again_on_demand(tmp_path: Path) -> 
     jobs = make_jobs(tmp_path / "in", 6)
     jobs[1].files[0].write_text("bad")
     jobs[2].files[0].write_text("fault DOE^JANE")
-    jobs = [*jobs[:3], Refused("/scans/DOE/x.txt", "/scans/DOE/x.txt is no image"), *jobs[3:]]
+    jobs = [*jobs[:3], Refused("/scans/DOE/x.txt", "/scans/DOE/x.txt is no image\n  DOE"), *jobs[3:]]
     events: list[BatchEvent] = []
     summary = run(jobs, tmp_path / "out", listener=events.append)
     assert summary.exit_code == 1
@@ -68,6 +69,9 @@ def test_bad_series_fail_alone_and_are_tried_again_on_demand(tmp_path: Path) -> 
     reasons = {row.key[-1]: row.reason for row in read_journal(tmp_path / "out") if row.state is State.FAILED}
     assert reasons["1"] == f"{jobs[1].files[0]} is bad."
     assert reasons["2"] == "A fault of the program (ZeroDivisionError, see the log): of fault DOE^JANE"
+    shown_reasons = [row.shown_reason for row in read_journal(tmp_path / "out") if row.reason]
+    assert shown_reasons[:2] == ["file 1 of 1 is bad.", "A fault of the program (ZeroDivisionError, see the log)"]
+    assert shown_reasons[2] == "it is no image"
     assert not (tmp_path / "out" / jobs[1].key).exists()
     log = (tmp_path / "out" / "batch.log").read_text()
     assert "ZeroDivisionError" in log
@@ -322,7 +326,9 @@ def test_a_thread_a_device(tmp_path: Path) -> None:
     assert summary.progress.seconds < 1.4
 
 
-@pytest.mark.parametrize("limits", [PipelineLimits(1, 1, waiting=3), PipelineLimits(1, 1, waiting_bytes=300)])
+@pytest.mark.parametrize(
+    "limits", [PipelineLimits(1, 1, waiting=3, together=4), PipelineLimits(1, 1, waiting_bytes=300, together=4)]
+)
 def test_memory_is_bounded(tmp_path: Path, limits: PipelineLimits) -> None:
     """A slow device: three cases of 100 bytes wait, one is in the reader's hand, and what is predicted together."""
     alive, most, mutex = 0, 0, threading.Lock()
@@ -356,9 +362,12 @@ def test_cases_that_wait_are_predicted_together(tmp_path: Path) -> None:
             time.sleep(0.1)
             return super().predict(cases)
 
-    run(make_jobs(tmp_path / "in", 12), tmp_path / "out", Watching(), limits=PipelineLimits(together=3))
-    assert sum(sizes) == 12
-    assert max(sizes) == 3
+    jobs = make_jobs(tmp_path / "in", 12)
+    run(jobs, tmp_path / "cases", Watching(), limits=PipelineLimits(together=3))
+    assert (sum(sizes), max(sizes)) == (12, 3)
+    sizes.clear()
+    run(jobs, tmp_path / "slices", Watching(), limits=PipelineLimits(together_slices=29))
+    assert (sum(sizes), max(sizes)) == (12, 2)  # each has ten
 
 
 def test_logging_is_left_as_it_was(tmp_path: Path) -> None:

@@ -45,6 +45,13 @@ def test_takers_share() -> None:
     assert [queue.take(4, takers=2) for _ in range(3)] == [[0, 1, 2], [3], [4]]
 
 
+def test_only_what_fits_is_taken_together() -> None:
+    queue = BoundedQueue[int](9)
+    for number in (7, 1, 2, 3, 9):
+        queue.put(number)
+    assert [queue.take(9, fit=lambda items: sum(items) <= 5) for _ in range(4)] == [[7], [1, 2], [3], [9]]
+
+
 def test_close_wakes_both_sides() -> None:
     full, empty = BoundedQueue[str](1), BoundedQueue[str](1)
     full.put("a")

@@ -10,7 +10,8 @@ import pytest
 from monai_sam2unet.batch.journal import Journal
 from monai_sam2unet.batch.journal_file import JournalError, read_journal
 from monai_sam2unet.batch.journal_row import State, journal_table
-from monai_sam2unet.batch.series_job import Refused, SeriesJob
+from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.errors import ConfigError
 
 JOB = SeriesJob("1.2.3", "1.2.3", "1.2", "CT", "Abdomen", (Path("/scans/1.dcm"),), 12, 345)

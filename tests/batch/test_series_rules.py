@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monai_sam2unet.batch.series_job import ORIENTATIONS, Refused, SeriesJob
+from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.series_job import ORIENTATIONS, SeriesJob
 from monai_sam2unet.batch.series_rules import CONDITIONS, SeriesRules, chosen
 from monai_sam2unet.errors import ConfigError
 

@@ -24,7 +24,8 @@ from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation, MRImage
 
 import monai_sam2unet.dicom  # noqa: F401 (so that no test waits for torch)
 from monai_sam2unet.batch import storage_listener
-from monai_sam2unet.batch.series_job import Refused, SeriesJob
+from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.batch.storage_listener import StorageListener
 from monai_sam2unet.errors import ConfigError, DataError
 
@@ -170,6 +171,29 @@ def test_late_images_are_a_new_job_with_those_before(real_series: Files, tmp_pat
         (late,) = some_jobs(listener, 1)
         assert same_images(late, files[4:])
         assert late.key not in {first.key, second.key, third.key}
+
+
+def test_a_run_works_on_what_comes_until_it_is_stopped(real_series: Files, tmp_path: Path, count_run):
+    files = real_series(CROP)[:5]
+    uid = pydicom.dcmread(files[0]).SeriesInstanceUID
+    with listening(tmp_path / "inbox") as listener:
+
+        def scanner() -> None:
+            for part in (files[:3], files[3:]):
+                send(listener.port, part)
+                time.sleep(6 * QUIET)
+            listener.stop()
+
+        thread = threading.Thread(target=scanner)
+        thread.start()
+        assert sorted(count_run(listener.jobs()).values()) == [3, 5]
+        thread.join()
+    # The same images for the same output: they are known, and not done again.
+    with listening(tmp_path / "another inbox") as listener:
+        threading.Timer(6 * QUIET, listener.stop).start()
+        send(listener.port, files)
+        assert count_run(listener.jobs()) == {f"{uid} 3": 3, f"{uid} 5": 5}
+        no_job(listener)
 
 
 def test_a_restart_takes_up_what_is_not_done(real_series: Files, tmp_path: Path):

@@ -23,6 +23,7 @@ from tests.dicom.conftest import CREATED, IDENTITY, SOURCES
 IN_SPACE = ("ct", "mr", "enhanced mr")
 #: Real images, below the shared folder's dicom/.
 REAL = {
+    "ct": "seg/ct-3slice",
     "mr": "mr_series_t1post_oblique10deg",
     "enhanced mr": "enhanced_multiframe/IM-0001-0170-0001.dcm",
     "enhanced ct": "enhanced_multiframe/eCT_Supplemental.dcm",
@@ -233,6 +234,12 @@ def test_names_in_any_script(source, segments, algorithm, mask_for, tmp_path):
 def test_masks_that_are_refused(content, kind, told, source, segments, algorithm):
     with pytest.raises((ConfigError, DataError), match=told):
         segmentation(content, source("ct"), segments, algorithm, CREATED, kind)
+
+
+def test_a_real_source_whose_uids_were_emptied_is_refused(shared_data, segments, algorithm, mask_for):
+    volume = read_volume(shared_data / "dicom" / "ct_series_j2k_with_seg" / "ct", num_workers=1)
+    with pytest.raises(DataError, match="StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, SOPClassUID must be"):
+        segmentation(mask_for(volume), volume, segments, algorithm, CREATED)
 
 
 def test_a_source_without_uids_is_refused(source, segments, algorithm, mask_for):

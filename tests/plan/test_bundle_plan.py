@@ -8,7 +8,9 @@ import json
 import pytest
 import yaml
 from monai.bundle import ConfigParser
+from pydicom.sr.codedict import codes
 
+from monai_sam2unet.dicom.segments import read_segments
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.plan import BundlePlan, render_configs, write_bundle
 
@@ -44,6 +46,16 @@ def test_metadata_of_volumes(repository):
     assert data["outputs"]["pred"]["channel_def"]["13"] == "adrenal_gland_left"
 
 
+def test_metadata_say_what_classes_are_in_dicom():
+    plan = BundlePlan(**VOLUMES, segments=({"type": "Liver"}, {"type": "Spleen", "rgb": [1, 2, 3]}))
+    liver, spleen = read_segments(json.loads(render_configs(plan)["metadata.json"]))
+    assert (liver.label, liver.type, spleen.type) == ("Liver", codes.SCT.Liver, codes.SCT.Spleen)
+    assert spleen.colour == (1, 2, 3)
+    # Of data of one's own no more is known than what a class is called.
+    [unknown] = read_segments(json.loads(render_configs(BundlePlan(**PICTURES))["metadata.json"]))
+    assert (unknown.label, unknown.type, unknown.region) == ("X", codes.SCT.Tissue, None)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -59,6 +71,8 @@ def test_metadata_of_volumes(repository):
         ({**VOLUMES, "plane": "oblique"}, "oblique"),
         ({**VOLUMES, "keep_empty": 2}, "keep_empty"),
         ({**VOLUMES, "modality": "mr", "windows": "liver"}, "windows does not go with mr"),
+        ({**VOLUMES, "segments": ({"type": "Liver"},)}, "describes 1 classes; there are 2: liver, spleen"),
+        ({**PICTURES, "segments": ({"type": "Livre"},)}, "'Livre' is no keyword"),
     ],
 )
 def test_plans_that_are_refused(options, told):

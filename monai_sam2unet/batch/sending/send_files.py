@@ -27,7 +27,7 @@ def send_files(
         files: DICOM files.
         receipts_file: where it is kept which files were confirmed, so that they are not sent again; None to keep
             nothing. It goes beside the files.
-        retries: how often files that failed for what may pass are sent again; None for five times.
+        retries: how often files that failed for what may pass are sent again; None for eight times in two minutes.
 
     Returns:
         How many were sent; those confirmed before do not count.
@@ -67,6 +67,6 @@ def send_files(
         except TemporaryError:
             logger.warning("%d of %d files could not be sent to %s", len(failed), total, sender)
     if failed:
-        told = listing([f"{path.name}: {outcome.problem}" for path, outcome in failed.items()])
+        told = listing([f"{path.name}: {outcome.problem}" for path, outcome in failed.items()], limit=100)
         raise TransferError(f"{len(failed)} of {total} files could not be sent to {sender}:\n{told}")
     return total

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from monai_sam2unet.batch.guards import check_directory, check_members, member_path, printable
-from monai_sam2unet.batch.series_job import Refused
+from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.sources.headers import BadFile, Header, NoImage, read_brief
 from monai_sam2unet.dicom.series import HEAD, has_dicom_name, starts_as_dicom
 from monai_sam2unet.errors import DataError

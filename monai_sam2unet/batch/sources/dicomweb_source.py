@@ -17,7 +17,8 @@ from pydicom.multival import MultiValue
 from monai_sam2unet.batch.dicomweb_server import DicomwebServer
 from monai_sam2unet.batch.guards import printable
 from monai_sam2unet.batch.identity import hashed_uid
-from monai_sam2unet.batch.series_job import Refused, SeriesJob, safe_key
+from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.series_job import SeriesJob, safe_key
 from monai_sam2unet.batch.sources.dicomweb_query import parse_source, parse_where, unmet
 from monai_sam2unet.batch.transfer import Retries, TemporaryError, TransferError
 from monai_sam2unet.errors import ConfigError, DataError
@@ -210,7 +211,7 @@ def find_dicomweb_jobs(
     Args:
         source: ``dicomweb:https://host/dicom-web``; ``/studies/UID`` or ``/studies/UID/series/UID`` may follow.
         where: conditions on the series, as ``Modality=CT``; see :func:`parse_where`.
-        retries: how often what may pass is tried again; None for five times.
+        retries: how often what may pass is tried again; None for eight times in two minutes.
 
     Raises:
         ConfigError: When the source or a condition cannot be read.

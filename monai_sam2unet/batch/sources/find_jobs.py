@@ -11,7 +11,8 @@ from itertools import chain, islice
 from pathlib import Path
 
 from monai_sam2unet.batch.guards import kind_of_file, printable
-from monai_sam2unet.batch.series_job import Refused, SeriesJob
+from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.batch.sources.archives import ZIP_START, scan_archive
 from monai_sam2unet.batch.sources.folders import files_of_dicomdir, files_of_list, files_of_tree
 from monai_sam2unet.batch.sources.grouping import SeriesGroups

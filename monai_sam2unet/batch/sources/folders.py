@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from monai_sam2unet.batch.guards import kind_of_file, printable
-from monai_sam2unet.batch.series_job import Refused
+from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.sources.headers import BadFile
 from monai_sam2unet.dicom.series import dicomdir_files
 from monai_sam2unet.errors import DataError

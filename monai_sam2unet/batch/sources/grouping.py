@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from monai_sam2unet.batch.guards import printable
-from monai_sam2unet.batch.series_job import Refused, SeriesJob, safe_key
+from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.series_job import SeriesJob, safe_key
 from monai_sam2unet.batch.sources.headers import SAME_DIRECTION, BadFile, Header
 from monai_sam2unet.errors import listing
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from monai_sam2unet.batch import guards
-from monai_sam2unet.batch.series_job import Refused
+from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.sources import find_jobs
 from monai_sam2unet.dicom import read_volume
 from monai_sam2unet.errors import DataError

@@ -11,8 +11,9 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.run_log import run_log
-from monai_sam2unet.batch.series_job import Refused, SeriesJob
+from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.batch.sources import dicomweb_source
 from monai_sam2unet.batch.sources.dicomweb_source import WadoSeries, find_dicomweb_jobs
 from monai_sam2unet.batch.transfer import Retries, TransferError
@@ -44,6 +45,13 @@ def test_fetched_files_are_those_that_were_stored(orthanc, real_series: Files, t
     with pickle.loads(pickle.dumps(job)).opened(tmp_path) as files:
         assert by_uid(files) == stored
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_all_series_of_an_archive(orthanc, real_series: Files, count_run):
+    for name in (CT, CROP):
+        orthanc.upload(real_series(name))
+    orthanc.upload(real_series(MR)[:2])
+    assert sorted(count_run(jobs(orthanc)).values()) == [2, 20, 40]
 
 
 @pytest.mark.parametrize(

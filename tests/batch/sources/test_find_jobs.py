@@ -19,7 +19,8 @@ import pytest
 from pydicom.fileset import FileSet
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
-from monai_sam2unet.batch.series_job import Refused, SeriesJob
+from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.batch.sources import find_jobs
 from monai_sam2unet.dicom import find_series, read_volume
 from monai_sam2unet.errors import ConfigError, DataError
