@@ -47,8 +47,8 @@ def printable(text: str | os.PathLike[str], limit: int = MAX_SHOWN) -> str:
         The text with all that is not printable escaped.
 
     Example:
-        >>> printable("CT\\n\\x1b[31mthorax")
-        'CT\\\\n\\\\x1b[31mthorax'
+        >>> printable("CT\n\x1b[31mthorax")
+        'CT\\n\\x1b[31mthorax'
     """
     name = os.fspath(text)
     if len(name) > limit:

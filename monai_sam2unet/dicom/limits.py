@@ -18,7 +18,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from monai_sam2unet.errors import DataError
 
-__all__ = ["BoundedFile", "check_decoded_size", "check_deferred"]
+__all__ = ["BoundedFile", "check_decoded_size", "check_deferred", "check_memory"]
 
 #: Items of sequences in one file: pydicom takes about 1 KB and 50 microseconds for an empty item of 8 bytes. Enhanced
 #: images have about 10 for each frame.
@@ -38,6 +38,9 @@ ITEM_HEADER = 8
 ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 CHUNK = 2**20
 PIXELS = 0x7FE00000
+MEMORY = Path("/proc/meminfo")
+#: What the container may take and takes, where there is one.
+CONTAINER = Path("/sys/fs/cgroup")
 
 
 class BoundedFile(io.BufferedReader):
@@ -180,4 +183,35 @@ def check_decoded_size(dataset: FileDataset, name: object, size: int) -> None:
         raise DataError(
             f"{name}: {rows} rows, {columns} columns and {frames} frames would take {decoded / 2**30:.1f} GiB, but the "
             f"file has {size:,} bytes; it is not read."
+        )
+
+
+def available_memory() -> int | None:
+    """Memory, in bytes, that can be taken without others giving theirs; None where the system does not say."""
+    found = []
+    try:
+        lines = MEMORY.read_text(encoding="ascii").splitlines()
+        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+        limit, taken = ((CONTAINER / name).read_text(encoding="ascii") for name in ("memory.max", "memory.current"))
+        found.append(int(limit) - int(taken))
+    # Only Linux has these files, and a container without a limit says "max".
+    except (OSError, ValueError, IndexError):
+        pass
+    return min(found, default=None)
+
+
+def check_memory(name: object, size: int) -> None:
+    """A volume fits into memory.
+
+    Args:
+        name: what it is read from, for the error's text.
+        size: what it takes, in bytes.
+
+    Raises:
+        DataError: When less is available.
+    """
+    available = available_memory()
+    if available is not None and size > available:
+        raise DataError(
+            f"{name} takes {size / 2**30:.1f} GiB of memory, but {available / 2**30:.1f} GiB are available."
         )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from pydicom.uid import (
 
 from monai_sam2unet.dicom.frame import Frame
 from monai_sam2unet.dicom.geometry import StackGeometry, stack_geometry
+from monai_sam2unet.dicom.limits import check_memory
 from monai_sam2unet.dicom.pixels import PixelReader
 from monai_sam2unet.dicom.series import Series, find_series, select_series
 from monai_sam2unet.dicom.stack import choose_stack, drop_duplicates, set_localizers_aside
@@ -97,7 +99,10 @@ def _read_pixels(frames: Sequence[Frame | None], reader: PixelReader, num_worker
     """Values of all slices, those to fill left at 0; padding has the lowest of the other values."""
     (first_slot, first), *others = [(slot, frame) for slot, frame in enumerate(frames) if frame is not None]
     values, padding = reader.values(first)
-    out = np.zeros((len(frames), *values.shape), _common_type(frames, reader, values))
+    shape, kind = (len(frames), *values.shape), _common_type(frames, reader, values)
+    # Memory that is only promised is not refused until it is filled, and then the system ends the program.
+    check_memory(f"The volume of {first}", math.prod(shape) * kind.itemsize)
+    out = np.zeros(shape, kind)
     masks: dict[int, NDArray[np.bool_]] = {}
 
     def keep(slot: int, values: NDArray, padding: NDArray[np.bool_] | None) -> None:
@@ -194,8 +199,8 @@ def read_volume(
         The values and where they lie.
 
     Raises:
-        DataError: When files are missing or damaged, there are several series or volumes and none is chosen, or the
-            images do not make a regular grid.
+        DataError: When files are missing or damaged, there are several series or volumes and none is chosen, the
+            images do not make a regular grid, or the volume does not fit into memory.
         ConfigError: When ``stack``, ``frame`` or ``voi`` is not one of those there are, or ``num_workers`` is below 1.
     """
     reader = PixelReader(voi, mask_padding)

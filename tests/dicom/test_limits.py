@@ -21,7 +21,7 @@ NOISE = np.random.default_rng(0).integers(0, 4000, (64, 64)).astype(np.uint16)
 ITEM, ITEM_END, SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0", b"\xfe\xff\xdd\xe0"
 
 
-def refused(path, text, peak=2**23, seconds=3):
+def refused(path, text, peak=2**23, seconds=20):
     """The file is refused with a text, and little memory and time is taken for that."""
     tracemalloc.start()
     start = time.perf_counter()
@@ -79,6 +79,14 @@ def test_a_codestream_that_is_cut_off_is_looked_at_too():
     data = encapsulate([b"\xff\xd8\xff\xf7\x00\x0b\x10" + struct.pack(">HH", 3000, 2000) + b"\0" * 20])
     with pytest.raises(ValueError, match=r"states \(3000, 2000\)"):
         check_codestreams(data[:-10], (64, 64))
+
+
+def test_a_jpeg_of_no_rows(tmp_path, samples):
+    """libjpeg does not come to an end with it."""
+    path = tmp_path / "a.dcm"
+    data = (samples / "test_files" / "JPEGLSNearLossless_08.dcm").read_bytes()
+    path.write_bytes(data.replace(b"\xff\xf7\x00\x0b\x08\x00\x2d", b"\xff\xf7\x00\x0b\x08\x00\x00"))
+    refused(path, r"states \(0, 10\) rows and columns")
 
 
 def test_codestreams_of_many_tiles_or_components_or_endless_boxes():
@@ -170,6 +178,17 @@ def test_a_data_set_that_inflates_without_end(tmp_path, make_slice, monkeypatch)
     bomb = zlib.compressobj(9, zlib.DEFLATED, -15)
     path.write_bytes(data[:meta] + bomb.compress(b"\0" * 2**27) + bomb.flush())
     refused(path, "inflates to more than 64 MiB")
+
+
+def test_a_volume_that_does_not_fit_into_memory(tmp_path, make_series, monkeypatch):
+    make_series(tmp_path / "s", range(4))
+    assert limits.available_memory() > 2**20
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:      1 kB\n")
+    monkeypatch.setattr(limits, "MEMORY", tmp_path / "meminfo")
+    assert read_volume(tmp_path / "s").pixels.nbytes == 4 * 6 * 5 * 2
+    make_series(tmp_path / "l", range(4), pixels=np.zeros((16, 16), np.int16))
+    with pytest.raises(DataError, match=r"000\.dcm takes 0\.0 GiB of memory, but 0\.0 GiB are available"):
+        read_volume(tmp_path / "l")
 
 
 def test_a_file_that_changes_between_header_and_pixels(tmp_path, make_series):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shutil
 import socket
 import subprocess
@@ -459,3 +460,28 @@ def test_a_search_that_is_given_up_ends_its_threads(tmp_path, make_series):
     for thread in [each for each in threading.enumerate() if each.name.startswith("headers")]:
         thread.join(10)
         assert not thread.is_alive()
+
+
+def nested(path):
+    """Sequences within one another, before the pixel data."""
+    data = path.read_bytes()
+    place = data.index(b"\xe0\x7f\x10\x00OW")
+    deep = b"\x40\x00\x30\xa7SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 10_000
+    path.write_bytes(data[:place] + deep + data[place:])
+
+
+def absurd(path):
+    dataset = pydicom.dcmread(path)
+    dataset.Rows = dataset.Columns = 65535
+    dataset.save_as(path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"), [(nested, "its sequences lie too deep"), (absurd, "bytes of its pixel data|would take 8.0 GiB")]
+)
+def test_files_that_ask_for_too_much_are_no_jobs(tmp_path, make_series, harm, reason):
+    two_series(tmp_path, make_series)
+    harm(tmp_path / "b1")
+    jobs, refused, _ = found(tmp_path)
+    assert set(jobs) == {"1.1", "1.3"}
+    assert re.search(reason, refused["1.2"].reason)
