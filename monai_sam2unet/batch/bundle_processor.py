@@ -152,15 +152,16 @@ class BundleProcessor:
             fallback: one of :meth:`fallbacks`.
         """
         torch.cuda.empty_cache()
-        if fallback != CPU:
+        device, batch_size = self.predictor.device, self.predictor.batch_size
+        if fallback == CPU:
+            self.predictor.to("cpu")
+        else:
             self.predictor.batch_size = int(fallback.name.rsplit(" ", 1)[1])
-            return self.predict(cases)
-        device = self.predictor.device
-        self.predictor.to("cpu")
         try:
             return self.predict(cases)
         finally:
             self.predictor.to(device)
+            self.predictor.batch_size = batch_size
 
     def write(self, job: SeriesJob, result: PredictedSeries, folder: Path) -> None:
         """Make the mask on the source's grid, and write what is asked for.

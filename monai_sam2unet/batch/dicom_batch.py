@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from monai_sam2unet.batch.bundle_processor import BundleProcessor
 from monai_sam2unet.batch.journal_file import read_journal
 from monai_sam2unet.batch.output_files import DICOM_OUTPUTS, OUTPUTS, output_writers
 from monai_sam2unet.batch.pipeline import PipelineLimits
+from monai_sam2unet.batch.ray_resources import RayResources
+from monai_sam2unet.batch.ray_runner import RayRunner
 from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.run_report import write_run_report
 from monai_sam2unet.batch.segmented_series import Model
@@ -73,7 +76,9 @@ class DicomBatch:
             for it is kept in ``run.json`` of the output folder; the journal knows who is who, too.
         retry_failed: whether series that failed in an earlier run are tried again.
         show_identity: whether log and events name UIDs and files.
-        limits: how much is done at once.
+        limits: how much is done at once, on this machine.
+        cluster: what is taken of a Ray cluster, whose machines must see all files under the same names; None to stay on
+            this machine.
     """
 
     bundle: Path
@@ -87,6 +92,7 @@ class DicomBatch:
     retry_failed: bool = False
     show_identity: bool = False
     limits: PipelineLimits = field(default_factory=PipelineLimits)
+    cluster: RayResources | None = None
 
     def processors(self) -> list[BundleProcessor]:
         """Load the network, once for each device.
@@ -153,16 +159,17 @@ class DicomBatch:
         """
         own = self.processors() if processors is None else list(processors)
         secret = own[0].model.secret
-        runner = BatchRunner(
-            (_renamed(item, secret) for item in jobs) if secret else jobs,
-            own,
-            self.output_dir,
-            made_with=self._made_with(own[0]),
-            retry_failed=self.retry_failed,
-            limits=self.limits,
-            listener=listener,
-            show_identity=self.show_identity,
-        )
+        named = (_renamed(item, secret) for item in jobs) if secret else jobs
+        options: dict[str, Any] = {
+            "made_with": self._made_with(own[0]),
+            "retry_failed": self.retry_failed,
+            "listener": listener,
+            "show_identity": self.show_identity,
+        }
+        if self.cluster is None:
+            runner = BatchRunner(named, own, self.output_dir, limits=self.limits, **options)
+        else:
+            runner = RayRunner(named, partial(_first_processor, self), self.output_dir, self.cluster, **options)
         summary = runner.run()
         write_run_report(self.output_dir, read_journal(self.output_dir), summary.progress.seconds)
         return summary
@@ -180,3 +187,8 @@ class DicomBatch:
             "deidentify": self.deidentify,
             "settings": settings,
         }
+
+
+def _first_processor(batch: DicomBatch) -> BundleProcessor:
+    """On each machine of a cluster."""
+    return batch.processors()[0]

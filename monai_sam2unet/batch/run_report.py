@@ -124,7 +124,7 @@ def _pictures(output_dir: Path, done: Sequence[JournalRow], order: Mapping[Any, 
 
 
 def _reasons(skipped: Sequence[JournalRow]) -> list[tuple[str, int]]:
-    counts = pd.Series([row.reason for row in skipped], dtype=object).value_counts()
+    counts = pd.Series([row.shown_reason for row in skipped], dtype=object).value_counts()
     return [(str(reason), int(count)) for reason, count in counts.items()]
 
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +36,9 @@ OWN = {
     "overlays": "--write",
 }
 DICOMWEB = "dicomweb:"
+ENGINES = ("local", "ray")
 COULD_NOT_START = 2
+STOPPED_AT_ONCE = 130
 UID = re.compile(r"\d+(\.\d+)+")
 
 
@@ -169,6 +173,15 @@ def dicom(
     device: Annotated[
         list[str] | None, typer.Option(help="Where the network runs, as cuda:0; may be repeated.")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local: this machine; ray: the machines of a Ray cluster, which see all files alike.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="With --engine ray: of the cluster, as auto; else one is started here.")
+    ] = None,
+    num_gpus: Annotated[
+        float, typer.Option(help="With --engine ray: GPUs that each worker takes; a fraction shares one.")
+    ] = 0.0,
     show_identity: Annotated[
         bool, typer.Option("--show-identity", help="Name UIDs and files on the screen and in the log.")
     ] = False,
@@ -196,6 +209,12 @@ def dicom(
             "retry_failed": retry_failed,
             "show_identity": show_identity,
         })  # fmt: skip
+        if engine not in ENGINES:
+            raise ConfigError(f"--engine must be one of {', '.join(ENGINES)}, got {engine!r}.")
+        if engine == "ray":
+            from monai_sam2unet.batch.ray_resources import RayResources
+
+            batch.options["cluster"] = RayResources(address=address, num_gpus=num_gpus)
         if (source is None) == (listen is None):
             raise ConfigError("Give either --input, what there is, or --listen, a port for what is sent.")
         if listen is not None:
@@ -206,17 +225,24 @@ def dicom(
             ) as listener:
                 console.print(f"Listening at port {listener.port}; Ctrl-C ends.", highlight=False)
                 summary = _run(console, batch, listener.jobs(), decided)
+                code = int(summary.progress.failed > 0)  # Ctrl-C is its usual end
         else:
             jobs = _found(str(source), where or [], series_uid, passed_over)
             if dry_run:
                 _show_plan(jobs, decided)
                 return
             summary = _run(console, batch, jobs, decided)
+            code = summary.exit_code
     except UserError as error:
         console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(COULD_NOT_START) from error
+    except KeyboardInterrupt:
+        console.print("Stopped at once; the same command goes on.")
+        sys.stderr.flush()
+        # Threads that are in torch or a file system would be waited for.
+        os._exit(STOPPED_AT_ONCE)
     _tell_end(console, summary, output, passed_over)
-    raise typer.Exit(summary.exit_code)
+    raise typer.Exit(code)
 
 
 def _run(

@@ -138,17 +138,20 @@ def _text(dataset: Dataset, keyword: str, frame: Frame) -> str:
         return str(dataset.get(keyword) or "")
 
 
-def derived_identity(kind: str, volume: DicomVolume, algorithm: Algorithm, content: NDArray) -> DerivedIdentity:
+def derived_identity(
+    kind: str, volume: DicomVolume, algorithm: Algorithm, content: NDArray, created: datetime
+) -> DerivedIdentity:
     """Name an object after what it is made from.
 
-    A repeated run makes the identical object; another result of the same series and model, as with another threshold,
-    goes into the same series as another instance.
+    The same again makes the identical object; another result of the same series and model, as with another threshold or
+    at another time, goes into the same series as another instance.
 
     Args:
         kind: ``SEG``, ``SR`` or ``SC``.
         volume: the source.
         algorithm: the model.
         content: the result.
+        created: when it was made, which the object holds, too.
 
     Returns:
         Its UIDs, by SHA-512 of all these, and its SeriesNumber: the source's with two more digits.
@@ -163,7 +166,7 @@ def derived_identity(kind: str, volume: DicomVolume, algorithm: Algorithm, conte
     number = _text(first.dataset, "SeriesNumber", first)
     # Numbers beyond what an IS of 12 characters holds, or none, are taken as 0.
     base = int(number) if number.isdigit() and len(number) < 8 else 0
-    instance = generate_uid(entropy_srcs=[series, digest.hexdigest(), *members])
+    instance = generate_uid(entropy_srcs=[series, digest.hexdigest(), created.isoformat(), *members])
     return DerivedIdentity(series, 100 * base + SERIES_OFFSET[kind], instance)
 
 

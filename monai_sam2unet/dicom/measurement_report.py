@@ -185,7 +185,7 @@ def measurement_report(
     if [one.number for one in measurements] != [segment.number for segment in segments] or not segments:
         raise ConfigError(f"{len(measurements)} measurements do not go with {len(segments)} segments.")
     told = repr((list(measurements), str(segmentation.SOPInstanceUID)))
-    identity = derived_identity("SR", volume, algorithm, np.frombuffer(told.encode(), np.uint8))
+    identity = derived_identity("SR", volume, algorithm, np.frombuffer(told.encode(), np.uint8), created)
     observer = DeviceObserverIdentifyingAttributes(
         uid=generate_uid(entropy_srcs=[algorithm.name, algorithm.version, algorithm.weights_hash]),
         name=PACKAGE,

@@ -185,7 +185,9 @@ def _capture(
     if frame is None:
         raise DataError(f"Slice {slot} of {volume.series} was filled in and has no image.")
     picture = overlay(shown_slice(volume, slot), mask[slot], segments)
-    identity = derived_identity("SC", volume, algorithm, np.concatenate([picture.ravel(), [slot % 256, slot // 256]]))
+    identity = derived_identity(
+        "SC", volume, algorithm, np.concatenate([picture.ravel(), [slot % 256, slot // 256]]), created
+    )
     source = patient_and_study(frame)
     orientation = _orientation(frame)
     try:
