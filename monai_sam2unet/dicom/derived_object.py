@@ -138,7 +138,9 @@ def _text(dataset: Dataset, keyword: str, frame: Frame) -> str:
         return str(dataset.get(keyword) or "")
 
 
-def derived_identity(kind: str, volume: DicomVolume, algorithm: Algorithm, content: NDArray) -> DerivedIdentity:
+def derived_identity(
+    kind: str, volume: DicomVolume, algorithm: Algorithm, content: NDArray, details: str = ""
+) -> DerivedIdentity:
     """Name an object after what it is made from.
 
     A repeated run makes the identical object; another result of the same series and model, as with another threshold,
@@ -149,6 +151,7 @@ def derived_identity(kind: str, volume: DicomVolume, algorithm: Algorithm, conte
         volume: the source.
         algorithm: the model.
         content: the result.
+        details: what else tells it from others, as how it is encoded.
 
     Returns:
         Its UIDs, by SHA-512 of all these, and its SeriesNumber: the source's with two more digits.
@@ -157,7 +160,7 @@ def derived_identity(kind: str, volume: DicomVolume, algorithm: Algorithm, conte
     source = volume.series.uid or _text(first.dataset, "SOPInstanceUID", first)
     model = [algorithm.name, algorithm.version, algorithm.weights_hash, __version__]
     series = generate_uid(entropy_srcs=[source, kind, *model])
-    digest = hashlib.sha256(repr((content.shape, content.dtype.str)).encode())
+    digest = hashlib.sha256(repr((details, content.shape, content.dtype.str)).encode())
     digest.update(np.ascontiguousarray(content).data)
     members = [f"{_text(frame.dataset, 'SOPInstanceUID', frame)}#{frame.index}" for frame in source_frames(volume)]
     number = _text(first.dataset, "SeriesNumber", first)
