@@ -139,7 +139,7 @@ def _text(dataset: Dataset, keyword: str, frame: Frame) -> str:
 
 
 def derived_identity(
-    kind: str, volume: DicomVolume, algorithm: Algorithm, content: NDArray, created: datetime
+    kind: str, volume: DicomVolume, algorithm: Algorithm, content: NDArray, created: datetime, details: str = ""
 ) -> DerivedIdentity:
     """Name an object after what it is made from.
 
@@ -152,6 +152,7 @@ def derived_identity(
         algorithm: the model.
         content: the result.
         created: when it was made, which the object holds, too.
+        details: what else tells it from others, as how it is encoded.
 
     Returns:
         Its UIDs, by SHA-512 of all these, and its SeriesNumber: the source's with two more digits.
@@ -160,7 +161,7 @@ def derived_identity(
     source = volume.series.uid or _text(first.dataset, "SOPInstanceUID", first)
     model = [algorithm.name, algorithm.version, algorithm.weights_hash, __version__]
     series = generate_uid(entropy_srcs=[source, kind, *model])
-    digest = hashlib.sha256(repr((content.shape, content.dtype.str)).encode())
+    digest = hashlib.sha256(repr((details, content.shape, content.dtype.str)).encode())
     digest.update(np.ascontiguousarray(content).data)
     members = [f"{_text(frame.dataset, 'SOPInstanceUID', frame)}#{frame.index}" for frame in source_frames(volume)]
     number = _text(first.dataset, "SeriesNumber", first)

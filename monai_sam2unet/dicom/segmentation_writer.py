@@ -120,7 +120,7 @@ def segmentation(
     if not marked.any():
         middle = len(slots) // 2
         slots, used = slots[middle : middle + 1], frames[middle : middle + 1]
-    identity = derived_identity("SEG", volume, algorithm, mask, created)
+    identity = derived_identity("SEG", volume, algorithm, mask, created, details=f"{type} {list(segments)}")
     try:
         made = Segmentation(
             source_images=stand_ins(volume, used),

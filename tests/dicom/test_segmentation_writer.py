@@ -159,6 +159,8 @@ def test_a_repeated_run_makes_the_same_file(name, source, segments, algorithm, m
         segmentation(mask, volume, segments, algorithm, CREATED).save_as(tmp_path / f"{number}.dcm")
     assert (tmp_path / "0.dcm").read_bytes() == (tmp_path / "1.dcm").read_bytes()
     first = segmentation(mask, volume, segments, algorithm, CREATED)
+    label_map = segmentation(mask, volume, segments, algorithm, CREATED, "LABELMAP")
+    assert label_map.SOPInstanceUID != first.SOPInstanceUID
     mask[-1] = 0
     other = segmentation(mask, volume, segments, algorithm, CREATED)
     assert (other.SeriesInstanceUID, other.SOPInstanceUID == first.SOPInstanceUID) == (first.SeriesInstanceUID, False)
