@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command(name="demo")(demo.demo)
-app.command(name="ensemble", context_settings=ensemble.CONTEXT)(ensemble.ensemble)
+app.command(name="ensemble", context_settings=CONTEXT)(ensemble.ensemble)
 app.command(name="dicom", context_settings=CONTEXT)(dicom.dicom)
 app.command(name="evaluate")(evaluate.evaluate)
 app.command(name="compare")(compare.compare)

@@ -12,12 +12,11 @@ from rich.console import Console
 
 from monai_sam2unet.cli.bundle_run import run_bundle
 from monai_sam2unet.cli.output_folder import make_output_folder
+from monai_sam2unet.cli.settings import bundle_settings
 from monai_sam2unet.errors import ConfigError
 
-__all__ = ["CONTEXT", "ensemble"]
+__all__ = ["ensemble"]
 
-#: The bundle's own settings are passed on.
-CONTEXT = {"ignore_unknown_options": True, "allow_extra_args": True}
 #: Settings that the command has other words for.
 OWN = {
     "config_file": "BUNDLE and --evaluate",
@@ -35,18 +34,7 @@ def _split(words: list[str]) -> tuple[list[Path], list[str]]:
     checkpoints, settings = [Path(word) for word in words[:start]], words[start:]
     if not checkpoints:
         raise ConfigError(f"No checkpoint is named before {words[0]}. Name those of the folds after BUNDLE.")
-    keys: list[str] = []
-    rest = list(settings)
-    while rest:
-        key, equals, _ = rest.pop(0).partition("=")
-        if not key.startswith("--") or (not equals and (not rest or rest[0].startswith("--"))):
-            raise ConfigError(f"After the checkpoints come settings as `--batch_size 4`; {key!r} is none.")
-        if not equals:
-            rest.pop(0)
-        keys.append(key[2:].replace("-", "_"))
-    given = [f"--{key}: {OWN[key]}" for key in keys if key in OWN]
-    if given:
-        raise ConfigError(f"This command has its own words for some settings: {', '.join(given)}.")
+    bundle_settings(settings, OWN)
     return checkpoints, settings
 
 

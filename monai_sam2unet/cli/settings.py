@@ -10,7 +10,7 @@ import yaml
 
 from monai_sam2unet.errors import ConfigError
 
-__all__ = ["CONTEXT", "bundle_settings"]
+__all__ = ["CONTEXT", "bundle_settings", "parsed_settings"]
 
 #: Of a command that takes a bundle's own settings beside its options.
 CONTEXT = {"ignore_unknown_options": True, "allow_extra_args": True}
@@ -36,7 +36,7 @@ def bundle_settings(words: Sequence[str], own: Mapping[str, str]) -> dict[str, s
         word = rest.pop(0)
         key, equals, value = word.partition("=")
         if not key.startswith("--") or (not equals and (not rest or rest[0].startswith("--"))):
-            raise ConfigError(f"A bundle's settings are given as `--batch_size 4`; {word!r} is none, and no option.")
+            raise ConfigError(f"A bundle's settings are given as `--batch_size 4`, after all else; {word!r} is none.")
         settings[key[2:].replace("-", "_")] = value if equals else rest.pop(0)
     given = [f"--{key}: {own[key]}" for key in settings if key in own]
     if given:

@@ -297,3 +297,23 @@ def count_run(tmp_path: Path) -> Callable[[Iterable[SeriesJob | Refused]], dict[
         return {f"{uid} {count}": int(count) for uid, count in words}
 
     return run
+
+
+@pytest.fixture(scope="session")
+def checkpoint(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Makes random weights of a bundle's network whose masks are not empty."""
+    folder = tmp_path_factory.mktemp("weights")
+
+    def make(name: str) -> str:
+        import torch
+
+        from monai_sam2unet.bundle import BundleConfig
+
+        path = folder / f"{name}.pt"
+        if not path.exists():
+            torch.manual_seed(0)
+            network = BundleConfig(repository / "bundles" / name, {"encoder_size": "tiny"}).build("network_def")
+            torch.save({"model": network.state_dict()}, path)
+        return str(path)
+
+    return make

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-import torch
 from monai.bundle import create_workflow
 from PIL import Image
 from pydicom.pixels import convert_color_space
@@ -30,24 +29,6 @@ from monai_sam2unet.errors import ConfigError, DataError
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 SMALL = {"encoder_size": "tiny", "spatial_size": [64, 64], "num_workers": 0, "device": "cpu"}
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory):
-    """Makes random weights of a bundle's network whose masks are not empty."""
-    folder = tmp_path_factory.mktemp("weights")
-
-    def make(name: str) -> str:
-        from monai_sam2unet.bundle import BundleConfig
-
-        path = folder / f"{name}.pt"
-        if not path.exists():
-            torch.manual_seed(0)
-            network = BundleConfig(BUNDLES / name, SMALL).build("network_def")
-            torch.save({"model": network.state_dict()}, path)
-        return str(path)
-
-    return make
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def test_a_dry_run_does_nothing(source, shared_data, command, tmp_path) -> None:
         (["--input", "SOURCE", "--send", "mailto:me"], "no place to send to"),
         (["--input", "SOURCE", "--write", "csv", "--send", "dicom:host:104:AET"], "Only DICOM results are sent"),
         (["--input", "SOURCE", "--series-uid", "*"], "must be a UID"),
-        (["--input", "SOURCE", "--retry-faild", "--batch_size", "2"], "no option"),
+        (["--input", "SOURCE", "--retry-faild", "--batch_size", "2"], "is none"),
         (["--input", "SOURCE", "--batchsize", "2"], "has no key 'batchsize'"),
         (["--input", "nowhere"], "no file or folder"),
     ],

@@ -57,7 +57,7 @@ def test_what_is_run(call, repository: Path, tmp_path: Path):
     [
         (["--batch_size", "4"], "No checkpoint is named before --batch_size"),
         (["a.pt", "c.pt"], "There is no checkpoint c.pt"),
-        (["a.pt", "--batch_size", "4", "b.pt"], "come settings as `--batch_size 4`; 'b.pt' is none"),
+        (["a.pt", "--batch_size", "4", "b.pt"], "after all else; 'b.pt' is none"),
         (["a.pt", "--batch_size"], "'--batch_size' is none"),
         (["a.pt", "--ckpt-path", "b.pt"], "own words for some settings: --ckpt_path: CHECKPOINT"),
         (["a.pt", "--dataset_dir=x"], "--dataset_dir: --input"),
