@@ -46,7 +46,8 @@ def test_the_volumes_page_runs_on_a_real_series(
     names: dict[str, object] = {}
     for block in blocks:
         exec(block, names)
-        if "case" in names and names["case"]["image"].shape[1] > 32:  # a corner and a small network, since three views of it all take a CPU half an hour
+        # A corner and a small network, since three views of it all take a CPU half an hour.
+        if "case" in names and names["case"]["image"].shape[1] > 32:
             names["case"]["image"] = names["case"]["image"][:, 200:232, 200:232]
             names["network"] = torch.nn.Conv2d(3, 1, 3, padding=1).eval()
     assert names["uncertain"].shape == names["item"]["pred"].shape == (1, 32, 32, 6)
