@@ -2,7 +2,7 @@
 """Times ``sam2unet dicom`` against the obvious loop, and against the bare network on the same slices.
 
     python -m benchmarks.dicom_batch --output docs/results/dicom_batch_cpu.json
-    python -m benchmarks.dicom_batch --device cuda --series 20 --slices 120 --size large --output docs/results/dicom_batch_gpu.json
+    python -m benchmarks.dicom_batch --output docs/results/dicom_batch_gpu.json --device cuda --series 20 --slices 120
 
 Synthetic CT series, a network of random weights. The loop reads a series, predicts it, writes its segmentation, and
 goes on. All three are timed in turns within one run; the network is loaded before.

@@ -217,6 +217,8 @@ def dicom(
             batch.options["cluster"] = RayResources(address=address, num_gpus=num_gpus)
         if (source is None) == (listen is None):
             raise ConfigError("Give either --input, what there is, or --listen, a port for what is sent.")
+        if listen is not None and (dry_run or where or series_uid):
+            raise ConfigError("--dry-run, --where and --series-uid go with --input, not with --listen.")
         if listen is not None:
             from monai_sam2unet.batch.storage_listener import StorageListener
 
