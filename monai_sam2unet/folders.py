@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,17 @@ def why_not_writable(folder: Path) -> str | None:
         return error.strerror or str(error)
 
 
+def _sync(path: Path) -> None:
+    """Have a file or folder written to the disk itself; Windows cannot do so with folders."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a path to write to; the file takes its place when all went well, with any files written beside it.
@@ -40,4 +52,6 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield Path(folder) / path.name
         # The file itself comes last: where there was none before, who finds it finds all that belongs to it.
         for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
+            _sync(file)
             file.replace(path.parent / file.name)
+    _sync(path.parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monai_sam2unet.batch.outcome import RunStopped
 from monai_sam2unet.batch.output_files import OutputWriter
 from monai_sam2unet.batch.processor import Fallback
 from monai_sam2unet.batch.segmented_series import Model, SegmentedSeries
 from monai_sam2unet.batch.sending import Sender, send_files
 from monai_sam2unet.batch.series_job import SeriesJob
+from monai_sam2unet.batch.transfer import TransferError
 from monai_sam2unet.bundle import BundlePredictor
 from monai_sam2unet.dicom import DicomVolume
 
 __all__ = ["BundleProcessor", "PredictedSeries", "SeriesCase"]
 
 CPU = Fallback("the CPU", keep=False)
+#: When so many series one after the other could not be sent, the next ones will not be either.
+MAX_UNSENT = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +67,14 @@ class PredictedSeries:
     @property
     def nbytes(self) -> int:
         """Memory that it takes."""
-        return int(self.volume.pixels.nbytes + sum(prediction.nbytes for prediction in self.predictions))
+        items = sum(value.nbytes for item in self.items for value in item.values() if isinstance(value, Tensor))
+        return int(self.volume.pixels.nbytes + items + sum(prediction.nbytes for prediction in self.predictions))
+
+
+def _newest(job: SeriesJob) -> datetime:
+    """When the last of a series' files came, as to a listener that runs for months; long ago where it is not known."""
+    times = [file.stat().st_mtime for file in job.files if file.is_file()]
+    return datetime.fromtimestamp(max(times, default=0)).astimezone()
 
 
 def _slices_first(x: Tensor) -> NDArray[Any]:
@@ -78,7 +90,8 @@ class BundleProcessor:
             setting ``{"inferer::argmax": False}``.
         model: what the results say of it.
         writers: what is written of each series, see :mod:`monai_sam2unet.batch.output_files`.
-        work_folder: for files that are fetched or unpacked for a while.
+        output_dir: of the run. What is fetched or unpacked for a while is in its ``.work``, receipts for what was sent
+            are in ``.sent``.
         senders: where the DICOM files of each series are sent, before it counts as done.
     """
 
@@ -87,13 +100,14 @@ class BundleProcessor:
         predictor: BundlePredictor,
         model: Model,
         writers: Sequence[OutputWriter],
-        work_folder: Path,
+        output_dir: Path,
         senders: Sequence[Sender] = (),
     ) -> None:
         self.predictor = predictor
         self.model = model
         self.writers = tuple(writers)
-        self.work_folder = work_folder
+        self.work_folder, self.sent_folder = output_dir / ".work", output_dir / ".sent"
+        self._unsent = 0
         self.senders = tuple(senders)
 
     def read(self, job: SeriesJob) -> SeriesCase:
@@ -174,6 +188,7 @@ class BundleProcessor:
         Raises:
             DataError: When the prediction holds NaN, or the source cannot be referred to in the form asked for.
             TransferError: When files could not be sent.
+            RunStopped: When that was so for several series, one after the other.
         """
         pairs = list(zip(result.items, result.predictions, strict=True))
         masks = [self.predictor.mask(*pair) for pair in pairs]
@@ -181,12 +196,24 @@ class BundleProcessor:
         if self.model.segmentation_type == "FRACTIONAL":
             found = self._on_source([self.predictor.probabilities(*pair) for pair in pairs])
             # Of several channels the first is the background.
-            probabilities = found[..., found.shape[-1] - len(self.model.segments) :]
-        series = SegmentedSeries(result.volume, self._on_source(masks)[..., 0], self.model, probabilities)
+            probabilities = found[..., 1:] if found.shape[-1] > 1 else found
+        model = replace(self.model, created=max(self.model.created, _newest(job)))
+        series = SegmentedSeries(result.volume, self._on_source(masks)[..., 0], model, probabilities)
         for writer in self.writers:
             writer(series, folder)
-        for sender in self.senders:
-            send_files(sender, sorted(folder.glob("*.dcm")))
+        self._send(job, sorted(folder.glob("*.dcm")))
+
+    def _send(self, job: SeriesJob, files: Sequence[Path]) -> None:
+        try:
+            for sender in self.senders:
+                self.sent_folder.mkdir(exist_ok=True)
+                send_files(sender, files, receipts_file=self.sent_folder / f"{job.key}.jsonl")
+            self._unsent = 0
+        except TransferError as error:
+            self._unsent += 1
+            if self._unsent >= MAX_UNSENT:
+                raise RunStopped(f"{MAX_UNSENT} series one after the other could not be sent. {error}") from error
+            raise
 
     def _on_source(self, found: Sequence[Tensor]) -> NDArray[Any]:
         """(K, X, Y, Z) of a volume, or (K, H, W) of each frame, as (slices, rows, columns, K)."""

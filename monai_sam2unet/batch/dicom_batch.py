@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,29 +31,56 @@ from monai_sam2unet.bundle import BundleConfig, BundlePredictor
 from monai_sam2unet.dicom.deidentification import new_uid
 from monai_sam2unet.dicom.derived_object import Algorithm
 from monai_sam2unet.dicom.segmentation_writer import SEGMENTATION_TYPES
-from monai_sam2unet.dicom.segments import read_segments
+from monai_sam2unet.dicom.segments import Segment, read_segments
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.folders import whole_file, why_not_writable
 
 __all__ = ["DicomBatch"]
 
+logger = logging.getLogger(__name__)
+
 #: Environment variable with the secret of de-identification, for several runs to make the same of the same patient.
 SECRET = "SAM2UNET_DEIDENTIFY_SECRET"
+RUN = "run.json"
 #: Pictures show the source's own pixels.
 PICTURES = {"png", "sc"}
 
 
-def _facts(output_dir: Path) -> dict[str, str]:
-    """When the run in a folder began for the first time, and the secret that its UIDs and pseudonyms are made with."""
-    path = output_dir / "run.json"
-    if not path.is_file():
-        created = datetime.now().astimezone().isoformat(timespec="seconds")
-        with whole_file(path) as unfinished:
-            unfinished.touch(mode=0o600)
-            secret = os.environ.get(SECRET) or secrets.token_hex(32)
-            unfinished.write_text(json.dumps({"created": created, "secret": secret}))
-    facts: dict[str, str] = json.loads(path.read_text())
+def _facts(output_dir: Path, deidentify: bool) -> dict[str, str]:
+    """When the run in a folder began, and the secret that its UIDs and pseudonyms are made with.
+
+    Who goes on after a run that was cut off has the time of that run, so that the same objects come of it.
+    """
+    path, given = output_dir / RUN, os.environ.get(SECRET)
+    facts: dict[str, str] = {}
+    if path.is_file():
+        try:
+            facts = {str(name): str(value) for name, value in json.loads(path.read_text(encoding="utf-8")).items()}
+        except (ValueError, AttributeError) as error:
+            raise ConfigError(f"{path} cannot be read: {error}. Give another output folder.") from error
+    if deidentify and given and facts.get("secret", given) != given:
+        raise ConfigError(
+            f"{output_dir} was de-identified with another secret than that of {SECRET}; give another folder."
+        )
+    facts = {"created": datetime.now().astimezone().isoformat(), "secret": given or secrets.token_hex(32), **facts}
+    _keep_facts(output_dir, facts)
     return facts
+
+
+def _keep_facts(output_dir: Path, facts: Mapping[str, str]) -> None:
+    with whole_file(output_dir / RUN) as unfinished:
+        unfinished.touch(mode=0o600)
+        unfinished.write_text(json.dumps(dict(facts)), encoding="utf-8")
+
+
+def _check_segments(segments: Sequence[Segment], config: BundleConfig) -> None:
+    """The metadata describe what the network gives."""
+    classes = config.class_names[1:] or config.class_names
+    if [segment.number for segment in segments] != list(range(1, len(classes) + 1)):
+        raise ConfigError(
+            f"{config.folder}: segmentAttributes of the metadata describe {len(segments)} classes, the network gives "
+            f"{len(classes)}: {', '.join(classes)}. Describe these, numbered from 1."
+        )
 
 
 def _renamed(item: SeriesJob | Refused, secret: str) -> SeriesJob | Refused:
@@ -118,22 +146,23 @@ class DicomBatch:
         settings = dict(self.settings)
         own = [{**settings, "device": device} for device in self.devices] or [settings]
         predictors = [BundlePredictor(self.bundle, self._keeping_all(one)) for one in own]
-        first, facts = predictors[0], _facts(self.output_dir)
+        first, facts = predictors[0], _facts(self.output_dir, self.deidentify)
         if self.deidentify and PICTURES & set(self.write) and not first.preset.is_volume:
             raise ConfigError(
                 "Names may be burned into these images, so pictures of them (png, sc) are not written de-identified. "
                 f"Choose others with --write: {', '.join(name for name in OUTPUTS if name not in PICTURES)}."
             )
         metadata = first.config.metadata
+        segments = read_segments(metadata)
+        _check_segments(segments, first.config)
         model = Model(
-            segments=read_segments(metadata),
+            segments=segments,
             algorithm=Algorithm(str(metadata["name"]), str(metadata["version"]), first.weights_sha256),
             created=datetime.fromisoformat(facts["created"]),
             segmentation_type=self.segmentation_type,
             secret=facts["secret"] if self.deidentify else "",
         )
-        work_folder = self.output_dir / ".work"
-        return [BundleProcessor(predictor, model, writers, work_folder, senders) for predictor in predictors]
+        return [BundleProcessor(predictor, model, writers, self.output_dir, senders) for predictor in predictors]
 
     def _keeping_all(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Settings under which the predictor keeps what the type of segmentation needs."""
@@ -171,7 +200,13 @@ class DicomBatch:
         else:
             runner = RayRunner(named, partial(_first_processor, self), self.output_dir, self.cluster, **options)
         summary = runner.run()
-        write_run_report(self.output_dir, read_journal(self.output_dir), summary.progress.seconds)
+        try:
+            write_run_report(self.output_dir, read_journal(self.output_dir), summary.progress.seconds)
+            if not summary.left and not summary.stopped:
+                facts = _facts(self.output_dir, self.deidentify)
+                _keep_facts(self.output_dir, {name: value for name, value in facts.items() if name != "created"})
+        except OSError as error:  # a full disk: the results are there, and the next run writes it
+            logger.warning("The report could not be written: %s", error)
         return summary
 
     def _made_with(self, processor: BundleProcessor) -> dict[str, Any]:
@@ -185,6 +220,8 @@ class DicomBatch:
             "write": sorted(self.write),
             "segmentation_type": self.segmentation_type,
             "deidentify": self.deidentify,
+            "send": sorted(self.destinations),
+            "config": processor.predictor.config.sha256,
             "settings": settings,
         }
 

@@ -9,7 +9,11 @@ from monai_sam2unet.batch.predictor import is_out_of_gpu_memory
 from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.errors import UserError
 
-__all__ = ["InHand", "Outcome", "reason_of"]
+__all__ = ["InHand", "Outcome", "RunStopped", "reason_of"]
+
+
+class RunStopped(UserError):
+    """The series that follow would fail as well, so the run comes to an end; this one is begun anew by the next."""
 
 
 @dataclass(frozen=True)

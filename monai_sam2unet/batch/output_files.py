@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,7 @@ from monai_sam2unet.batch.run_report import MEASUREMENTS, PREVIEW
 from monai_sam2unet.batch.segmented_series import SegmentedSeries
 from monai_sam2unet.dicom.deidentification import deidentified
 from monai_sam2unet.dicom.measurement_report import measurement_report
-from monai_sam2unet.dicom.secondary_capture import fullest_slices, overlay, secondary_captures, shown_slice
+from monai_sam2unet.dicom.secondary_capture import burned_in, fullest_slices, overlay, secondary_captures, shown_slice
 from monai_sam2unet.errors import ConfigError
 
 __all__ = ["DICOM_OUTPUTS", "OUTPUTS", "output_writers"]
@@ -51,8 +52,18 @@ def write_nifti(series: SegmentedSeries, folder: Path) -> None:
 
 
 def write_preview(series: SegmentedSeries, folder: Path) -> None:
-    """``preview.png``: the slice with the largest mask, its outlines drawn over it."""
+    """``preview.png``: the slice with the largest mask, its outlines drawn over it.
+
+    Where it is to be de-identified, and names may be burned into the image, there is none, with a warning.
+    """
     slot = fullest_slices(series.mask, series.volume, 1)[0]
+    if series.model.secret and burned_in(series.volume.first) != "NO":
+        warnings.warn(
+            f"{PREVIEW} is left out: it would show the source's pixels, and the source does not say that no name is "
+            "burned into them (BurnedInAnnotation NO).",
+            stacklevel=2,
+        )
+        return
     picture = Image.fromarray(overlay(shown_slice(series.volume, slot), series.mask[slot], series.model.segments))
     picture.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE))
     picture.save(folder / PREVIEW)

@@ -16,7 +16,7 @@ from typing import Any
 from monai_sam2unet.batch.bounded_queue import BoundedQueue
 from monai_sam2unet.batch.engine import Engine, PipelineLimits
 from monai_sam2unet.batch.journal import JournalError
-from monai_sam2unet.batch.outcome import InHand, Outcome, reason_of
+from monai_sam2unet.batch.outcome import InHand, Outcome, RunStopped, reason_of
 from monai_sam2unet.batch.predictor import Predictor
 from monai_sam2unet.batch.processor import Fallback, MemoryFallbacks, Processor
 from monai_sam2unet.batch.publishing import DiskFullError, is_disk_full
@@ -218,6 +218,9 @@ class Pipeline:
         if is_disk_full(error):
             told = error if isinstance(error, DiskFullError) else f"A disk is full: {error}"
             self.stop(f"{told} Make room, and give the same command again: it goes on.", write=False)
+            return
+        if isinstance(error, RunStopped):
+            self.stop(f"{error} Give the same command again: it goes on.", write=False)
             return
         if not isinstance(error, UserError):
             logger.error("A fault in series %s.", work.job.key, exc_info=error, extra={"job": work.job})

@@ -58,7 +58,7 @@ def with_sizes(measurements: pd.DataFrame) -> pd.DataFrame:
     Args:
         measurements: with the columns of :data:`UNITS`, of which each row has one.
     """
-    sizes = measurements[list(UNITS)]
+    sizes = measurements[list(UNITS)].astype(float)
     return measurements.assign(size=sizes.bfill(axis=1).iloc[:, 0], unit=sizes.notna().idxmax(axis=1).map(UNITS))
 
 

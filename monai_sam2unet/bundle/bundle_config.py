@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,12 @@ class BundleConfig:
     def metadata(self) -> dict[str, Any]:
         """What metadata.json says."""
         return dict(self.parser["_meta_"])
+
+    @property
+    def sha256(self) -> str:
+        """Of inference.yaml and metadata.json as they are on the disk."""
+        files = (self.path, self.path.with_name("metadata.json"))
+        return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
     @property
     def class_names(self) -> tuple[str, ...]:

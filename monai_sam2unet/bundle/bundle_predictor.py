@@ -20,7 +20,7 @@ from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.inferers import SliceWiseInferer
 from monai_sam2unet.transforms import Preset
 
-__all__ = ["BundlePredictor"]
+__all__ = ["BundlePredictor", "trained_network"]
 
 Case = Mapping[str, Any]
 
@@ -28,6 +28,24 @@ Case = Mapping[str, Any]
 def _file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def trained_network(config: BundleConfig, device: torch.device | str) -> nn.Module:
+    """A bundle's network with its trained weights, in the form that its config asks for, ready for inference.
+
+    Args:
+        config: of the bundle; its ``network_def`` is made here, and used up.
+        device: where the network goes.
+
+    Raises:
+        ConfigError: When it cannot be made.
+        CheckpointError: When there is no checkpoint.
+        WeightsError: When it does not fit the network.
+    """
+    network: nn.Module = config.build("network_def").to(device)
+    load_checkpoint(network, Path(config.build("ckpt_path")))
+    form = inference_form(network, config.build("precision")) if config.build("optimize") else network
+    return form.eval()
 
 
 class BundlePredictor:
@@ -59,12 +77,8 @@ class BundlePredictor:
         self._postprocessing = self.config.build("postprocessing")
         self._inferer = self.config.build("inferer")
         self.batch_size = int(self.config.build("batch_size"))
-        ckpt_path = Path(self.config.build("ckpt_path"))
-        network: nn.Module = self.config.build("network")
-        load_checkpoint(network, ckpt_path)
-        self.weights_sha256 = _file_sha256(ckpt_path)
-        optimize = bool(self.config.build("optimize"))
-        self.network = (inference_form(network, self.config.build("precision")) if optimize else network).eval()
+        self.network = trained_network(self.config, self.config.build("device"))
+        self.weights_sha256 = _file_sha256(Path(self.config.build("ckpt_path")))
 
     @property
     def device(self) -> torch.device:

@@ -180,8 +180,8 @@ def dicom(
         str | None, typer.Option(help="With --engine ray: of the cluster, as auto; else one is started here.")
     ] = None,
     num_gpus: Annotated[
-        float, typer.Option(help="With --engine ray: GPUs that each worker takes; a fraction shares one.")
-    ] = 0.0,
+        float | None, typer.Option(help="With --engine ray: GPUs that each worker takes; a fraction shares one.")
+    ] = None,
     show_identity: Annotated[
         bool, typer.Option("--show-identity", help="Name UIDs and files on the screen and in the log.")
     ] = False,
@@ -219,7 +219,12 @@ def dicom(
             raise ConfigError("Give either --input, what there is, or --listen, a port for what is sent.")
         if listen is not None and (dry_run or where or series_uid):
             raise ConfigError("--dry-run, --where and --series-uid go with --input, not with --listen.")
+        if listen is None and callers:
+            raise ConfigError("--caller goes with --listen.")
+        if engine == "local" and (address is not None or num_gpus is not None):
+            raise ConfigError("--address and --num-gpus go with --engine ray.")
         if listen is not None:
+            from monai_sam2unet.batch.batch_runner import STOPPED
             from monai_sam2unet.batch.storage_listener import StorageListener
 
             with StorageListener(
@@ -227,7 +232,8 @@ def dicom(
             ) as listener:
                 console.print(f"Listening at port {listener.port}; Ctrl-C ends.", highlight=False)
                 summary = _run(console, batch, listener.jobs(), decided)
-                code = int(summary.progress.failed > 0)  # Ctrl-C is its usual end
+                # Ctrl-C is its usual end.
+                code = int(summary.progress.failed > 0) if summary.stopped == STOPPED else summary.exit_code
         else:
             jobs = _found(str(source), where or [], series_uid, passed_over)
             if dry_run:
@@ -235,7 +241,7 @@ def dicom(
                 return
             summary = _run(console, batch, jobs, decided)
             code = summary.exit_code
-    except UserError as error:
+    except (UserError, OSError) as error:
         console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(COULD_NOT_START) from error
     except KeyboardInterrupt:
@@ -251,7 +257,7 @@ def _run(
     console: Console, chosen_settings: _Settings, jobs: Iterator[SeriesJob | Refused], rules: SeriesRules
 ) -> BatchSummary:
     with console.status("Loading the network ..."):
-        # `--help` and `--dry-run` should not wait for torch and MONAI.
+        # `--help` should not wait for torch and MONAI.
         from monai_sam2unet.batch.dicom_batch import DicomBatch
         from monai_sam2unet.batch.series_rules import chosen
         from monai_sam2unet.cli.batch_progress import BatchProgressView

@@ -50,8 +50,17 @@ def parsed_settings(settings: Mapping[str, str]) -> dict[str, Any]:
     Args:
         settings: as :func:`bundle_settings` gives them.
 
+    Raises:
+        ConfigError: When a value cannot be read.
+
     Example:
         >>> parsed_settings({"spatial_size": "[64, 64]", "encoder_size": "tiny"})
         {'spatial_size': [64, 64], 'encoder_size': 'tiny'}
     """
-    return {key: yaml.safe_load(value) for key, value in settings.items()}
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--{key} {value!r} cannot be read: quote it as Python and YAML have it.") from error
+    return found

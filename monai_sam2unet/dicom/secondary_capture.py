@@ -30,7 +30,7 @@ from monai_sam2unet.dicom.source_references import source_references
 from monai_sam2unet.dicom.volume import DicomVolume
 from monai_sam2unet.errors import ConfigError, DataError
 
-__all__ = ["fullest_slices", "overlay", "secondary_captures", "shown_slice"]
+__all__ = ["burned_in", "fullest_slices", "overlay", "secondary_captures", "shown_slice"]
 
 #: Of gray images without a window, the percentiles that are shown black and white.
 PERCENTILES = (0.5, 99.5)
@@ -128,8 +128,12 @@ def _orientation(frame: Frame) -> tuple[str, str] | None:
     return letters[0], letters[1]
 
 
-def _burned_in(frame: Frame) -> str:
-    """BurnedInAnnotation of a picture of a frame; empty where it is not known."""
+def burned_in(frame: Frame) -> str:
+    """BurnedInAnnotation of a picture of a frame; empty where it is not known.
+
+    Args:
+        frame: of the source.
+    """
     told = str(frame.dataset.get("BurnedInAnnotation") or "")
     is_original = image_type(frame.attributes)[:2] == ("ORIGINAL", "PRIMARY")
     return told or ("NO" if frame.dataset.get("SOPClassUID") in COMPUTED and is_original else "")
@@ -217,9 +221,9 @@ def _capture(
         made.Laterality = frame.dataset.get("Laterality")
         if orientation is None:
             made.PatientOrientation = frame.dataset.get("PatientOrientation")
-        burned_in = _burned_in(frame)
-        if burned_in:
-            made.BurnedInAnnotation = burned_in
+        told = burned_in(frame)
+        if told:
+            made.BurnedInAnnotation = told
         if frame.dataset.get("LossyImageCompression"):
             made.LossyImageCompression = frame.dataset.LossyImageCompression
     made.DerivationDescription = f"Outlines of {', '.join(segment.label for segment in segments)}"[:1024]

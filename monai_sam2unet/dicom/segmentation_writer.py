@@ -120,7 +120,9 @@ def segmentation(
     if not marked.any():
         middle = len(slots) // 2
         slots, used = slots[middle : middle + 1], frames[middle : middle + 1]
-    identity = derived_identity("SEG", volume, algorithm, mask, created, details=f"{type} {list(segments)}")
+    # As it is stored: digits beyond that differ from one machine, or one batch, to another.
+    stored = np.rint(mask * MAX_FRACTION).astype(np.uint8) if type == "FRACTIONAL" else mask
+    identity = derived_identity("SEG", volume, algorithm, stored, created, details=f"{type} {list(segments)}")
     try:
         made = Segmentation(
             source_images=stand_ins(volume, used),

@@ -13,8 +13,8 @@ from monailabel.tasks.infer.basic_infer import BasicInferTask
 from monailabel.transform.post import Restored
 from torch import nn
 
-from monai_sam2unet.bundle import BundleConfig, load_checkpoint
-from monai_sam2unet.bundle.inference_form import inference_form
+from monai_sam2unet.bundle import BundleConfig
+from monai_sam2unet.bundle.bundle_predictor import trained_network
 
 __all__ = ["BundleInferTask"]
 
@@ -80,10 +80,5 @@ class BundleInferTask(BasicInferTask):
         written = self.checkpoint.stat().st_mtime_ns
         kept = self._networks.get(device)
         if kept is None or kept[1] != written:
-            config = self._read()
-            network = config.build("network_def").to(device)
-            load_checkpoint(network, self.checkpoint)
-            if config.build("optimize"):
-                network = inference_form(network, config.build("precision"))
-            kept = self._networks[device] = (network.eval(), written)
+            kept = self._networks[device] = (trained_network(self._read(), device), written)
         return kept[0]

@@ -18,10 +18,12 @@ from PIL import Image
 from pydicom.pixels import convert_color_space
 
 from monai_sam2unet.batch.bundle_processor import BundleProcessor
+from monai_sam2unet.batch.outcome import RunStopped
 from monai_sam2unet.batch.output_files import OUTPUTS, output_writers
 from monai_sam2unet.batch.segmented_series import Model
 from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.batch.sources import find_jobs
+from monai_sam2unet.batch.transfer import TransferError
 from monai_sam2unet.bundle import BundlePredictor
 from monai_sam2unet.dicom.derived_object import Algorithm
 from monai_sam2unet.dicom.segments import read_segments
@@ -38,7 +40,7 @@ def processor(checkpoint, tmp_path):
         metadata = predictor.config.metadata
         algorithm = Algorithm(metadata["name"], metadata["version"], predictor.weights_sha256)
         model = Model(read_segments(metadata), algorithm, datetime(2026, 1, 2, tzinfo=timezone.utc), kind)
-        return BundleProcessor(predictor, model, output_writers(write), tmp_path / "work")
+        return BundleProcessor(predictor, model, output_writers(write), tmp_path)
 
     return make
 
@@ -122,9 +124,10 @@ def test_series_share_batches_and_stay_apart(shared_data, processor, tmp_path) -
         assert (together != alone).mean() < 1e-3
 
 
-@pytest.mark.parametrize(("name", "frames"), [("US1_UNCR.dcm", 1), ("examples_ybr_color.dcm", 30)])
-def test_pictures_are_segmented_frame_by_frame(processor, tmp_path, name, frames) -> None:
-    source = Path(pydicom.data.get_testdata_file(name))
+@pytest.mark.parametrize("frames", [1, 30])
+def test_pictures_are_segmented_frame_by_frame(shared_data, processor, tmp_path, frames) -> None:
+    ours, pydicoms = shared_data / "dicom" / "colour" / "US1_UNCR.dcm", "examples_ybr_color.dcm"
+    source = ours if frames == 1 else Path(str(pydicom.data.get_testdata_file(pydicoms)))
     job = only_job(source)
     own = processor("breast_ultrasound_segmentation", ["seg", "nifti", "csv", "png"])
     segmented(own, [job], tmp_path)
@@ -162,3 +165,19 @@ def test_what_can_be_written() -> None:
         output_writers(["rtstruct"])
     with pytest.raises(ConfigError, match="refers to the segmentation"):
         output_writers(["sr"])
+
+
+def test_a_pacs_that_is_down_stops_the_run(shared_data, processor, tmp_path) -> None:
+    class Down:
+        def send(self, files):
+            raise TransferError("the archive refuses")
+
+    job = only_job(shared_data / "dicom" / "mr_series_hippocrop")
+    own = processor("hippocampus_mr_segmentation", ["seg"])
+    own.senders = (Down(),)
+    (result,) = own.predict([own.read(job)])
+    for number, expected in enumerate((TransferError, TransferError, RunStopped)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with pytest.raises(expected, match="the archive refuses"):
+            own.write(job, result, folder)
