@@ -52,7 +52,8 @@ class BundleConfig:
         self.parser.read_config([self.path] if overlay is None else [self.path, overlay])
         self.parser.read_meta(metadata)
         for key, value in (settings or {}).items():
-            if key not in self.parser:
+            # What a key holds can be set as well, as `preset::any_modality`.
+            if key not in self.parser and key.rpartition("::")[0] not in self.parser:
                 raise ConfigError(
                     f"{self.path} has no key {key!r}. Its keys are: {', '.join(sorted(self.parser.get()))}."
                 )

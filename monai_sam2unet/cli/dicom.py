@@ -90,7 +90,7 @@ def _show_plan(jobs: Iterator[SeriesJob | Refused], rules: SeriesRules) -> None:
         about = (item.modality, item.description, str(item.slices), item.orientation)
         rows.append((told, item.key, *about, decision.reason))
     console = Console()
-    headings = ("", "series", "modality", "description", "slices", "plane", "why")
+    headings = ("decision", "series", "modality", "description", "slices", "plane", "why")
     if console.is_terminal:
         table = Table(*headings, title="What would be done")
         for row in rows:
@@ -197,6 +197,11 @@ def dicom(
     try:
         settings = parsed_settings(bundle_settings(context.args, OWN))
         decided = _rules(bundle, rules)
+        if rules is not None:
+            # Who chooses series knows better than the preset what may be in them.
+            settings.setdefault("preset::any_modality", True)
+        if source is not None and Path(source).is_dir() and output.resolve() == Path(source).resolve():
+            raise ConfigError(f"--output {output} is the input; results go to a folder of their own.")
         if series_uid is not None and not UID.fullmatch(series_uid):
             raise ConfigError(f"--series-uid must be a UID, got {series_uid!r}.")
         passed_over: Counter[str] = Counter()

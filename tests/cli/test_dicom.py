@@ -119,6 +119,10 @@ def test_a_dry_run_does_nothing(source, shared_data, command, tmp_path) -> None:
         (["--input", "SOURCE", "--retry-faild", "--batch_size", "2"], "is none"),
         (["--input", "SOURCE", "--batchsize", "2"], "has no key 'batchsize'"),
         (["--input", "nowhere"], "no file or folder"),
+        (["--input", "SOURCE", "--output", "SOURCE"], "is the input"),
+        (["--input", "SOURCE", "--caller", "AET"], "--caller goes with --listen"),
+        (["--input", "SOURCE", "--address", "auto"], "go with --engine ray"),
+        (["--input", "SOURCE", "--ckpt_path", "[a"], "cannot be read"),
     ],
 )
 def test_what_cannot_start(source, command, words, told) -> None:
