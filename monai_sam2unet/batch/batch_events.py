@@ -32,12 +32,12 @@ class BatchProgress:
     """How far a run is.
 
     Args:
-        found: series to be done that were found so far.
+        found: series to be done that were found so far, and what was refused since it is damaged or incomplete.
         done: of these, done.
-        failed: of these, failed.
+        failed: of these, failed; all that was refused so is among them.
         done_before: found, and done by an earlier run.
         failed_before: found, failed in an earlier run, and not tried again.
-        skipped: not taken.
+        skipped: not taken, as a rule says or since it is no image.
         slices: of the series to be done.
         slices_done: of those done or failed.
         all_found: whether the search has ended.

@@ -17,7 +17,7 @@ from monai_sam2unet.batch.journal import Journal
 from monai_sam2unet.batch.journal_row import State
 from monai_sam2unet.batch.outcome import InHand, Outcome, reason_of
 from monai_sam2unet.batch.pipeline import Engine, Pipeline, PipelineLimits, Processor
-from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.refused import RefusalKind, Refused
 from monai_sam2unet.batch.result_store import ResultStore, Standing
 from monai_sam2unet.batch.run_log import run_log
 from monai_sam2unet.batch.series_job import SeriesJob
@@ -42,7 +42,11 @@ COUNTED = {
     EventKind.FAILED_BEFORE: "failed_before",
     EventKind.SKIPPED: "skipped",
 }
-
+REFUSALS = {
+    RefusalKind.LEFT: EventKind.SKIPPED,
+    RefusalKind.LOST: EventKind.FAILED,
+    RefusalKind.NOTHING: EventKind.NOTE,
+}
 
 WARNED = (EventKind.AGAIN, EventKind.FAILED, EventKind.NOTE, EventKind.STOPPING)
 
@@ -115,6 +119,7 @@ class BatchRunner:
             run_log(self.output_dir / LOG_NAME, self.show_identity),
         ):
             store = ResultStore(journal)
+            journal.forget_refused()
             recovered, removed = store.recover()
             if recovered or removed:
                 logger.info("The run before was cut off: %d series finished, %d folders removed.", recovered, removed)
@@ -169,9 +174,7 @@ class BatchRunner:
             if isinstance(item, SeriesJob) and item.key in seen:
                 item = Refused(item.key, "It was found a second time in this run.", item.series_uid)
             if isinstance(item, Refused):
-                name = store.journal.skip(item)
-                reason = item.reason if self.show_identity else discreet_refusal(item)
-                self._events.put(_Event(EventKind.SKIPPED, reason, name=name))
+                self._events.put(self._refusal(item, store.journal))
                 continue
             seen.add(item.key)
             standing = store.standing(item, self.retry_failed)
@@ -187,6 +190,14 @@ class BatchRunner:
                 self._events.put(_Event(kind, standing.value, item))
                 yield item
         self._events.put(_Event(EventKind.ALL_FOUND, self._search_error))
+
+    def _refusal(self, refused: Refused, journal: Journal) -> _Event:
+        key = journal.skip(refused)
+        if self.show_identity:
+            return _Event(REFUSALS[refused.kind], refused.reason, name=refused.source)
+        row = journal.row(key)
+        name = key if row is None else row.shown_name
+        return _Event(REFUSALS[refused.kind], discreet_refusal(refused), name=name)
 
     def _follow(self, pipeline: Engine) -> None:
         """Tell what happens, until all is done; of the thread that called ``run``."""
@@ -226,6 +237,8 @@ class BatchRunner:
             progress = replace(progress, **{counted: getattr(progress, counted) + 1})
         if event.kind in (EventKind.FOUND, EventKind.AGAIN):
             progress = replace(progress, slices=progress.slices + slices)
+        elif event.kind is EventKind.FAILED and event.job is None:
+            progress = replace(progress, found=progress.found + 1)
         elif event.kind in (EventKind.DONE, EventKind.FAILED):
             progress = replace(progress, slices_done=progress.slices_done + slices)
         elif event.kind is EventKind.ALL_FOUND:

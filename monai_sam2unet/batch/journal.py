@@ -19,12 +19,12 @@ from filelock import FileLock, Timeout
 
 from monai_sam2unet.batch.identity import discreet_refusal
 from monai_sam2unet.batch.journal_file import FILE_NAME, SCHEMA, VERSION, JournalError, check_journal_file
-from monai_sam2unet.batch.journal_row import JournalRow, State
+from monai_sam2unet.batch.journal_row import REFUSED, SKIPPED, JournalRow, State
+from monai_sam2unet.batch.refused import RefusalKind, Refused
 from monai_sam2unet.errors import ConfigError, listing
 from monai_sam2unet.folders import why_not_writable
 
 if TYPE_CHECKING:
-    from monai_sam2unet.batch.refused import Refused
     from monai_sam2unet.batch.series_job import SeriesJob
 
 __all__ = ["Journal", "JournalError"]
@@ -157,7 +157,7 @@ class Journal:
             )
 
     def skip(self, refused: Refused) -> str:
-        """Note what is not taken, and why; the last reason counts.
+        """Note what is not taken, and why; the last reason counts. What is lost counts as failed.
 
         Args:
             refused: what it is.
@@ -165,17 +165,25 @@ class Journal:
         Returns:
             The key that it has got.
         """
-        key = f"skipped-{sha256(refused.source.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+        state = State.FAILED if refused.kind is RefusalKind.LOST else State.SKIPPED
+        prefix = REFUSED if state is State.FAILED else SKIPPED
+        key = f"{prefix}{sha256(refused.source.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
         with self._transaction(commit=False) as database:
             database.execute(
                 "INSERT INTO series (key, state, source, series_uid, reason, shown_reason) VALUES (?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (key) DO UPDATE SET reason = excluded.reason, shown_reason = excluded.shown_reason",
                 [
-                    *(key, State.SKIPPED.value, _text(refused.source), _text(refused.series_uid)),
+                    *(key, state.value, _text(refused.source), _text(refused.series_uid)),
                     *(_text(refused.reason), _text(discreet_refusal(refused))),
                 ],
             )
         return key
+
+    def forget_refused(self) -> None:
+        """Forget what earlier runs did not take: what this run finds counts."""
+        with self._transaction() as database:
+            for prefix in (SKIPPED, REFUSED):
+                database.execute("DELETE FROM series WHERE key LIKE ?", [f"{prefix}%"])
 
     def start(self, key: str) -> None:
         """Note that a series is in hand from now on."""

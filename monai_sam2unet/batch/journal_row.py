@@ -10,10 +10,15 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from monai_sam2unet.batch.identity import hashed_uid
+
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["JournalRow", "State", "journal_table"]
+__all__ = ["REFUSED", "SKIPPED", "JournalRow", "State", "journal_table"]
+
+#: How keys of what was left, and of what is lost, begin; no series' key begins so.
+SKIPPED, REFUSED = "skipped-", "refused-"
 
 
 class State(str, Enum):
@@ -31,7 +36,8 @@ class JournalRow:
     """One series of a journal.
 
     Args:
-        key: name of its folder in the output folder. Those that were not taken have a key, but no folder.
+        key: name of its folder in the output folder. Those that were not taken have a key, but no folder: it begins
+            with ``skipped-``, or with ``refused-`` where they are damaged or incomplete.
         state: where it stands.
         source: folder of its files, or what was not taken.
         reason: why it failed or was skipped; else empty.
@@ -73,6 +79,12 @@ class JournalRow:
     outputs: tuple[str, ...]
     notes: tuple[str, ...]
     partial: str
+
+    @property
+    def shown_name(self) -> str:
+        """Its key; of what was not taken with a hash of the series' UID, where that is known."""
+        is_refused = self.key.startswith((SKIPPED, REFUSED)) and self.series_uid
+        return f"{self.key} (series {hashed_uid(self.series_uid)})" if is_refused else self.key
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> JournalRow:

@@ -133,12 +133,15 @@ class ResultStore:
     def fail(self, job: SeriesJob, reason: str, shown_reason: str) -> None:
         """Note that a series cannot be done, and let its files go.
 
+        Results of its files as they were before are taken away: they are not those of the files that are there.
+
         Args:
             job: the series.
             reason: why.
             shown_reason: the same without what a fault of the program quotes.
         """
-        self.journal.fail(job.key, reason, discreet(shown_reason, job))
+        told = self._take_away(job.key)
+        self.journal.fail(job.key, f"{reason}{told}", f"{discreet(shown_reason, job)}{told}")
         self.release(job, done=False)
 
     @staticmethod
@@ -154,6 +157,19 @@ class ResultStore:
         except Exception as error:
             # What came of the series stands. Who starts anew lets its files go once more.
             logger.warning("Files of a series could not be let go.", exc_info=error, extra={"job": job})
+
+    def _take_away(self, key: str) -> str:
+        """Remove the earlier results of a series that has failed now; says so, if there were any."""
+        row, place = self.journal.row(key), self.output.folder / key
+        if row is None or not row.published or not place.is_dir():
+            return ""
+        try:
+            # Out of sight in one step. Were the program killed next, the series would be begun anew.
+            old = place.rename(self.output.new_partial(key) / "old")
+        except OSError as error:
+            return f" Its folder still holds the results of an earlier run, and cannot be removed: {error.strerror}."
+        self.output.discard(old.parent)
+        return " The results of an earlier run, of its files as they were then, were removed."
 
     def _publish(self, partial: Path, row: JournalRow) -> None:
         try:

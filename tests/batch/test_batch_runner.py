@@ -20,8 +20,10 @@ from monai_sam2unet.batch.journal_file import JournalError, read_journal
 from monai_sam2unet.batch.journal_row import State
 from monai_sam2unet.batch.pipeline import PipelineLimits
 from monai_sam2unet.batch.processor import Fallback
-from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.refused import RefusalKind, Refused
+from monai_sam2unet.batch.run_report import write_run_report
 from monai_sam2unet.batch.series_job import SeriesJob
+from monai_sam2unet.batch.sources import find_jobs
 from monai_sam2unet.errors import ConfigError, DataError
 
 from .fake_run import Case, FakeProcessor, make_jobs
@@ -98,6 +100,37 @@ def test_identity_is_shown_when_asked_for(tmp_path: Path) -> None:
     assert "DOE^JANE" in log
 
 
+def test_what_is_damaged_counts_as_failed_and_what_a_rule_leaves_does_not(tmp_path: Path) -> None:
+    (job,) = make_jobs(tmp_path / "in", 1)
+    left = Refused("1.2.4", "rule 1 leaves it", "1.2.4")
+    uid = "1.2.826.0.1.3680043.8.498.7"
+    lost = Refused("/scans/DOE/7", "/scans/DOE/7 is cut off", uid, RefusalKind.LOST)
+    assert run([job, left], tmp_path / "left").exit_code == 0
+    events: list[BatchEvent] = []
+    summary = run([job, left, lost], tmp_path / "out", listener=events.append)
+    progress = summary.progress
+    assert (progress.found, progress.done, progress.failed, progress.skipped) == (2, 1, 1, 1)
+    assert (summary.exit_code, summary.stopped) == (1, "")
+    (failed,) = [event for event in events if event.kind is EventKind.FAILED]
+    (row,) = [row for row in read_journal(tmp_path / "out") if row.state is State.FAILED]
+    assert (row.source, failed.name, failed.text) == ("/scans/DOE/7", row.shown_name, "it is cut off")
+    page = write_run_report(tmp_path / "out", read_journal(tmp_path / "out"), 1.0).read_text()
+    assert row.shown_name in page
+    assert "it is cut off" in page
+    assert not any(word in page + failed.name for word in ("DOE", uid))
+    # What was mended since is not spoken of any more.
+    assert run([job], tmp_path / "out").exit_code == 0
+    assert states(tmp_path / "out") == {"done": 1}
+
+
+def test_a_source_without_images_cannot_start(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    events: list[BatchEvent] = []
+    assert run(find_jobs(tmp_path / "in"), tmp_path / "out", listener=events.append).exit_code == 2
+    assert "There is no DICOM image in it" in "".join(event.text for event in events if event.kind is EventKind.NOTE)
+
+
 class Fetched:
     """Files that are let go after the job; it cannot be done where the word says so."""
 
@@ -136,6 +169,20 @@ def test_vanished_results_are_made_again(tmp_path: Path) -> None:
     (again,) = [event for event in events if event.kind is EventKind.AGAIN]
     assert "results are gone: done again" in again.text
     assert (tmp_path / "out" / jobs[1].key / "mask.txt").exists()
+
+
+def test_results_of_files_that_have_changed_do_not_outlive_a_failure(tmp_path: Path) -> None:
+    jobs = make_jobs(tmp_path / "in", 2)
+    run(jobs, tmp_path / "out")
+    jobs[1].files[0].write_text("changed and bad")
+    summary = run(make_jobs(tmp_path / "in", 2), tmp_path / "out")
+    assert (summary.progress.failed, summary.exit_code) == (1, 1)
+    assert (tmp_path / "out" / jobs[0].key).is_dir()
+    assert not (tmp_path / "out" / jobs[1].key).exists()
+    assert not (tmp_path / "out" / ".partial").exists()
+    assert "results of an earlier run" in read_journal(tmp_path / "out")[1].shown_reason
+    jobs[1].files[0].write_text("changed and mended")
+    assert run(make_jobs(tmp_path / "in", 2), tmp_path / "out").exit_code == 0
 
 
 def test_other_settings_cannot_start(tmp_path: Path) -> None:

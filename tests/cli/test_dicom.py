@@ -81,16 +81,41 @@ def test_a_bad_series_fails_alone(source, shared_data, command, tmp_path) -> Non
     shutil.copytree(shared_data / "dicom" / "seg", source / "ct")
     done = command("--input", source)
     assert done.exit_code == 1, done.output
-    assert "1 series done, 1 failed" in done.stderr
+    assert "1 series done, 2 failed, 2 left out" in done.stderr
     assert "1 expected" in done.stderr
     page = (tmp_path / "out" / "report.html").read_text()
     assert "needs modality MR, it has CT" in page
+    # The damaged file is named by the screen and by the page alike.
+    (told,) = [line for line in done.stderr.splitlines() if "is cut off" in line]
+    assert told.split(": ")[1].split()[0] in page
+    assert "MR_truncated" not in done.stderr + page
     before = command("--input", source)
     assert before.exit_code == 1
     assert "1 failed before, and are tried again with --retry-failed" in before.stderr
     again = command("--input", source, "--retry-failed")
     assert again.exit_code == 1
-    assert "0 series done (1 done before), 1 failed" in again.stderr
+    assert "0 series done (1 done before), 2 failed" in again.stderr
+    (source / "MR_truncated.dcm").unlink()
+    shutil.rmtree(source / "colours")
+    shutil.rmtree(tmp_path / "out")
+    # What a rule leaves is no failure.
+    assert command("--input", source).exit_code == 0
+
+
+def test_a_damaged_file_alone_is_a_failure_and_its_name_is_shown_when_asked_for(shared_data, command, tmp_path) -> None:
+    (tmp_path / "source").mkdir()
+    shutil.copy(shared_data / "dicom" / "broken" / "MR_truncated.dcm", tmp_path / "source")
+    done = command("--input", tmp_path / "source", "--show-identity")
+    assert done.exit_code == 1, done.output
+    assert "MR_truncated.dcm is cut off" in done.stderr
+
+
+def test_a_source_without_images(command, tmp_path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "notes.txt").write_text("not DICOM")
+    done = command("--input", tmp_path / "source")
+    assert done.exit_code == 2, done.output
+    assert "There is no DICOM image in it" in done.stderr
 
 
 def test_a_dry_run_does_nothing(source, shared_data, command, tmp_path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import zlib
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from monai_sam2unet.batch.guards import check_directory, check_members, member_path, printable
-from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.refused import RefusalKind, Refused
 from monai_sam2unet.batch.sources.headers import BadFile, Header, NoImage, read_brief
 from monai_sam2unet.dicom.series import HEAD, has_dicom_name, starts_as_dicom
 from monai_sam2unet.errors import DataError
@@ -22,6 +23,8 @@ __all__ = ["ZIP_START", "scan_archive", "unpacked"]
 ZIP_START = b"PK\x03\x04"
 ENCRYPTED = 0x1
 CHUNK = 2**20
+#: What zipfile raises on archives that are damaged, encrypted, or of a method it does not know.
+DAMAGE = (BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 
 @contextmanager
@@ -39,9 +42,9 @@ def _opened(archive: Path) -> Iterator[tuple[ZipFile, dict[PurePosixPath, ZipInf
                     if by_path.setdefault(member_path(member, name), member) is not member:
                         raise DataError(f"{name} holds {printable(member.filename)!r} twice; it is not opened.")
                 yield opened, by_path
-    # zipfile raises these on archives that are damaged, encrypted, or of a method it does not know.
-    except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError, ValueError) as error:
-        if isinstance(error, DataError):
+    except (*DAMAGE, RuntimeError, UnicodeError, ValueError, OSError) as error:
+        # bz2 raises an OSError as of a disk, but without its number.
+        if isinstance(error, DataError) or getattr(error, "errno", None) is not None:
             raise
         raise DataError(f"{name} cannot be unpacked: {error}") from error
 
@@ -64,23 +67,24 @@ def scan_archive(archive: Path, strict: bool = True) -> list[Header | BadFile | 
                 found.append(replace(item, archive=archive) if isinstance(item, Header) else item)
     except DataError as error:
         # Nothing of an archive that cannot be trusted, or is not whole, is used.
-        return [Refused(printable(archive), str(error))]
+        return [Refused(printable(archive), str(error), kind=RefusalKind.LOST)]
     return found
 
 
 def _scan_member(opened: ZipFile, member: ZipInfo, path: Path, strict: bool) -> Header | BadFile | NoImage | Refused:
     if member.flag_bits & ENCRYPTED:
-        return Refused(printable(path), "The file is encrypted; unpack its archive first.")
+        return Refused(printable(path), "The file is encrypted; unpack its archive first.", kind=RefusalKind.LOST)
     try:
         with opened.open(member) as file:
             head = file.read(HEAD)
         if head.startswith(ZIP_START):
-            return Refused(printable(path), "An archive in an archive is not opened; unpack it first.")
+            told = "An archive in an archive is not opened; unpack it first."
+            return Refused(printable(path), told, kind=RefusalKind.LOST)
         if not has_dicom_name(path) and not starts_as_dicom(head):
             return NoImage("not DICOM")
         with opened.open(member) as file:
             return read_brief(file, path, member.file_size, strict)  # type: ignore[arg-type]
-    except (BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (*DAMAGE, OSError) as error:
         return BadFile(path, f"{printable(path)} cannot be unpacked: {error}")
 
 

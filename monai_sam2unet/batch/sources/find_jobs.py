@@ -11,7 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from monai_sam2unet.batch.guards import kind_of_file, printable
-from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.refused import RefusalKind, Refused
 from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.batch.sources.archives import ZIP_START, scan_archive
 from monai_sam2unet.batch.sources.folders import files_of_dicomdir, files_of_list, files_of_tree
@@ -107,7 +107,7 @@ def _jobs(
         what = "no DICOM image" if series_uid is None else f"no series {printable(series_uid)}"
         others = "".join(f" {count} {kind}," for kind, count in sorted(passed_over.items()))
         passed = f" Passed over:{others[:-1]}." if others else ""
-        yield Refused(printable(path), f"There is {what} in it.{passed}", series_uid or "")
+        yield Refused(printable(path), f"There is {what} in it.{passed}", series_uid or "", RefusalKind.NOTHING)
 
 
 def _grouped(found: Iterable[Found], groups: SeriesGroups, passed_over: Counter[str]) -> Iterator[SeriesJob | Refused]:
@@ -131,7 +131,8 @@ def _named(source: Path, passed_over: Counter[str], follow_links: bool) -> Itera
     if head.startswith(ZIP_START) or starts_as_dicom(head) or has_dicom_name(source):
         yield from _named_file(source, head)
     elif b"\0" in head or size > MAX_LIST:
-        yield Refused(printable(source), "It is neither DICOM, nor a zip archive, nor a list of files.")
+        told = "It is neither DICOM, nor a zip archive, nor a list of files."
+        yield Refused(printable(source), told, kind=RefusalKind.NOTHING)
     else:
         for item in files_of_list(source, source.read_bytes()):
             if isinstance(item, Path) and item.is_dir():
@@ -192,13 +193,17 @@ def _look_at(path: Path, strict: bool) -> list[Found]:
                 return list(scan_archive(path, strict))
             if not has_dicom_name(path) and not starts_as_dicom(head):
                 if path.name.lower().endswith(OTHER_ARCHIVES):
-                    return [Refused(printable(path), "Of archives, zip alone is opened; unpack it first.")]
+                    told = "Of archives, zip alone is opened; unpack it first."
+                    return [Refused(printable(path), told, kind=RefusalKind.LOST)]
                 return [NoImage("not DICOM")]
             file.seek(0)
             found = read_brief(file, path, before.st_size, strict)
         after = path.stat()
     except OSError as error:
         return [BadFile(path, f"{printable(path)} cannot be read: {error.strerror or error}.")]
+    # What no check has foreseen in one file must not end the search.
+    except Exception as error:
+        return [BadFile(path, f"{printable(path)} cannot be read ({type(error).__name__}): {error}")]
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         uid = found.series_uid if isinstance(found, Header | BadFile) else ""
         return [BadFile(path, f"{printable(path)} was changed while it was read; it may still be arriving.", uid)]

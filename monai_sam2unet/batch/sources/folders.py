@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from monai_sam2unet.batch.guards import kind_of_file, printable
-from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.refused import RefusalKind, Refused
 from monai_sam2unet.batch.sources.headers import BadFile
 from monai_sam2unet.dicom.series import dicomdir_files
 from monai_sam2unet.errors import DataError
@@ -39,7 +39,7 @@ def files_of_tree(
             with os.scandir(folder) as entries:
                 names = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            yield Refused(printable(folder), f"The folder cannot be read: {error.strerror}.")
+            yield Refused(printable(folder), f"The folder cannot be read: {error.strerror}.", kind=RefusalKind.LOST)
             continue
         below = []
         for entry in names:
@@ -108,7 +108,7 @@ def files_of_dicomdir(path: Path) -> Iterator[Path | BadFile | Refused]:
     try:
         files = dicomdir_files(path)
     except DataError as error:
-        yield Refused(printable(path), str(error))
+        yield Refused(printable(path), str(error), kind=RefusalKind.LOST)
         return
     for file in files:
         yield (

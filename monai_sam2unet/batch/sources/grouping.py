@@ -4,19 +4,19 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from monai_sam2unet.batch.guards import printable
-from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.refused import RefusalKind, Refused
 from monai_sam2unet.batch.series_job import SeriesJob, safe_key
 from monai_sam2unet.batch.sources.headers import SAME_DIRECTION, BadFile, Header
 from monai_sam2unet.errors import listing
 
-__all__ = ["SeriesGroups"]
+__all__ = ["SeriesGroups", "orientation"]
 
 #: A plane is the body's where its normal is within 30 degrees of that axis.
 MAIN_AXIS = float(np.cos(np.radians(30)))
@@ -125,7 +125,7 @@ class SeriesGroups:
         if item.series_uid:
             key = (item.series_uid, None)
             if key in self.done:
-                yield Refused(printable(item.path), item.reason, item.series_uid)
+                yield Refused(printable(item.path), item.reason, item.series_uid, RefusalKind.LOST)
                 return
             draft = self.drafts.setdefault(key, _Draft(item.series_uid))
             self.drafts.move_to_end(key)
@@ -144,7 +144,7 @@ class SeriesGroups:
         """Bad files after which there is no image in their folder."""
         for item, owned in self.stray:
             if not owned:
-                yield Refused(printable(item.path), item.reason)
+                yield Refused(printable(item.path), item.reason, kind=RefusalKind.LOST)
         self.stray = []
 
     def _add_late(self, key: tuple[str, Path | None], item: Header) -> Iterator[Refused]:
@@ -157,6 +157,7 @@ class SeriesGroups:
                 "It belongs to a series that was taken for whole before, since its files lie far apart: what was made "
                 "of that series lacks slices. Look through all files first, with lookahead=None.",
                 item.series_uid,
+                RefusalKind.LOST,
             )
 
     def _hand_out(self, key: tuple[str, Path | None], draft: _Draft) -> Iterator[SeriesJob | Refused]:
@@ -164,21 +165,27 @@ class SeriesGroups:
         if self.before is not None and self.before[1] is draft:
             self.before = None
         volume = [image for image in draft.images if image.normal]
+        # No volume is made of slices and overviews; where there are overviews only, they are the series.
+        mixed = not all(image.is_localizer for image in volume)
+        alone = [image for image in draft.images if not image.normal or (mixed and image.is_localizer)]
+        if mixed:
+            volume = [image for image in volume if not image.is_localizer]
         if draft.bad and volume:
             yield Refused(
                 _shown(volume[0]),
                 f"{len(draft.bad)} of its files cannot be read, so that slices would be missing; take them away if "
                 "they do not belong to it:\n" + listing([item.reason for item in draft.bad]),
                 draft.uid,
+                RefusalKind.LOST,
             )
         else:
             for item in (item for item in draft.bad if item.path not in self.reported):
                 self.reported.add(item.path)
-                yield Refused(printable(item.path), item.reason, item.series_uid)
+                yield Refused(printable(item.path), item.reason, item.series_uid, RefusalKind.LOST)
             if volume:
                 yield _job(volume, safe_key(draft.uid, "" if draft.uid else str(volume[0].path.parent)))
         keys: set[str] = set()
-        for image in (image for image in draft.images if not image.normal):
+        for image in alone:
             name = safe_key(draft.uid, image.instance_uid or str(image.path))
             if name in keys:
                 # The same UID for images that differ: one of them is wrong, but which is not known.
@@ -196,9 +203,21 @@ def _shown(image: Header) -> str:
     return image.series_uid or printable(image.path.parent)
 
 
-def _orientation(images: list[Header]) -> str:
-    first = np.array(images[0].normal)
-    if not all(image.same_normal and first @ image.normal > SAME_DIRECTION for image in images):
+def orientation(normals: Sequence[Sequence[float]]) -> str:
+    """The plane of images.
+
+    Args:
+        normals: of each image, the unit vector (3,) in LPS at right angles to it.
+
+    Returns:
+        One of :data:`monai_sam2unet.batch.series_job.ORIENTATIONS`.
+
+    Example:
+        >>> orientation([(0.0, 0.0, 1.0), (0.0, 0.1, 0.995)])
+        'mixed'
+    """
+    first = np.array(normals[0])
+    if not all(first @ normal > SAME_DIRECTION for normal in normals):
         return "mixed"
     axis = int(np.argmax(np.abs(first)))
     return PLANES[axis] if abs(first[axis]) >= MAIN_AXIS else "oblique"
@@ -206,6 +225,7 @@ def _orientation(images: list[Header]) -> str:
 
 def _job(images: list[Header], key: str) -> SeriesJob:
     first = images[0]
+    plane = orientation([image.normal for image in images]) if first.normal else ""
     return SeriesJob(
         key=key,
         series_uid=first.series_uid,
@@ -215,7 +235,7 @@ def _job(images: list[Header], key: str) -> SeriesJob:
         files=tuple(image.path for image in images),
         slices=sum(image.frames for image in images),
         size_bytes=sum(image.size for image in images),
-        orientation=_orientation(images) if first.normal else "",
+        orientation=plane if all(image.same_normal for image in images) else "mixed",
         image_type=first.image_type,
         body_part=first.body_part,
         archives=tuple(dict.fromkeys(image.archive for image in images if image.archive is not None)),

@@ -88,6 +88,11 @@ class Header:
     same_normal: bool
     archive: Path | None = None
 
+    @property
+    def is_localizer(self) -> bool:
+        """Whether ImageType says LOCALIZER (PS3.3 C.8.2.1.1.1)."""
+        return "LOCALIZER" in self.image_type
+
 
 @dataclass(frozen=True)
 class BadFile:

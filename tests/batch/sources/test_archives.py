@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from monai_sam2unet.batch import guards
-from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.refused import RefusalKind, Refused
 from monai_sam2unet.batch.sources import find_jobs
 from monai_sam2unet.dicom import read_volume
 from monai_sam2unet.errors import DataError
@@ -82,6 +82,28 @@ def test_archives_in_a_tree(tmp_path, make_series):
     with pytest.raises(OSError, match="one"), job.opened(tmp_path / "work"):
         pass
     assert not list((tmp_path / "work").iterdir())
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_loses_no_other_series(tmp_path, make_series, compression):
+    (tmp_path / "source").mkdir()
+    for number in (1, 2):
+        files = make_series(tmp_path / f"{number}", range(2), SeriesInstanceUID=f"1.{number}")
+        zipped(tmp_path / "source" / f"{number}.zip", [(file.name, file) for file in files], compression)
+    path = tmp_path / "source" / "1.zip"
+    whole = path.read_bytes()
+    place = whole.index(b"000.dcm") + len("000.dcm")
+    damaged = bytearray(whole)
+    # Behind the properties that LZMA's data start with.
+    damaged[place + 9 : place + 60] = b"\xff" * 51
+    (job,) = [job for job in found(tmp_path / "source")[0] if job.series_uid == "1.1"]
+    path.write_bytes(damaged)
+    with pytest.raises(DataError, match="cannot be unpacked"), job.opened(tmp_path / "work"):
+        pass
+    jobs, refused, _ = found(tmp_path / "source")
+    assert "1.2" in {job.series_uid for job in jobs}
+    assert "cannot be unpacked" in refused[0].reason
+    assert {item.kind for item in refused} == {RefusalKind.LOST}
 
 
 def test_an_archive_that_changed(tmp_path, make_series):

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from dicomweb_client.api import DICOMwebClient
 
-from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.refused import RefusalKind, Refused
 from monai_sam2unet.batch.run_log import run_log
 from monai_sam2unet.batch.series_job import SeriesJob
+from monai_sam2unet.batch.series_rules import SeriesRules
 from monai_sam2unet.batch.sources import dicomweb_source
 from monai_sam2unet.batch.sources.dicomweb_source import WadoSeries, find_dicomweb_jobs
 from monai_sam2unet.batch.transfer import Retries, TransferError
@@ -106,6 +108,53 @@ def test_each_radiograph_of_a_series_is_a_job(orthanc, two_radiographs: list[Pat
         with job.opened(tmp_path / "work") as files:
             fetched |= by_uid(files)
     assert fetched == by_uid(two_radiographs)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["listed", "header"])
+def test_image_type_and_plane_are_those_of_files(orthanc, make_series, tmp_path: Path, monkeypatch, told: bool):
+    if not told:
+        # As from a server that lists images without what was asked for.
+        monkeypatch.setattr(DICOMwebClient, "search_for_instances", without_fields(DICOMwebClient.search_for_instances))
+    scout = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
+    patient = {"PatientID": "1", "PatientName": "1"}
+    slices = make_series(tmp_path / "a", range(4), SeriesInstanceUID="1.2.1", **patient)
+    mixed = make_series(tmp_path / "a", [9], names=["z"], SeriesInstanceUID="1.2.1", **scout, **patient)
+    scouts = make_series(tmp_path / "b", range(2), SeriesInstanceUID="1.2.2", **scout, **patient)
+    orthanc.upload([*mixed, *slices, *scouts])
+    found = {job.series_uid: job for job in jobs(orthanc)}
+    volume, localizers = found["1.2.1"], found["1.2.2"]
+    assert (volume.image_type, volume.orientation) == (("ORIGINAL", "PRIMARY", "AXIAL"), "axial")
+    assert (localizers.image_type, localizers.orientation) == (("ORIGINAL", "PRIMARY", "LOCALIZER"), "axial")
+    rules = SeriesRules.for_modalities(["CT"])
+    assert [rules.decide(job).take for job in (volume, localizers)] == [True, False]
+    own = SeriesRules({"rules": [{"take": {"orientation": "axial", "image_type": "ORIGINAL"}}]})
+    assert own.decide(volume).take
+    with volume.opened(tmp_path / "work") as files:
+        assert by_uid(files) == by_uid(slices)
+
+
+def without_fields(search):
+    def listed(*args, **options):
+        options.pop("fields", None)
+        answers = search(*args, **options)
+        return [{tag: value for tag, value in one.items() if tag not in ("00080008", "00200037")} for one in answers]
+
+    return listed
+
+
+def test_a_series_that_the_server_does_not_list_is_refused_alone(
+    orthanc, two_radiographs: list[Path], real_series: Files, monkeypatch
+):
+    orthanc.upload([*two_radiographs, *real_series(CROP)[:2]])
+
+    def answered_404(*args, **options):
+        raise TransferError("404")
+
+    monkeypatch.setattr(WadoSeries, "list_instances", answered_404)
+    found = jobs(orthanc)
+    (refused,) = [item for item in found if isinstance(item, Refused)]
+    assert (refused.series_uid, refused.kind) == ("1.2.3", RefusalKind.LOST)
+    assert [item.modality for item in found if isinstance(item, SeriesJob)] == ["MR"]
 
 
 def test_what_holds_no_images_is_refused(orthanc, shared_data: Path):

@@ -19,12 +19,15 @@ import pytest
 from pydicom.fileset import FileSet
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
-from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.refused import RefusalKind, Refused
 from monai_sam2unet.batch.series_job import SeriesJob
+from monai_sam2unet.batch.series_rules import SeriesRules
 from monai_sam2unet.batch.sources import find_jobs
 from monai_sam2unet.dicom import find_series, read_volume
 from monai_sam2unet.errors import ConfigError, DataError
 
+# The package has a function of this name.
+find_jobs_module = sys.modules[find_jobs.__module__]
 CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
 
@@ -247,9 +250,48 @@ def test_a_part_that_comes_too_late_is_told(tmp_path, make_series):
     assert jobs["1.1"].slices == 3
     (item,) = refused.values()
     assert item.series_uid == "1.1"
+    assert item.kind is RefusalKind.LOST
     assert "lookahead=None" in item.reason
     jobs, refused, _ = found(tmp_path, lookahead=None)
     assert (jobs["1.1"].slices, refused) == (5, {})
+
+
+@pytest.mark.parametrize("name", ["000scout.dcm", "zz.dcm"])
+def test_a_localizer_among_slices_is_set_apart(tmp_path, make_series, name):
+    scout = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "orientation": CORONAL, "SeriesInstanceUID": "1.1"}
+    make_series(tmp_path, range(4), SeriesInstanceUID="1.1")
+    make_series(tmp_path, [9], names=[name], **scout)
+    jobs, refused, _ = found(tmp_path)
+    volume = jobs.pop("1.1")
+    (localizer,) = jobs.values()
+    assert (volume.slices, volume.orientation, volume.image_type[2]) == (4, "axial", "AXIAL")
+    assert (localizer.slices, localizer.orientation, localizer.image_type[2]) == (1, "coronal", "LOCALIZER")
+    assert (refused, list(read_all({"": volume}, tmp_path / "work").values())) == ({}, [(4, 6, 5)])
+    rules = SeriesRules.for_modalities(["CT"])
+    assert rules.decide(volume).take
+    assert not rules.decide(localizer).take
+
+
+def test_a_series_of_localizers_is_one_job(tmp_path, make_series):
+    make_series(tmp_path, range(3), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    (job,) = found(tmp_path)[0].values()
+    assert (job.slices, job.image_type[2]) == (3, "LOCALIZER")
+
+
+def test_a_fault_in_one_file_does_not_end_the_search(tmp_path, make_series, monkeypatch):
+    two_series(tmp_path, make_series)
+    original = find_jobs_module.read_brief
+
+    def faulty(file, path, *rest):
+        if path.name == "b1":
+            raise ZeroDivisionError("of a kind that nobody has foreseen")
+        return original(file, path, *rest)
+
+    monkeypatch.setattr(find_jobs_module, "read_brief", faulty)
+    jobs, refused, _ = found(tmp_path)
+    assert set(jobs) == {"1.1", "1.3"}
+    assert "ZeroDivisionError" in refused["1.2"].reason
+    assert refused["1.2"].kind is RefusalKind.LOST
 
 
 def test_one_series_alone(tmp_path, make_series):
