@@ -71,6 +71,22 @@ class Inbox:
     def _images(series: Path) -> Iterable[Path]:
         return series.glob("*.dcm")
 
+    def images(self, series: Path) -> frozenset[str]:
+        """Names of the images of a series.
+
+        Args:
+            series: its folder.
+        """
+        return frozenset(file.name for file in self._images(series))
+
+    def place(self, series_uid: str) -> Path:
+        """The folder of a series, whether it is there or not.
+
+        Args:
+            series_uid: its SeriesInstanceUID.
+        """
+        return self.folder / safe_key(series_uid)
+
     def store(self, series_uid: str, sop_uid: str, content: bytes) -> Path:
         """Keep an image. One of the same UIDs takes the place of an earlier one.
 
@@ -86,7 +102,7 @@ class Inbox:
             InboxFull: When the inbox may not grow further.
             OSError: When the image cannot be written.
         """
-        series = self.folder / safe_key(series_uid)
+        series = self.place(series_uid)
         name = f"{hashlib.sha256(sop_uid.encode()).hexdigest()[:32]}.dcm"
         with self._lock:
             earlier = (series / name).stat().st_size if (series / name).exists() else 0
@@ -130,25 +146,30 @@ class Inbox:
             series: its folder.
         """
         state = State.of(series)
-        return bool({file.name for file in self._images(series)} - state.taken - state.done - state.failed)
+        return bool(self.images(series) - state.taken - state.done - state.failed)
 
-    def take(self, series: Path) -> list[SeriesJob | Refused]:
+    def take(self, series: Path, images: frozenset[str]) -> list[SeriesJob | Refused]:
         """Make jobs of the images of a series, and note that they are out, so that they are the same after a restart.
 
         Images that were worked on belong to them, too, as long as they are kept: a volume of which a part was late is
-        whole. What has no new image is no job. What is no image, or refused, is over at once.
+        whole. Once they are removed, a volume of the late part is refused. What has no new image is no job. What is no
+        image, or refused, is over at once.
 
         Args:
             series: its folder. Where jobs of it are out, as before a restart, they are given once more.
+            images: names of its images, as :meth:`images` gave them; what came since then is not taken.
         """
+        # Headers are read without the lock, for which each image that comes waits.
+        found, no_images = _grouped(series, sorted(_begun(State.of(series), images).taken))
         with STATES:
-            state = State.of(series)
-            if not state.left:
-                names = frozenset(file.name for file in self._images(series))
-                state = replace(state, taken=names, left=names - state.done - state.failed)
-            found, no_images = _grouped(series, sorted(state.taken))
+            state = _begun(State.of(series), images)
+            gone = len(state.done - self.images(series))
             jobs = [_received(item, series) if isinstance(item, SeriesJob) else item for item in found]
             wanted = [job for job in jobs if isinstance(job, Refused) or state.left.intersection(_names(job))]
+            # Only volumes have an orientation.
+            wanted = [
+                _late(job, gone) if gone and isinstance(job, SeriesJob) and job.orientation else job for job in wanted
+            ]
             inside = frozenset(name for job in wanted if isinstance(job, SeriesJob) for name in _names(job))
             state = state.over(no_images, done=True)
             state = state.over(state.left - inside, done=False)
@@ -178,6 +199,20 @@ class Inbox:
                 with self._lock:
                     self._held -= file.stat().st_size
                     file.unlink()
+
+
+def _begun(state: State, images: frozenset[str]) -> State:
+    """The state with jobs of all these images out, unless some are."""
+    return state if state.left else replace(state, taken=images, left=images - state.done - state.failed)
+
+
+def _late(job: SeriesJob, gone: int) -> Refused:
+    return Refused(
+        job.key,
+        f"{job.slices} images came late: {gone} of their series were segmented before and are not kept any more, so "
+        "that a volume would lack them. Send the whole series again.",
+        job.series_uid,
+    )
 
 
 def _names(job: SeriesJob) -> frozenset[str]:

@@ -18,6 +18,7 @@ from monai_sam2unet.batch.outcome import InHand, Outcome, reason_of
 from monai_sam2unet.batch.processor import Processor
 from monai_sam2unet.batch.ray_resources import RayResources, import_ray
 from monai_sam2unet.batch.result_store import ResultStore
+from monai_sam2unet.batch.run_log import say
 from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.batch.series_worker import Processed, SeriesWorker
 from monai_sam2unet.errors import ConfigError, UserError
@@ -75,6 +76,7 @@ class RayEngine:
                 self._ray.init(address=resources.address, include_dashboard=False, log_to_driver=False)
             except (ConnectionError, ValueError) as error:
                 raise ConfigError(f"There is no Ray cluster at {resources.address!r}: {error}") from error
+        resources = resources.settled(self._ray)
         self.devices = resources.room(self._ray)
         self._source = jobs
         self._make_processor = make_processor
@@ -173,7 +175,8 @@ class RayEngine:
             task = self._tasks.pop(reference, None)
             try:
                 answer = self._ray.get(reference)
-            except self._ray.exceptions.RayActorError as error:
+            except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError) as error:
+                # The second: Ray ends a worker before its machine's memory is used up.
                 self._lose(starting, task, error)
                 continue
             if starting is not None:
@@ -190,6 +193,9 @@ class RayEngine:
         if task.worker in self._workers:
             logger.warning("A worker was lost; another one is started where there is room.")
             self._workers.remove(task.worker)
+            # It may be out of reach alone: what it writes is not waited for.
+            with suppress(Exception):
+                self._ray.kill(task.worker)
             if not self._workers:
                 logger.warning("No worker is left; waiting for one.")
             self._start_worker()
@@ -200,6 +206,7 @@ class RayEngine:
             self._fail(task.job, Processed(reason=(told := LOST.format(self._lost[task.job.key])), shown=told))
 
     def _take(self, job: SeriesJob, processed: Processed) -> None:
+        say(processed.said, job)
         for stage, seconds in zip(self.busy_seconds, processed.seconds, strict=True):
             self.busy_seconds[stage] += seconds
         if processed.disk_full:

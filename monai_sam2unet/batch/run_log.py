@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -16,13 +17,23 @@ from monai_sam2unet.batch.identity import discreet
 from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.errors import UserError, causes
 
-__all__ = ["DiscreetFormatter", "about", "run_log", "traceback_text"]
+__all__ = ["DiscreetFormatter", "KeptLog", "Said", "about", "kept_log", "run_log", "say", "traceback_text"]
+
+#: A logger's name, a level and a text.
+Said = tuple[str, int, str]
 
 package_logger = logging.getLogger("monai_sam2unet.batch")
 #: Of warnings, once logging captures them.
 warnings_logger = logging.getLogger("py.warnings")
-#: Libraries that log UIDs, or addresses that hold them.
-TALKATIVE = ("dicomweb_client", "pydicom", "pynetdicom", "urllib3")
+#: Libraries that log UIDs, or addresses that hold them, and up to what. What pydicom logs it warns of, too.
+TALKATIVE = {
+    "dicomweb_client": logging.WARNING,
+    "pydicom": logging.ERROR,
+    "pynetdicom": logging.WARNING,
+    "urllib3": logging.WARNING,
+}
+#: Warnings of libraries that quote values of a file: what stands before the quotation can be told.
+QUOTED = re.compile(r"(.*[/\\](?:pydicom|highdicom)[/\\][^\n]*?: \w*Warning: [^'\"]*)['\"]", re.DOTALL)
 #: The series that a thread is at.
 _job: ContextVar[SeriesJob | None] = ContextVar("job", default=None)
 
@@ -60,6 +71,8 @@ class DiscreetFormatter(logging.Formatter):
         record.exc_text = None
         text = super().format(record)
         record.exc_text = None
+        if record.name == warnings_logger.name and not self.show_identity and (found := QUOTED.match(text)):
+            text = f"{found[1]}(a value that is not told)"
         return text if self.show_identity else discreet(text, getattr(record, "job", _job.get()))
 
     def formatException(
@@ -88,6 +101,53 @@ def about(job: SeriesJob | None) -> Iterator[None]:
         _job.reset(token)
 
 
+class KeptLog(logging.Handler):
+    """Keeps what is logged and warned of, by series, to be sent to the program that writes the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, list[Said]] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See :class:`logging.Handler`."""
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[1] is not None:
+            text += f"\n{traceback_text(record.exc_info[1])}"
+        job = getattr(record, "job", _job.get())
+        self._said.setdefault("" if job is None else job.key, []).append((record.name, record.levelno, text))
+
+    def take(self, job: SeriesJob) -> tuple[Said, ...]:
+        """What was said of a series, and of none: each once.
+
+        Args:
+            job: the series.
+        """
+        self.acquire()
+        try:
+            return tuple(said for key in ("", job.key) for said in self._said.pop(key, ()))
+        finally:
+            self.release()
+
+
+def say(said: Iterable[Said], job: SeriesJob) -> None:
+    """Log what another process has kept.
+
+    Args:
+        said: that.
+        job: the series that it is about.
+    """
+    for name, level, text in said:
+        logging.getLogger(name).log(level, "%s", text, extra={"job": job})
+
+
+@contextmanager
+def kept_log() -> Iterator[KeptLog]:
+    """While it lasts, what this package's runs log, and warnings, are kept, and go nowhere else."""
+    kept = KeptLog()
+    with _taking(kept, TALKATIVE):
+        yield kept
+
+
 @contextmanager
 def run_log(path: Path, show_identity: bool = False) -> Iterator[None]:
     """While it lasts, what this package's runs log goes to a file, and nowhere else: others would write UIDs.
@@ -103,7 +163,14 @@ def run_log(path: Path, show_identity: bool = False) -> Iterator[None]:
     """
     handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(DiscreetFormatter(show_identity))
-    quiet = [] if show_identity else [logging.getLogger(name) for name in TALKATIVE]
+    with _taking(handler, {} if show_identity else TALKATIVE):
+        yield
+
+
+@contextmanager
+def _taking(handler: logging.Handler, levels_of: Mapping[str, int]) -> Iterator[None]:
+    """While it lasts, what this package's runs log, and warnings, go to a handler alone."""
+    quiet = [logging.getLogger(name) for name in levels_of]
     levels = [logger.level for logger in quiet]
     before = [(logger, logger.level, logger.propagate) for logger in (package_logger, warnings_logger)]
     for logger, _, _ in before:
@@ -111,7 +178,7 @@ def run_log(path: Path, show_identity: bool = False) -> Iterator[None]:
         logger.setLevel(logging.INFO)
         logger.propagate = False
     for logger in quiet:
-        logger.setLevel(logging.WARNING)
+        logger.setLevel(levels_of[logger.name])
     show = warnings.showwarning
     logging.captureWarnings(True)
     try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -13,7 +14,7 @@ from monai_sam2unet.batch.outcome import reason_of
 from monai_sam2unet.batch.predictor import Predictor
 from monai_sam2unet.batch.processor import Processor
 from monai_sam2unet.batch.publishing import OutputFolder, is_disk_full
-from monai_sam2unet.batch.run_log import traceback_text
+from monai_sam2unet.batch.run_log import Said, about, kept_log, traceback_text
 from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.errors import UserError
 
@@ -33,6 +34,7 @@ class Processed:
         shown: the same without what a fault of the program quotes.
         fault: where a fault of the program was raised; empty where it is the series' own.
         disk_full: whether there was no room.
+        said: what was logged and warned of meanwhile.
     """
 
     partial: str = ""
@@ -43,6 +45,7 @@ class Processed:
     shown: str = ""
     fault: str = ""
     disk_full: bool = False
+    said: tuple[Said, ...] = ()
 
 
 class SeriesWorker:
@@ -54,6 +57,9 @@ class SeriesWorker:
     """
 
     def __init__(self, make_processor: Callable[[], Processor], output_dir: str) -> None:
+        # For as long as the process lives: a worker has no log of its own that identity could be kept out of.
+        self._held = ExitStack()
+        self._log = self._held.enter_context(kept_log())
         self._processor = make_processor()
         self._predictor = Predictor(self._processor)
         self._predicting = threading.Lock()
@@ -69,6 +75,11 @@ class SeriesWorker:
         Args:
             job: the series.
         """
+        with about(job):
+            processed = self._tried(job)
+        return replace(processed, said=self._log.take(job))
+
+    def _tried(self, job: SeriesJob) -> Processed:
         try:
             return self._process(job)
         except Exception as error:

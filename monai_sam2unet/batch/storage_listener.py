@@ -79,7 +79,8 @@ class StorageListener:
     - once no image of a series came for ``quiet_seconds``, jobs are made of it: one of a volume, or one of each image
       that is none, as :func:`monai_sam2unet.batch.sources.find_jobs` has it;
     - images that come while these are worked on, or later, wait until they are over, and make another job, with a key
-      of its own: a volume of all images of the series as long as the earlier ones are kept, else of the late ones;
+      of its own: a volume of all images of the series as long as the earlier ones are kept; else a volume is refused,
+      since it would lack them, until the whole series is sent again;
     - an image that is sent again, and was worked on, makes no job; one of a job that failed offers that once more;
     - after a restart, jobs that were out come first, with the same keys, then what was received and not worked on, and
       what failed or was refused.
@@ -199,19 +200,29 @@ class StorageListener:
         if not all(uids) or uids[1] != header.file_meta.MediaStorageSOPInstanceUID:
             logger.error("An image without SeriesInstanceUID, or of another SOPInstanceUID than stated, is refused")
             return NO_MATCH
+        # Before, too: what can be seen of a series is never newer than what is known of it here.
+        self._came(self._inbox.place(uids[0]))
         try:
             series = self._inbox.store(uids[0], uids[1], content)
         except OSError as error:
             logger.error("An image of series %s cannot be kept, and is refused: %s", hashed_uid(uids[0]), error)
             return OUT_OF_RESOURCES
+        self._came(series)
+        return SUCCESS
+
+    def _came(self, series: Path) -> None:
         with self._lock:
             self._last[series] = time.monotonic()
-        return SUCCESS
+
+    def _is_quiet(self, series: Path) -> bool:
+        with self._lock:
+            return time.monotonic() - self._last[series] >= self.quiet_seconds
 
     def jobs(self) -> Iterator[SeriesJob | Refused]:
         """The series, each once no more of it come, until :meth:`stop`."""
         while self._were_out:
-            yield from self._take(self._were_out.pop(0))
+            series = self._were_out.pop(0)
+            yield from self._take(series, self._inbox.images(series))
         swept = 0.0
         while not self._stopped.wait(GLANCE):
             with self._lock:
@@ -221,16 +232,20 @@ class StorageListener:
                     return
                 if self._inbox.is_out(series):
                     continue
+                images = self._inbox.images(series)
+                # Jobs before it may have been waited for, and more of it may have come since.
+                if not self._is_quiet(series):
+                    continue
                 if self._inbox.is_new(series):
-                    yield from self._take(series)
+                    yield from self._take(series, images)
                 else:
                     self._forget(series)
             if time.monotonic() - swept >= SWEEP:
                 self._inbox.remove_done(self.keep_seconds)
                 swept = time.monotonic()
 
-    def _take(self, series: Path) -> list[SeriesJob | Refused]:
-        jobs = self._inbox.take(series)
+    def _take(self, series: Path, images: frozenset[str]) -> list[SeriesJob | Refused]:
+        jobs = self._inbox.take(series, images)
         logger.info("Series %s is quiet: %d jobs", hashed_uid(series.name), len(jobs))
         return jobs
 

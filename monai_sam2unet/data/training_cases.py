@@ -30,20 +30,28 @@ def case_sha256(image: str | Path | Sequence[str | Path]) -> str:
     """Tell an image by the bytes of its file, wherever it lies and whatever it is called.
 
     Args:
-        image: a file; the folder of a DICOM series, whose files are taken in the order of their names; or several.
+        image: a file; the folder of a DICOM series; or several.
 
     Returns:
-        SHA-256, 64 hexadecimal digits. An image that was saved anew, in another format say, has another one.
+        SHA-256, 64 hexadecimal digits; of several files, that of their sorted digests. An image that was saved anew, in
+        another format say, has another one.
 
     Raises:
         OSError: When a file cannot be read.
     """
+    digests = [
+        _file_sha256(file)
+        for path in map(Path, [image] if isinstance(image, (str, Path)) else image)
+        for file in ([found for found in path.rglob("*") if found.is_file()] if path.is_dir() else [path])
+    ]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
+
+
+def _file_sha256(file: Path) -> str:
     digest = hashlib.sha256()
-    for path in map(Path, [image] if isinstance(image, (str, Path)) else image):
-        for file in sorted(found for found in path.rglob("*") if found.is_file()) if path.is_dir() else [path]:
-            with file.open("rb") as opened:
-                while chunk := opened.read(_CHUNK):
-                    digest.update(chunk)
+    with file.open("rb") as opened:
+        while chunk := opened.read(_CHUNK):
+            digest.update(chunk)
     return digest.hexdigest()
 
 

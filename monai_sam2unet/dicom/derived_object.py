@@ -185,7 +185,7 @@ def _allowed(value: Any, keyword: str, frame: Frame) -> bool:
         elif keyword == "PatientAge" and not re.fullmatch(r"\d{3}[DWMY]", str(value)):
             raise ValueError(value)
     except (ValueError, TypeError):
-        warnings.warn(f"{frame}: {keyword} {value!r} is not allowed in DICOM, and is left out.", stacklevel=3)
+        warnings.warn(f"{frame}: its {keyword} is not allowed in DICOM, and is left out.", stacklevel=3)
         return False
     return True
 

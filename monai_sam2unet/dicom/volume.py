@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from contextvars import copy_context
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -127,8 +128,10 @@ def _read_pixels(frames: Sequence[Frame | None], reader: PixelReader, num_worker
         for item in others:
             read(item)
     else:
+        # With the caller's context variables: warnings are told of the series that it is at.
+        contexts = [copy_context() for _ in others]
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(read, others))
+            list(pool.map(lambda context, item: context.run(read, item), contexts, others))
     _fill_padding(out, [first_slot, *(slot for slot, _ in others)], masks)
     return out
 

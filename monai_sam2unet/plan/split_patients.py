@@ -48,7 +48,8 @@ def split_patients(
     Args:
         training: cases of the training sets, as :func:`monai_sam2unet.bundle.folds.leave_out_fold` takes them.
         tests: cases of the test sets.
-        group_pattern: as in :func:`monai_sam2unet.bundle.folds.leave_out_fold`; None: nothing is found.
+        group_pattern: as in :func:`monai_sam2unet.bundle.folds.leave_out_fold`; None: only those cases count that have
+            ``patient``.
 
     Returns:
         A line for each such patient, and one for a name that tells no patient.
@@ -56,7 +57,9 @@ def split_patients(
     Raises:
         ConfigError: When the pattern is no regular expression.
     """
-    if group_pattern is None or not tests:
+    if group_pattern is None:
+        training, tests = ([item for item in cases if item.get("patient")] for cases in (training, tests))
+    if not tests:
         return []
     try:
         first, second = (

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +17,9 @@ from monai_sam2unet.batch.journal_file import read_journal
 from monai_sam2unet.batch.journal_row import State
 from monai_sam2unet.batch.ray_resources import RayResources
 from monai_sam2unet.batch.ray_runner import RayRunner
+from monai_sam2unet.batch.run_log import about, kept_log, run_log, say
 from monai_sam2unet.batch.series_job import SeriesJob
+from monai_sam2unet.batch.series_worker import Processed
 from monai_sam2unet.errors import ConfigError
 
 from . import fake_run
@@ -140,6 +144,69 @@ def test_stopping_finishes_what_is_in_hand(cluster: Any, tmp_path: Path) -> None
     assert 1 < summary.progress.done < 10
     assert {row.state for row in read_journal(tmp_path / "out")} == {State.DONE, State.FOUND}
     cluster.remove_node(node)
+
+
+class Warns(FakeProcessor):
+    """Warns of what it reads."""
+
+    def read(self, job: SeriesJob) -> Case:
+        warnings.warn(f"{job.files[0]} of {job.series_uid} is odd.", stacklevel=1)
+        return super().read(job)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_warnings_of_workers_are_in_the_log_without_identity(cluster: Any, tmp_path: Path) -> None:
+    node = cluster.add_node(num_cpus=1)
+    jobs = make_jobs(tmp_path / "in", 2)
+    assert RayRunner(jobs, Warns, tmp_path / "out", RayResources(workers=1)).run().exit_code == 0
+    log = (tmp_path / "out" / "batch.log").read_text()
+    assert log.count("file 1 of 1 of #") == 2
+    assert "DOE" not in log
+    assert jobs[0].series_uid not in log
+    cluster.remove_node(node)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_worker_that_ray_ends_for_its_memory_is_replaced(cluster: Any, tmp_path: Path, monkeypatch) -> None:
+    node = cluster.add_node(num_cpus=1)
+    get, ended = ray.get, []
+
+    def get_or_end(reference: Any) -> Any:
+        answer = get(reference)
+        if isinstance(answer, Processed) and not ended:
+            ended.append(answer)
+            raise ray.exceptions.OutOfMemoryError("The node is low on memory.")
+        return answer
+
+    monkeypatch.setattr(ray, "get", get_or_end)
+    summary = RayRunner(make_jobs(tmp_path / "in", 4), FakeProcessor, tmp_path / "out", RayResources(workers=1)).run()
+    assert ended
+    assert (summary.progress.done, summary.stopped) == (4, "")
+    cluster.remove_node(node)
+
+
+@pytest.mark.parametrize(
+    ("asked", "has", "num_gpus", "room"),
+    [(None, {"CPU": 8.0, "GPU": 2.0}, 1.0, 2), (None, {"CPU": 8.0}, 0.0, 8), (0.0, {"CPU": 8.0, "GPU": 2.0}, 0.0, 8)],
+)
+def test_gpus_that_are_taken(asked: float | None, has: dict[str, float], num_gpus: float, room: int) -> None:
+    cluster = SimpleNamespace(cluster_resources=lambda: has)
+    resources = RayResources(num_gpus=asked)
+    assert (resources.settled(cluster).num_gpus, resources.room(cluster)) == (num_gpus, room)
+
+
+def test_what_a_worker_says_is_kept(tmp_path: Path) -> None:
+    (job,) = make_jobs(tmp_path / "in", 1)
+    with kept_log() as kept, warnings.catch_warnings(), about(job):
+        warnings.simplefilter("always")
+        warnings.warn(f"{job.files[0]} is odd.", stacklevel=1)
+    said = kept.take(job)
+    assert kept.take(job) == ()
+    with run_log(tmp_path / "log"):
+        say(said, job)
+    assert "file 1 of 1 is odd." in (tmp_path / "log").read_text()
 
 
 @pytest.mark.skipif(ray is not None, reason="ray is installed")

@@ -23,7 +23,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation, MRImageStorage
 
 import monai_sam2unet.dicom  # noqa: F401 (so that no test waits for torch)
-from monai_sam2unet.batch import storage_listener
+from monai_sam2unet.batch import inbox, storage_listener
 from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.batch.storage_listener import StorageListener
@@ -167,10 +167,64 @@ def test_late_images_are_a_new_job_with_those_before(real_series: Files, tmp_pat
         no_job(listener)
     assert not list(tmp_path.glob("*/*.dcm"))
     with listening(tmp_path) as listener:
+        # Those before are gone: what is late must not look like a whole volume.
         send(listener.port, files[4:])
         (late,) = some_jobs(listener, 1)
-        assert same_images(late, files[4:])
-        assert late.key not in {first.key, second.key, third.key}
+        assert isinstance(late, Refused)
+        assert "4 of their series were segmented before" in late.reason
+    with listening(tmp_path) as listener:
+        send(listener.port, files)
+        (whole,) = some_jobs(listener, 1)
+        assert same_images(whole, files)
+        assert whole.key not in {first.key, second.key, third.key}
+
+
+def test_a_series_that_goes_on_while_another_is_worked_on(real_series: Files, tmp_path: Path):
+    files = real_series(CROP)[:3]
+    others = []
+    for _ in range(2):
+        image = pydicom.dcmread(files[0])
+        image.SeriesInstanceUID = pydicom.uid.generate_uid()
+        others.append(image)
+    with listening(tmp_path) as listener:
+        send(listener.port, others)
+        time.sleep(2 * QUIET)
+        threading.Timer(10.0, listener.stop).start()
+        jobs = listener.jobs()
+        first = next(jobs)
+        # The other one was quiet when they were looked for; more of it comes now.
+        (going_on,) = [image for image in others if image.SeriesInstanceUID != first.series_uid]
+        late = pydicom.dcmread(files[1])
+        late.SeriesInstanceUID = going_on.SeriesInstanceUID
+        send(listener.port, [late])
+        start = time.monotonic()
+        assert next(jobs).slices == 2
+        assert time.monotonic() - start >= 0.9 * QUIET
+
+
+def test_images_are_taken_while_headers_are_read(real_series: Files, tmp_path: Path, monkeypatch):
+    files = real_series(CROP)[:2]
+    reading, go_on = threading.Event(), threading.Event()
+    grouped = inbox._grouped
+
+    def slowly(*args):
+        reading.set()
+        assert go_on.wait(10)
+        return grouped(*args)
+
+    monkeypatch.setattr(inbox, "_grouped", slowly)
+    with listening(tmp_path) as listener:
+        send(listener.port, files[:1])
+        found: list[SeriesJob] = []
+        taker = threading.Thread(target=lambda: found.extend(some_jobs(listener, 1)))
+        taker.start()
+        assert reading.wait(10)
+        try:
+            assert send(listener.port, files[1:]) == [0]
+        finally:
+            go_on.set()
+        taker.join()
+    assert same_images(found[0], files[:1])
 
 
 def test_a_run_works_on_what_comes_until_it_is_stopped(real_series: Files, tmp_path: Path, count_run):

@@ -162,3 +162,11 @@ def test_from_a_folder_of_series_to_label_maps(data: Path, tmp_path: Path):
     assert (found.shape, found.get_data_dtype()) == (SHAPE, np.uint8)
     assert np.array_equal(found.affine, volume.affine.astype(np.float32).astype(np.float64))
     assert set(np.unique(np.asarray(found.dataobj))) <= {0, 1, 2}
+
+
+def test_a_patient_in_both_parts_is_told_by_patient_id(make_case, tmp_path: Path):
+    root = tmp_path / "data"
+    for part, number in (("training", 0), ("training", 2), ("testing", 1), ("testing", 4)):
+        make_case(root / part, number)
+    (problem,) = survey_volumes(root, workers=1).problems
+    assert problem.startswith("patient0: this patient is in the training and in the test sets")
