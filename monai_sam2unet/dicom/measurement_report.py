@@ -69,6 +69,10 @@ QUANTITIES = {
 }
 
 
+#: What says which scanner made an image.
+EQUIPMENT = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber")
+
+
 def _frame_number(segmentation: Segmentation, segment: int, frame: Frame) -> int | None:
     """Which frame of a segmentation, from 1, shows a segment on a frame of the source; None where there is none."""
     shared = segmentation.SharedFunctionalGroupsSequence[0]
@@ -153,6 +157,18 @@ def _evidence(volume: DicomVolume) -> list[Dataset]:
     return list(images.values())
 
 
+def _name_scanner(made: Comprehensive3DSR, frame: Frame) -> None:
+    """What acquired the images is their scanner; highdicom takes what made the segmentation for it."""
+    for item in made.ContributingEquipmentSequence:
+        if item.PurposeOfReferenceCodeSequence[0].CodeValue == codes.DCM.AcquisitionEquipment.value:
+            for keyword in EQUIPMENT:
+                item.pop(keyword, None)
+                if frame.dataset.get(keyword):
+                    setattr(item, keyword, frame.dataset.get(keyword))
+            # Type 1 (PS3.3 C.12-1).
+            item.Manufacturer = item.get("Manufacturer") or "UNKNOWN"
+
+
 def measurement_report(
     measurements: Sequence[SegmentMeasurement],
     segmentation: Segmentation,
@@ -220,5 +236,6 @@ def measurement_report(
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"No measurement report can be made for {volume.series}: {error}") from error
+    _name_scanner(made, volume.first)
     settle(made, identity, created)
     return made

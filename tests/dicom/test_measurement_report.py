@@ -108,3 +108,17 @@ def test_measurements_of_other_segments_are_refused(source, segments, algorithm,
     measured, seg, _ = make(volume, mask_for(volume), segments, algorithm)
     with pytest.raises(ConfigError, match="2 measurements do not go with 3 segments"):
         measurement_report(measured[:2], seg, volume, segments, algorithm, CREATED)
+
+
+def test_the_scanner_is_named_as_what_acquired_the_images(source, segments, algorithm, mask_for):
+    volume = source("ct")
+    for frame in volume.frames:
+        frame.dataset.Manufacturer = "Scanner works"
+    mask = mask_for(volume)
+    made = segmentation(mask, volume, segments, algorithm, CREATED)
+    report = measurement_report(measure(mask, volume, segments), made, volume, segments, algorithm, CREATED)
+    told = {
+        item.PurposeOfReferenceCodeSequence[0].CodeValue: item.Manufacturer
+        for item in report.ContributingEquipmentSequence
+    }
+    assert told["109101"] == "Scanner works"
