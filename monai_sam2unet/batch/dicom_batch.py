@@ -201,7 +201,8 @@ class DicomBatch:
             runner = RayRunner(named, partial(_first_processor, self), self.output_dir, self.cluster, **options)
         summary = runner.run()
         try:
-            write_run_report(self.output_dir, read_journal(self.output_dir), summary.progress.seconds)
+            rows = read_journal(self.output_dir)
+            write_run_report(self.output_dir, rows, summary.progress.seconds, options["made_with"])
             if not summary.left and not summary.stopped:
                 facts = _facts(self.output_dir, self.deidentify)
                 _keep_facts(self.output_dir, {name: value for name, value in facts.items() if name != "created"})

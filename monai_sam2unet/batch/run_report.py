@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from monai_sam2unet import __version__
+from monai_sam2unet.batch.identity import discreet
 from monai_sam2unet.batch.journal_row import JournalRow, State
 from monai_sam2unet.evaluation.html_page import page_environment
 from monai_sam2unet.folders import whole_file
@@ -128,7 +129,9 @@ def _reasons(skipped: Sequence[JournalRow]) -> list[tuple[str, int]]:
     return [(str(reason), int(count)) for reason, count in counts.items()]
 
 
-def write_run_report(output_dir: Path, rows: Sequence[JournalRow], seconds: float) -> Path:
+def write_run_report(
+    output_dir: Path, rows: Sequence[JournalRow], seconds: float, made_with: Mapping[str, object]
+) -> Path:
     """Write ``measurements.csv`` of all series and ``report.html``, a page that needs no other file.
 
     It names series by their folders, and no patient.
@@ -137,6 +140,7 @@ def write_run_report(output_dir: Path, rows: Sequence[JournalRow], seconds: floa
         output_dir: of the run.
         rows: of its journal.
         seconds: that the run took.
+        made_with: what the results depend on, by name.
 
     Returns:
         The page.
@@ -154,8 +158,9 @@ def write_run_report(output_dir: Path, rows: Sequence[JournalRow], seconds: floa
         measurements = with_sizes(measurements)
     order = unlikeness(measurements) if has_sizes else pd.Series(dtype=float)
     this_run = [row for row in done if (row.finished_at or 0) >= datetime.now().timestamp() - seconds]
-    page = page_environment(Path(__file__).parent).get_template("run_report_template.html")
-    text = page.render(
+    environment = page_environment(Path(__file__).parent)
+    environment.filters["discreet"] = discreet
+    text = environment.get_template("run_report_template.html").render(
         title="Segmentation of DICOM series",
         version=__version__,
         when=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -167,6 +172,7 @@ def write_run_report(output_dir: Path, rows: Sequence[JournalRow], seconds: floa
         speed=_speed(this_run, seconds),
         this_run=len(this_run),
         seconds=seconds,
+        made_with=made_with,
         sizes=_sizes(measurements) if has_sizes else [],
         pictures=_pictures(output_dir, done, order.to_dict()),
         ordered=has_sizes,

@@ -53,7 +53,8 @@ class BundleConfig:
         self.parser.read_meta(metadata)
         for key, value in (settings or {}).items():
             # What a key holds can be set as well, as `preset::any_modality`.
-            if key not in self.parser and key.rpartition("::")[0] not in self.parser:
+            parent = key.rpartition("::")[0]
+            if key not in self.parser and not (parent and parent in self.parser):
                 raise ConfigError(
                     f"{self.path} has no key {key!r}. Its keys are: {', '.join(sorted(self.parser.get()))}."
                 )

@@ -114,7 +114,7 @@ def test_what_is_damaged_counts_as_failed_and_what_a_rule_leaves_does_not(tmp_pa
     (failed,) = [event for event in events if event.kind is EventKind.FAILED]
     (row,) = [row for row in read_journal(tmp_path / "out") if row.state is State.FAILED]
     assert (row.source, failed.name, failed.text) == ("/scans/DOE/7", row.shown_name, "it is cut off")
-    page = write_run_report(tmp_path / "out", read_journal(tmp_path / "out"), 1.0).read_text()
+    page = write_run_report(tmp_path / "out", read_journal(tmp_path / "out"), 1.0, {}).read_text()
     assert row.shown_name in page
     assert "it is cut off" in page
     assert not any(word in page + failed.name for word in ("DOE", uid))

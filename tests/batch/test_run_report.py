@@ -41,12 +41,13 @@ def rows(tmp_path):
 
 
 def test_pictures_of_what_is_least_like_the_others_come_first(rows, tmp_path) -> None:
-    page = write_run_report(tmp_path, rows, seconds=10).read_text()
+    page = write_run_report(tmp_path, rows, seconds=10, made_with={"bundle": "Spleens"}).read_text()
     places = [page.index(f"Segmentation of s{number}") for number in (2, 4)]
     assert places == sorted(places)
     assert all(places[1] < page.index(f"Segmentation of s{number}") for number in (0, 1, 3))
     assert "spleen &lt;1&gt;" in page
     assert "4 of 5" in page
+    assert "Spleens" in page
     table = pd.read_csv(tmp_path / "measurements.csv")
     assert table["series"].tolist() == [f"s{number}" for number in range(5)]
     assert table["volume_ml"].tolist() == [100.0, 105.0, 0.0, 95.0, 300.0]
@@ -54,14 +55,14 @@ def test_pictures_of_what_is_least_like_the_others_come_first(rows, tmp_path) ->
 
 def test_failures_come_with_their_reason(rows, tmp_path) -> None:
     failed = replace(ROW, key="bad", state=State.FAILED, reason="/secret/path is damaged", shown_reason="it is damaged")
-    page = write_run_report(tmp_path, [*rows, failed], seconds=10).read_text()
+    page = write_run_report(tmp_path, [*rows, failed], seconds=10, made_with={"bundle": "Spleens"}).read_text()
     assert "it is damaged" in page
     assert "secret" not in page
     assert "5 series done, 1 failed" in page
 
 
 def test_a_run_without_measurements(tmp_path) -> None:
-    page = write_run_report(tmp_path, [replace(ROW, outputs=())], seconds=0).read_text()
+    page = write_run_report(tmp_path, [replace(ROW, outputs=())], seconds=0, made_with={}).read_text()
     assert "1 series done" in page
     assert not (tmp_path / "measurements.csv").exists()
 

@@ -77,7 +77,8 @@ def find_jobs(
     for name, value in (("lookahead", lookahead), ("num_workers", num_workers)):
         if value is not None and value < 1:
             raise ConfigError(f"{name} must be None or at least 1, got {value}.")
-    path = Path(source)
+    # Whole paths can be told from other words of a reason, and hidden.
+    path = Path(source).absolute()
     try:
         kind = kind_of_file(path)
     except (OSError, ValueError) as error:
