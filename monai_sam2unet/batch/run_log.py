@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from monai_sam2unet.batch.identity import discreet
 from monai_sam2unet.batch.series_job import SeriesJob
@@ -167,6 +168,18 @@ def run_log(path: Path, show_identity: bool = False) -> Iterator[None]:
         yield
 
 
+def _show(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Log a warning; with its place, which some libraries leave out in ``warnings.formatwarning``."""
+    warnings_logger.warning("%s", f"{filename}:{lineno}: {category.__name__}: {message}")
+
+
 @contextmanager
 def _taking(handler: logging.Handler, levels_of: Mapping[str, int]) -> Iterator[None]:
     """While it lasts, what this package's runs log, and warnings, go to a handler alone."""
@@ -181,6 +194,7 @@ def _taking(handler: logging.Handler, levels_of: Mapping[str, int]) -> Iterator[
         logger.setLevel(levels_of[logger.name])
     show = warnings.showwarning
     logging.captureWarnings(True)
+    warnings.showwarning = _show
     try:
         yield
     finally:

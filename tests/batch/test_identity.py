@@ -84,7 +84,9 @@ def test_log_of_a_fault(tmp_path: Path, show_identity: bool) -> None:
 
 
 @pytest.mark.parametrize("show_identity", [False, True])
-def test_warnings_of_libraries_quote_no_values(tmp_path: Path, show_identity: bool) -> None:
+def test_warnings_of_libraries_quote_no_values(tmp_path: Path, monkeypatch, show_identity: bool) -> None:
+    # As libraries do.
+    monkeypatch.setattr(warnings, "formatwarning", lambda message, *_, **__: str(message))
     with run_log(tmp_path / "log", show_identity), warnings.catch_warnings():
         warnings.simplefilter("always")
         pydicom.Dataset().PatientBirthDate = "O'NEIL"
