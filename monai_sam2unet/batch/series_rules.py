@@ -226,7 +226,8 @@ def _description(value: Any) -> _Condition:
     def why_not(job: SeriesJob) -> str | None:
         if any(pattern.search(job.description) for pattern in patterns):
             return None
-        return f"needs a description like {' or '.join(texts)}, it has {job.description or 'none'}"
+        # A description may hold a name, and this text is shown.
+        return f"needs a description like {' or '.join(texts)}, it has {'another' if job.description else 'none'}"
 
     return _Condition(f"description like {' or '.join(texts)}", why_not)
 

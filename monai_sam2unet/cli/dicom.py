@@ -62,7 +62,7 @@ def _rules(bundle: Path, path: Path | None) -> SeriesRules:
 
 
 def _found(
-    source: str, where: list[str], series_uid: str | None, passed_over: Counter[str]
+    source: str, where: list[str], series_uid: str | None, whole_tree: bool, passed_over: Counter[str]
 ) -> Iterator[SeriesJob | Refused]:
     if source.startswith(DICOMWEB):
         from monai_sam2unet.batch.sources.dicomweb_source import find_dicomweb_jobs
@@ -71,9 +71,10 @@ def _found(
         return find_dicomweb_jobs(source, conditions)
     if where:
         raise ConfigError("--where asks a DICOMweb server; of files, series are chosen by --rules.")
-    from monai_sam2unet.batch.sources import find_jobs
+    from monai_sam2unet.batch.sources.find_jobs import LOOKAHEAD, find_jobs
 
-    return find_jobs(source, series_uid, passed_over=passed_over)
+    lookahead = None if whole_tree else LOOKAHEAD
+    return find_jobs(source, series_uid, lookahead, passed_over=passed_over)
 
 
 def _show_plan(jobs: Iterator[SeriesJob | Refused], rules: SeriesRules) -> None:
@@ -105,6 +106,8 @@ def _show_plan(jobs: Iterator[SeriesJob | Refused], rules: SeriesRules) -> None:
 
 
 def _tell_end(console: Console, summary: BatchSummary, output: Path, passed_over: Counter[str]) -> None:
+    from monai_sam2unet.batch.identity import discreet
+
     progress = summary.progress
     before = f" ({progress.done_before} done before)" if progress.done_before else ""
     console.print(
@@ -118,7 +121,7 @@ def _tell_end(console: Console, summary: BatchSummary, output: Path, passed_over
         told = ", ".join(f"{count} {kind}" for kind, count in sorted(passed_over.items()))
         console.print(f"Passed over: {told}.", markup=False, highlight=False, soft_wrap=True)
     if summary.stopped:
-        console.print(f"Stopped: {summary.stopped}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"Stopped: {discreet(summary.stopped)}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"To look at: {output / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -156,6 +159,9 @@ def dicom(
         list[str] | None, typer.Option(help="Condition for a DICOMweb server, as Modality=CT; may be repeated.")
     ] = None,
     series_uid: Annotated[str | None, typer.Option(help="SeriesInstanceUID of the only series wanted.")] = None,
+    whole_tree: Annotated[
+        bool, typer.Option("--whole-tree", help="Look through all files first: series are spread over the tree.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done, and why, and do nothing.")
     ] = False,
@@ -240,7 +246,7 @@ def dicom(
                 # Ctrl-C is its usual end.
                 code = int(summary.progress.failed > 0) if summary.stopped == STOPPED else summary.exit_code
         else:
-            jobs = _found(str(source), where or [], series_uid, passed_over)
+            jobs = _found(str(source), where or [], series_uid, whole_tree, passed_over)
             if dry_run:
                 _show_plan(jobs, decided)
                 return

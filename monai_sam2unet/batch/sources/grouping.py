@@ -155,7 +155,7 @@ class SeriesGroups:
             yield Refused(
                 printable(item.path),
                 "It belongs to a series that was taken for whole before, since its files lie far apart: what was made "
-                "of that series lacks slices. Look through all files first, with lookahead=None.",
+                "of that series lacks slices. Look through all files first: --whole-tree (lookahead=None).",
                 item.series_uid,
                 RefusalKind.LOST,
             )
