@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["whole_file", "why_not_writable"]
+__all__ = ["sync_to_disk", "whole_file", "why_not_writable"]
 
 
 def why_not_writable(folder: Path) -> str | None:
@@ -30,8 +30,15 @@ def why_not_writable(folder: Path) -> str | None:
         return error.strerror or str(error)
 
 
-def _sync(path: Path) -> None:
-    """Have a file or folder written to the disk itself; Windows cannot do so with folders."""
+def sync_to_disk(path: Path) -> None:
+    """Have a file, or the names in a folder, written to the disk itself; Windows cannot do so with folders.
+
+    Args:
+        path: the file or folder.
+
+    Raises:
+        OSError: When the disk refuses.
+    """
     if os.name == "nt" and path.is_dir():
         return
     handle = os.open(path, os.O_RDONLY)
@@ -52,6 +59,6 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield Path(folder) / path.name
         # The file itself comes last: where there was none before, who finds it finds all that belongs to it.
         for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
-            _sync(file)
+            sync_to_disk(file)
             file.replace(path.parent / file.name)
-    _sync(path.parent)
+    sync_to_disk(path.parent)

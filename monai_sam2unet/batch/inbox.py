@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from monai_sam2unet.batch.received_files import STATE, STATES, ReceivedFiles, State, sync, write_safely
+from monai_sam2unet.batch.received_files import STATE, STATES, ReceivedFiles, State, write_safely
 from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.series_job import SeriesJob, safe_key
 from monai_sam2unet.errors import DataError
+from monai_sam2unet.folders import sync_to_disk
 
 __all__ = ["Inbox", "InboxFull"]
 
@@ -114,7 +115,7 @@ class Inbox:
             beside = self._unfinished / f"{threading.get_ident()}-{name}"
             if not series.is_dir():
                 series.mkdir(exist_ok=True)
-                sync(self.folder)
+                sync_to_disk(self.folder)
             write_safely(series / name, content, beside)
         except BaseException:
             with self._lock:

@@ -5,17 +5,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
-from typing import TYPE_CHECKING, Any
 
 from monai_sam2unet.batch.identity import hashed_uid
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["REFUSED", "SKIPPED", "JournalRow", "State", "journal_table"]
+__all__ = ["REFUSED", "SKIPPED", "JournalRow", "State"]
 
 #: How keys of what was left, and of what is lost, begin; no series' key begins so.
 SKIPPED, REFUSED = "skipped-", "refused-"
@@ -102,22 +97,3 @@ class JournalRow:
     def names(cls) -> list[str]:
         """The fields' names."""
         return [item.name for item in fields(cls)]
-
-    def values(self) -> list[Any]:
-        """The fields' values, as a table shows them: texts in place of states and tuples."""
-        shown = {"state": self.state.value, "outputs": "; ".join(self.outputs), "notes": "; ".join(self.notes)}
-        return [shown.get(name, getattr(self, name)) for name in self.names()]
-
-
-def journal_table(rows: Sequence[JournalRow]) -> pd.DataFrame:
-    """A journal as a table: a row a series, a column a field; times are in UTC.
-
-    Args:
-        rows: of a journal.
-    """
-    import pandas as pd  # only reports need it
-
-    table = pd.DataFrame([row.values() for row in rows], columns=JournalRow.names())
-    for name in ("started_at", "finished_at"):
-        table[name] = pd.to_datetime(table[name].astype(float), unit="s", utc=True)
-    return table

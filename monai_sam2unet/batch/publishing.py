@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from monai_sam2unet.errors import DataError, UserError, causes
+from monai_sam2unet.folders import sync_to_disk
 
 __all__ = ["DiskFullError", "OutputFolder", "check_key", "is_disk_full", "sync_folder"]
 
@@ -54,16 +55,6 @@ def check_key(key: str) -> None:
         raise DataError(f"A series' folder cannot be named {key!r}: letters, digits and ._+- only, 200 at most.")
 
 
-def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return  # Windows cannot open folders
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def sync_folder(folder: Path) -> tuple[str, ...]:
     """Have all of a folder written to the disk itself.
 
@@ -79,9 +70,9 @@ def sync_folder(folder: Path) -> tuple[str, ...]:
     names = []
     for parent, _, files in os.walk(folder, topdown=False):
         for name in files:
-            _sync(Path(parent, name))
+            sync_to_disk(Path(parent, name))
             names.append(Path(parent, name).relative_to(folder).as_posix())
-        _sync(Path(parent))
+        sync_to_disk(Path(parent))
     return tuple(sorted(names))
 
 
@@ -160,8 +151,8 @@ class OutputFolder:
             # Out of sight in one step, too: half of the old results is as bad as half of the new ones.
             old = place.rename(self.partials / f"{key}-old-{secrets.token_hex(4)}")
         partial.rename(place)
-        _sync(self.partials)
-        _sync(self.folder)
+        sync_to_disk(self.partials)
+        sync_to_disk(self.folder)
         if old is not None:
             self.discard(old)
 

@@ -12,26 +12,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from monai_sam2unet.errors import DataError
+from monai_sam2unet.folders import sync_to_disk
 
-__all__ = ["STATE", "STATES", "ReceivedFiles", "State", "sync", "write_safely"]
+__all__ = ["STATE", "STATES", "ReceivedFiles", "State", "write_safely"]
 
 #: What of a series was worked on.
 STATE = "state.json"
 #: States are read, changed and written by one thread at a time: jobs of a series may be over at the same moment.
 STATES = threading.Lock()
-
-
-def sync(folder: Path) -> None:
-    """Make sure that names that were made in a folder are on the disk.
-
-    Args:
-        folder: the folder.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_safely(path: Path, content: bytes, beside: Path) -> None:
@@ -53,7 +41,7 @@ def write_safely(path: Path, content: bytes, beside: Path) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
-    sync(path.parent)
+    sync_to_disk(path.parent)
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,7 @@ class SeriesRules:
             given = []
         self.rules = [_rule(number, item, problems) for number, item in enumerate(given, start=1)]
         self.take_others = default == "take"
+        self.hint = ""
         if problems:
             raise ConfigError(f"{name}:\n{listing(problems, limit=30)}")
 
@@ -130,7 +131,9 @@ class SeriesRules:
             modalities: values of Modality, as ``["CR", "DX"]``; None takes all.
         """
         take = {} if modalities is None else {"modality": list(modalities)}
-        return cls({"rules": [{"leave": {"image_type": LEFT_BY_DEFAULT}}, {"take": take}]})
+        rules = cls({"rules": [{"leave": {"image_type": LEFT_BY_DEFAULT}}, {"take": take}]})
+        rules.hint = " (these rules are the bundle's; --rules brings others)"
+        return rules
 
     def decide(self, job: SeriesJob) -> Decision:
         """Whether a series is taken.
@@ -147,7 +150,7 @@ class SeriesRules:
                 missed.append(f"rule {rule.number} {reason}")
         if self.take_others:
             return Decision(True, "no rule fits it, and the default is take")
-        return Decision(False, f"no rule fits it: {'; '.join(missed)}" if missed else "no rule takes it")
+        return Decision(False, f"no rule fits it: {'; '.join(missed)}{self.hint}" if missed else "no rule takes it")
 
 
 def chosen(jobs: Iterable[SeriesJob | Refused], rules: SeriesRules) -> Iterator[SeriesJob | Refused]:

@@ -14,7 +14,7 @@ from monai_sam2unet.batch.batch_events import BatchEvent, BatchProgress, EventKi
 __all__ = ["BatchProgressView"]
 
 #: Seconds between plain lines on how far it is.
-INTERVAL = 30.0
+INTERVAL = 10.0
 #: What is always said, as a line of its own.
 TOLD = (EventKind.AGAIN, EventKind.FAILED, EventKind.NOTE, EventKind.STOPPING)
 

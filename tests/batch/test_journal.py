@@ -9,7 +9,7 @@ import pytest
 
 from monai_sam2unet.batch.journal import Journal
 from monai_sam2unet.batch.journal_file import JournalError, read_journal
-from monai_sam2unet.batch.journal_row import State, journal_table
+from monai_sam2unet.batch.journal_row import State
 from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.errors import ConfigError
@@ -108,18 +108,3 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be written to"):
         Journal(tmp_path / "file")
-
-
-def test_table(tmp_path: Path) -> None:
-    with Journal(tmp_path) as journal:
-        journal.found(JOB)
-        journal.skip(Refused("/scans/2.txt", "no image"))
-        journal.start("1.2.3")
-        journal.ready("1.2.3", "p", ["a", "b"], (1, 2, 3))
-        journal.done("1.2.3")
-        table = journal_table(journal.rows())
-    assert table["state"].tolist() == ["done", "skipped"]
-    assert table["outputs"].tolist() == ["a; b", ""]
-    assert str(table["finished_at"].dtype).startswith("datetime64")
-    assert table["finished_at"].isna().tolist() == [False, True]
-    assert journal_table([]).columns.tolist() == table.columns.tolist()

@@ -65,6 +65,9 @@ def test_what_a_bundle_takes():
     assert SeriesRules.for_modalities(None).decide(job("CT")).take
 
 
+WHY = "no rule fits it: rule 2 needs modality CT, it has MR"
+
+
 def test_what_is_left_says_why():
     refused = Refused("a.dcm", "it is damaged")
     taken, left = job("CT"), job("MR")
@@ -72,7 +75,7 @@ def test_what_is_left_says_why():
     assert found == [
         refused,
         taken,
-        Refused(left.key, "no rule fits it: rule 2 needs modality CT, it has MR", left.series_uid),
+        Refused(left.key, f"{WHY} (these rules are the bundle's; --rules brings others)", left.series_uid),
     ]
 
 
