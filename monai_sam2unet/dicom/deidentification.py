@@ -153,6 +153,12 @@ def deidentified(dataset: _Object, secret: str) -> _Object:
     made = deepcopy(dataset)
     anonymize_dataset(made, base_rules_gen=lambda: dict(actions))
     _clean(made, actions, nested=False)
+    # The scanner tells the hospital; the profile's table has no word on it.
+    equipment = made.get("ContributingEquipmentSequence") or []
+    acquisition = codes.DCM.AcquisitionEquipment.value
+    own = [item for item in equipment if item.PurposeOfReferenceCodeSequence[0].CodeValue != acquisition]
+    if equipment:
+        made.ContributingEquipmentSequence = own
     made.PatientIdentityRemoved = "YES"
     methods = [codes.DCM.BasicApplicationConfidentialityProfile]
     if "ContentSequence" in made:

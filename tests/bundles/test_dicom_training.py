@@ -78,7 +78,7 @@ def test_real_series_with_labels_beside(run, shared_data: Path, make_dicom_volum
     settings = {"in_bundle": ABDOMEN, "dataset_dir": data}
     folders = {"ckpt_dir": tmp_path, "log_dir": tmp_path / "runs"}
     run("training", both.format("train"), weights="random", max_epochs=1, batch_size=4, **settings, **folders)
-    checkpoint = {"ckpt_path": tmp_path / "model.pt", "report": "False"}
+    checkpoint = {"ckpt_path": tmp_path / "model.pt", "report": "False", "allow_training_cases": "True"}
     run("evaluating", both.format("evaluate"), output_dir=tmp_path / "eval", **checkpoint, **settings)
     ids = ConfigParser.load_config_file(configs / "totalsegmentator.yaml")["label_ids"]
     wanted = [number for name, number in ids.items() if name != "background"]
