@@ -280,7 +280,8 @@ def test_real_disk_that_is_full(
     assert summary.exit_code == 3
     assert 0 < summary.progress.done < 40
     assert summary.progress.failed == 0
-    assert "Make room" in summary.stopped
+    # Whether a result or the journal meets the full disk first is a matter of chance.
+    assert "Make room" in summary.stopped or "cannot be written" in summary.stopped
     resize("20m")
     assert run(jobs, output, Large()).exit_code == 0
     assert {(row.state, row.published) for row in read_journal(output)} == {(State.DONE, 1)}
