@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monai_sam2unet.batch.refused import Refused
@@ -127,6 +127,7 @@ SERIES = st.builds(job, NAMES, st.text(max_size=5), st.integers(0, 40), st.sampl
 RULES = st.lists(st.tuples(st.sampled_from(["take", "leave"]), NAMES, st.integers(0, 40)), max_size=4)
 
 
+@settings(deadline=None)
 @given(SERIES, RULES, st.sampled_from(["take", "leave"]))
 def test_rules_are_those_of_an_if_chain(series, rules, default):
     expected = default == "take"
@@ -139,6 +140,7 @@ def test_rules_are_those_of_an_if_chain(series, rules, default):
     assert decision.reason
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([*CONDITIONS, "x"]),
