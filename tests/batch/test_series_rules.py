@@ -157,4 +157,4 @@ def test_whatever_is_written_is_rules_or_an_error(conditions, series):
         rules = SeriesRules({"rules": [{"take": conditions}]})
     except ConfigError:
         return
-    rules.decide(series)
+    assert rules.decide(series).reason
