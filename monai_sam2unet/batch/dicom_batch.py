@@ -3,13 +3,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +19,7 @@ from monai_sam2unet.batch.pipeline import PipelineLimits
 from monai_sam2unet.batch.ray_resources import RayResources
 from monai_sam2unet.batch.ray_runner import RayRunner
 from monai_sam2unet.batch.refused import Refused
+from monai_sam2unet.batch.run_facts import begin_run, end_run
 from monai_sam2unet.batch.run_report import write_run_report
 from monai_sam2unet.batch.segmented_series import Model
 from monai_sam2unet.batch.sending import destination
@@ -33,44 +30,14 @@ from monai_sam2unet.dicom.derived_object import Algorithm
 from monai_sam2unet.dicom.segmentation_writer import SEGMENTATION_TYPES
 from monai_sam2unet.dicom.segments import Segment, read_segments
 from monai_sam2unet.errors import ConfigError
-from monai_sam2unet.folders import whole_file, why_not_writable
+from monai_sam2unet.folders import why_not_writable
 
 __all__ = ["DicomBatch"]
 
 logger = logging.getLogger(__name__)
 
-#: Environment variable with the secret of de-identification, for several runs to make the same of the same patient.
-SECRET = "SAM2UNET_DEIDENTIFY_SECRET"
-RUN = "run.json"
 #: Pictures show the source's own pixels.
 PICTURES = {"png", "sc"}
-
-
-def _facts(output_dir: Path, deidentify: bool) -> dict[str, str]:
-    """When the run in a folder began, and the secret that its UIDs and pseudonyms are made with.
-
-    Who goes on after a run that was cut off has the time of that run, so that the same objects come of it.
-    """
-    path, given = output_dir / RUN, os.environ.get(SECRET)
-    facts: dict[str, str] = {}
-    if path.is_file():
-        try:
-            facts = {str(name): str(value) for name, value in json.loads(path.read_text(encoding="utf-8")).items()}
-        except (ValueError, AttributeError) as error:
-            raise ConfigError(f"{path} cannot be read: {error}. Give another output folder.") from error
-    if deidentify and given and facts.get("secret", given) != given:
-        raise ConfigError(
-            f"{output_dir} was de-identified with another secret than that of {SECRET}; give another folder."
-        )
-    facts = {"created": datetime.now().astimezone().isoformat(), "secret": given or secrets.token_hex(32), **facts}
-    _keep_facts(output_dir, facts)
-    return facts
-
-
-def _keep_facts(output_dir: Path, facts: Mapping[str, str]) -> None:
-    with whole_file(output_dir / RUN) as unfinished:
-        unfinished.touch(mode=0o600)
-        unfinished.write_text(json.dumps(dict(facts)), encoding="utf-8")
 
 
 def _check_segments(segments: Sequence[Segment], config: BundleConfig) -> None:
@@ -146,7 +113,8 @@ class DicomBatch:
         settings = dict(self.settings)
         own = [{**settings, "device": device} for device in self.devices] or [settings]
         predictors = [BundlePredictor(self.bundle, self._keeping_all(one)) for one in own]
-        first, facts = predictors[0], _facts(self.output_dir, self.deidentify)
+        first = predictors[0]
+        created, secret = begin_run(self.output_dir, self.deidentify)
         if self.deidentify and PICTURES & set(self.write) and not first.preset.is_volume:
             raise ConfigError(
                 "Names may be burned into these images, so pictures of them (png, sc) are not written de-identified. "
@@ -158,9 +126,9 @@ class DicomBatch:
         model = Model(
             segments=segments,
             algorithm=Algorithm(str(metadata["name"]), str(metadata["version"]), first.weights_sha256),
-            created=datetime.fromisoformat(facts["created"]),
+            created=created,
             segmentation_type=self.segmentation_type,
-            secret=facts["secret"] if self.deidentify else "",
+            secret=secret if self.deidentify else "",
         )
         return [BundleProcessor(predictor, model, writers, self.output_dir, senders) for predictor in predictors]
 
@@ -204,8 +172,7 @@ class DicomBatch:
             rows = read_journal(self.output_dir)
             write_run_report(self.output_dir, rows, summary.progress.seconds, options["made_with"])
             if not summary.left and not summary.stopped:
-                facts = _facts(self.output_dir, self.deidentify)
-                _keep_facts(self.output_dir, {name: value for name, value in facts.items() if name != "created"})
+                end_run(self.output_dir)
         except OSError as error:  # a full disk: the results are there, and the next run writes it
             logger.warning("The report could not be written: %s", error)
         return summary

@@ -127,6 +127,27 @@ class DerivedIdentity:
         """
         return generate_uid(entropy_srcs=[self.instance_uid, what])
 
+    def arguments(self, algorithm: Algorithm, created: datetime, what: str) -> dict[str, Any]:
+        """What every object is made with, under the names that highdicom's constructors have.
+
+        Args:
+            algorithm: the model.
+            created: when it was made.
+            what: kind of the object, for its SeriesDescription.
+        """
+        return {
+            "series_instance_uid": self.series_uid,
+            "series_number": self.series_number,
+            "sop_instance_uid": self.instance_uid,
+            "series_description": f"{what}: {algorithm.name}"[:LONG_TEXT],
+            "content_date": created.date(),
+            "content_time": created.time(),
+            "series_date": created.date(),
+            "series_time": created.time(),
+            "specific_character_set": "ISO_IR 192",
+            **algorithm.equipment,
+        }
+
 
 def source_frames(volume: DicomVolume) -> list[Frame]:
     """The frames that a volume was read from; those that were filled in are none."""

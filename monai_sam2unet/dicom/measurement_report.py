@@ -221,18 +221,9 @@ def measurement_report(
         made = Comprehensive3DSR(
             evidence=[segmentation, *_evidence(volume)],
             content=content,
-            series_instance_uid=identity.series_uid,
-            series_number=identity.series_number,
-            sop_instance_uid=identity.instance_uid,
             instance_number=1,
             is_complete=True,
-            series_description=f"Measurements: {algorithm.name}"[:LONG_TEXT],
-            content_date=created.date(),
-            content_time=created.time(),
-            series_date=created.date(),
-            series_time=created.time(),
-            specific_character_set="ISO_IR 192",
-            **algorithm.equipment,
+            **identity.arguments(algorithm, created, "Measurements"),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"No measurement report can be made for {volume.series}: {error}") from error

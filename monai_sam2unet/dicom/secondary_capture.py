@@ -21,7 +21,7 @@ from pydicom.uid import (
 )
 from skimage.segmentation import find_boundaries
 
-from monai_sam2unet.dicom.derived_object import LONG_TEXT, Algorithm, derived_identity, patient_and_study, settle
+from monai_sam2unet.dicom.derived_object import Algorithm, derived_identity, patient_and_study, settle
 from monai_sam2unet.dicom.frame import Frame, image_type, reading
 from monai_sam2unet.dicom.pixels import PixelReader
 from monai_sam2unet.dicom.segmentation_writer import check_mask
@@ -202,17 +202,8 @@ def _capture(
             coordinate_system=CoordinateSystemNames.PATIENT,
             patient_orientation=orientation or PLACEHOLDER,
             study_instance_uid=source.StudyInstanceUID,
-            series_instance_uid=identity.series_uid,
-            series_number=identity.series_number,
-            sop_instance_uid=identity.instance_uid,
             instance_number=instance_number,
-            series_description=f"Overlay: {algorithm.name}"[:LONG_TEXT],
-            content_date=created.date(),
-            content_time=created.time(),
-            series_date=created.date(),
-            series_time=created.time(),
-            specific_character_set="ISO_IR 192",
-            **algorithm.equipment,
+            **identity.arguments(algorithm, created, "Overlay"),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"No secondary capture can be made for {frame}: {error}") from error

@@ -129,21 +129,12 @@ def segmentation(
             pixel_array=mask[slots].astype(np.float32 if type == "FRACTIONAL" else np.uint8, copy=False),
             segmentation_type=type,
             segment_descriptions=[segment.as_description(algorithm.identification) for segment in segments],
-            series_instance_uid=identity.series_uid,
-            series_number=identity.series_number,
-            sop_instance_uid=identity.instance_uid,
             instance_number=1,
             max_fractional_value=MAX_FRACTION,
             omit_empty_frames=used is frames,
             content_label="SEGMENTATION",
             content_description=f"{algorithm.name}"[:LONG_TEXT],
-            series_description=f"Segmentation: {algorithm.name}"[:LONG_TEXT],
-            content_date=created.date(),
-            content_time=created.time(),
-            series_date=created.date(),
-            series_time=created.time(),
-            specific_character_set="ISO_IR 192",
-            **algorithm.equipment,
+            **identity.arguments(algorithm, created, "Segmentation"),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         if isinstance(error, DataError | ConfigError):
