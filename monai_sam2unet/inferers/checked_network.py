@@ -30,6 +30,7 @@ class CheckedNetwork:
         network: the network.
         autocast: how it is run.
         activation: see :meth:`activated`.
+        keeps_logits: whether only the order of the channels counts, which a softmax leaves as it is.
         args: given on to the network.
         kwargs: given on to the network.
 
@@ -44,10 +45,12 @@ class CheckedNetwork:
         activation: str | None,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
+        keeps_logits: bool = False,
     ) -> None:
         self.network = network
         self.autocast = autocast
         self.activation = activation
+        self.keeps_logits = keeps_logits
         self.args = args
         self.kwargs = kwargs
         self._channels: int | None = None
@@ -105,7 +108,7 @@ class CheckedNetwork:
         if self.activation == "softmax":
             if y.shape[1] == 1:
                 raise ConfigError("Softmax over a single channel is 1 everywhere. Take activation sigmoid.")
-            return torch.softmax(y, 1)
+            return y if self.keeps_logits else torch.softmax(y, 1)
         if self.activation == "sigmoid":
             return torch.sigmoid(y)
         # A compiled network may write its next output where this one is.

@@ -109,7 +109,7 @@ class PredictionVolumes:
             moments: mean and deviations (N, K, H, W) over the passes made.
 
         Raises:
-            DataError: When classes are asked for, and a value is NaN.
+            DataError: When classes are asked for, and a value is NaN, or the largest one infinite.
         """
         # Here, while it is a batch: all channels of whole volumes would take many times the memory.
         kept = largest_channel(moments.mean.transpose(0, 1)).transpose(0, 1) if self.argmax else moments.mean

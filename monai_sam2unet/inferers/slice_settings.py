@@ -74,6 +74,7 @@ class SliceSettings:
         self.max_device_bytes: int | None = given["max_device_bytes"]
         self.output_dtype: torch.dtype = given["output_dtype"]
         self.argmax: bool = given["argmax"]
+        self.one_prediction = passes == 1 and len(self.planes) == 1 and self.windows is None
         self._check_values()
         self._check_together(passes)
 

@@ -204,7 +204,7 @@ class SliceWiseInferer(Inferer):
         Raises:
             DataError: When the inputs have other shapes, or planes by name meet inputs whose affine is not known: plain
                 tensors, a ``MetaTensor`` that was never given one, or images without a place in the patient; or when
-                classes are asked for and the network gives NaN.
+                classes are asked for and the network gives NaN or infinity.
             ConfigError: When the network is in training mode or takes another number of channels; when it or the slice
                 transform does not give what is said above.
         """
@@ -222,7 +222,9 @@ class SliceWiseInferer(Inferer):
             self.settings.argmax,
         )
         with torch.no_grad():
-            checked = CheckedNetwork(network, self.autocast, self.settings.activation, args, kwargs)
+            # Of one prediction the largest logit has the largest probability.
+            keeps_logits = self.settings.argmax and self.settings.one_prediction
+            checked = CheckedNetwork(network, self.autocast, self.settings.activation, args, kwargs, keeps_logits)
             self._predict(self.settings.stacks(cases), sw_device, checked, results)
             mean, uncertainty = results.finish(len(self.augmentation) * len(self.settings.planes))
         found = cases.like_given(mean, "argmax" if self.settings.argmax else self.settings.activation)
