@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,6 @@ from typing import Any
 import yaml
 from monai.bundle import ConfigParser
 from monailabel.config import settings
-from monailabel.datastore.dicom import DICOMWebDatastore
-from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.exception import ImageNotFoundException, MONAILabelError, MONAILabelException
@@ -22,11 +20,18 @@ from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 
 from monai_sam2unet import __version__
+from monai_sam2unet.bundle import BundleConfig
 from monai_sam2unet.bundle.bundle_config import TRAINED, has_weights
-from monai_sam2unet.errors import ConfigError, listing
+from monai_sam2unet.errors import ConfigError, UserError, listing
+from monai_sam2unet.label.archive import share_account
 from monai_sam2unet.label.bundle_infer_task import BundleInferTask
+from monai_sam2unet.label.dicomweb_store import DicomwebStore
+from monai_sam2unet.label.locked_store import LockedStore
+from monai_sam2unet.label.model_classes import ModelClasses
 
 __all__ = ["SAM2UNetApp", "find_bundles"]
+
+logger = logging.getLogger(__name__)
 
 #: Files of a studies folder that MONAI Label's settings do not name, but the presets read.
 MORE_FILES = ("*.jpeg", "*.tiff", "*.bmp", "*.mha", "*.dcm")
@@ -97,19 +102,24 @@ class SAM2UNetApp(MONAILabelApp):
     def init_datastore(self) -> Datastore:
         """The studies, a folder or a DICOMweb store."""
         if self.studies.startswith(("http://", "https://")):
-            return super().init_datastore()
-        return LocalDatastore(
+            self.studies = self.studies.rstrip("/")
+            return self.init_remote_datastore()
+        return LockedStore(
             self.studies,
             extensions=[*settings.MONAI_LABEL_DATASTORE_FILE_EXT, *MORE_FILES],
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
 
-    def _download_dcmqi_tools(self) -> None:
-        """Takes from its package what MONAI Label would download, to send labels to a DICOMweb store."""
-        import dcmqi
-
-        os.environ["PATH"] += os.pathsep + str(Path(dcmqi.__file__).parent / "bin")
+    def _init_dicomweb_datastore(self) -> Datastore:
+        share_account(settings)
+        configs = [BundleConfig.for_inference(folder, self._settings(folder)) for folder in self.folders]
+        return DicomwebStore(
+            self.studies,
+            [ModelClasses.of(config) for config in configs],
+            settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER,
+            settings.MONAI_LABEL_DICOMWEB_CACHE_PATH.strip() or None,
+        )
 
     def init_infers(self) -> dict[str, InferTask]:
         """One for each bundle, called as its folder."""
@@ -131,19 +141,43 @@ class SAM2UNetApp(MONAILabelApp):
             ImageNotFoundException: When there is no such image.
             UserError: When the image cannot be read, or the weights do not fit.
         """
-        model, image = request.get("model"), request.get("image")
+        image, store = request.get("image"), datastore or self.datastore()
+        self._check_model(request.get("model"))
+        if not isinstance(image, str) or Path(image).exists():
+            return dict(super().infer(request, store))
+        if isinstance(store, DicomwebStore):
+            return self._infer_series(request, image, store)
+        if not store.get_image_uri(image):
+            raise ImageNotFoundException(f"There is no image {image!r} among the {len(store.list_images())} studies.")
+        return dict(super().infer(request, store))
+
+    def _check_model(self, model: Any) -> None:
         if model not in self._infers:
             told = f"There is no model {model!r}; there are {', '.join(self._infers)}."
             raise MONAILabelException(MONAILabelError.INVALID_INPUT, told)
-        if isinstance(image, str) and not Path(image).exists():
-            self._check_image(image, datastore or self.datastore())
-        return super().infer(request, datastore)
 
-    @staticmethod
-    def _check_image(image: str, store: Datastore) -> None:
-        if isinstance(store, DICOMWebDatastore):
-            # Viewers may ask for series that the search filter leaves out of the list.
-            if not store._client.search_for_series(search_filters={"SeriesInstanceUID": image}):
-                raise ImageNotFoundException(f"There is no series {image!r} in the DICOMweb store.")
-        elif not store.get_image_uri(image):
-            raise ImageNotFoundException(f"There is no image {image!r} among the {len(store.list_images())} studies.")
+    def _infer_series(self, request: Mapping[str, Any], image: str, store: DicomwebStore) -> dict[str, Any]:
+        # The files as they are: to make viewers' NIfTI of them would take longer than to make the mask.
+        result: dict[str, Any] = super().infer({**request, "image": str(store.fetch(image))}, store)
+        if request.get("save_label") and result["file"]:
+            info = {"model": request["model"], "params": result["params"]}
+            result["label"] = store.save_label(image, result["file"], request.get("label_tag", result["tag"]), info)
+        return result
+
+    def batch_infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Masks of many images, saved as labels; of those that fail it is told why.
+
+        Raises:
+            MONAILabelException: When there is no such model.
+        """
+
+        def infer(one: Mapping[str, Any], store: Datastore) -> dict[str, Any]:
+            try:
+                return self.infer(one, store)
+            except UserError as error:
+                logger.warning("%s has no mask: %s", one["image"], error)
+                return {"error": str(error)}
+
+        self._check_model(request.get("model"))
+        found: dict[str, Any] = self._batch_infer(request, datastore or self.datastore(), infer)
+        return found

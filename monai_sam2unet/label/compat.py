@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import pydicom.uid
 import torch
 
-__all__ = ["apply", "declare_torchvision_operators", "name_storage_sopclass_uids", "prefer_best_weights"]
+__all__ = [
+    "apply",
+    "batch_without_gpu",
+    "declare_torchvision_operators",
+    "name_storage_sopclass_uids",
+    "prefer_best_weights",
+]
 
 # Operators are declared as long as their library lives.
 _libraries: list[torch.library.Library] = []
@@ -52,8 +59,25 @@ def prefer_best_weights() -> None:
     BundleInferTask.__init__ = mended
 
 
+def batch_without_gpu() -> None:
+    """MONAI Label 0.8.5 shares the images of a batch among GPUs, unless it is told not to, also where there is none."""
+    from monailabel.interfaces.tasks.batch_infer import BatchInferTask
+
+    original = BatchInferTask.__call__
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def mended(self: Any, request: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        told = request if torch.cuda.is_available() else {**request, "multi_gpu": False}
+        return original(self, told, *args, **kwargs)
+
+    BatchInferTask.__call__ = mended
+
+
 def apply() -> None:
     """Work round all of them."""
     name_storage_sopclass_uids()
     declare_torchvision_operators()
     prefer_best_weights()
+    batch_without_gpu()
