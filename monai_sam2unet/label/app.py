@@ -26,7 +26,7 @@ from monai_sam2unet.errors import ConfigError, UserError, listing
 from monai_sam2unet.label.archive import share_account
 from monai_sam2unet.label.bundle_infer_task import BundleInferTask
 from monai_sam2unet.label.dicomweb_store import DicomwebStore
-from monai_sam2unet.label.locked_store import LockedStore
+from monai_sam2unet.label.folder_store import FolderStore
 from monai_sam2unet.label.model_classes import ModelClasses
 
 __all__ = ["SAM2UNetApp", "find_bundles"]
@@ -88,6 +88,8 @@ class SAM2UNetApp(MONAILabelApp):
         ConfigError: When there is no bundle to run, or one cannot be run.
     """
 
+    studies: str
+
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
         self.folders = find_bundles(Path(conf.get("bundles", "bundles")), conf.get("models"))
         super().__init__(
@@ -104,8 +106,9 @@ class SAM2UNetApp(MONAILabelApp):
         if self.studies.startswith(("http://", "https://")):
             self.studies = self.studies.rstrip("/")
             return self.init_remote_datastore()
-        return LockedStore(
+        return FolderStore(
             self.studies,
+            self._classes(),
             extensions=[*settings.MONAI_LABEL_DATASTORE_FILE_EXT, *MORE_FILES],
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
@@ -113,13 +116,16 @@ class SAM2UNetApp(MONAILabelApp):
 
     def _init_dicomweb_datastore(self) -> Datastore:
         share_account(settings)
-        configs = [BundleConfig.for_inference(folder, self._settings(folder)) for folder in self.folders]
         return DicomwebStore(
             self.studies,
-            [ModelClasses.of(config) for config in configs],
+            self._classes(),
             settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER,
             settings.MONAI_LABEL_DICOMWEB_CACHE_PATH.strip() or None,
         )
+
+    def _classes(self) -> list[ModelClasses]:
+        configs = [BundleConfig.for_inference(folder, self._settings(folder)) for folder in self.folders]
+        return [ModelClasses.of(config) for config in configs]
 
     def init_infers(self) -> dict[str, InferTask]:
         """One for each bundle, called as its folder."""

@@ -154,7 +154,7 @@ class Archive:
             complete.mkdir()
             for file in files:
                 shutil.move(file, complete)
-            os.replace(complete, folder)
+            complete.replace(folder)
 
     def segmentations(self) -> list[ArchivedSegmentation]:
         """All segmentations that it has, the newest last.

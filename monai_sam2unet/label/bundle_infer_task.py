@@ -80,15 +80,15 @@ class BundleInferTask(BasicInferTask):
             return super().__call__(*args, **kwargs)
 
     def pre_transforms(self, data: Mapping[str, Any] | None = None) -> Sequence[Callable[..., Any]]:
-        """The bundle's preprocessing, after DICOM headers are read."""
-        return [self._read_headers, self._preprocessing]
+        """The bundle's preprocessing, which keeps what was read of DICOM files."""
+        return [self._prepared]
 
-    def _read_headers(self, data: Mapping[str, Any]) -> dict[str, Any]:
+    def _prepared(self, data: Mapping[str, Any]) -> dict[str, Any]:
         files = dicom_files(data["image"]) if isinstance(data["image"], str) else []
         if not files:
-            return dict(data)
+            return dict(self._preprocessing(data))
         volume = self.preset.read_dicom(files)
-        return {**data, "image": volume, "volume": volume}
+        return {**self._preprocessing({**data, "image": volume}), "volume": volume}
 
     def inferer(self, data: Mapping[str, Any] | None = None) -> Inferer:
         """The bundle's inferer."""

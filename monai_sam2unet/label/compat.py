@@ -7,14 +7,17 @@ For each there is a test that fails when upstream has mended it: then the functi
 from __future__ import annotations
 
 import functools
+import importlib
+import pkgutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import pydicom.uid
 import torch
 
 __all__ = [
+    "answer_in_threads",
     "apply",
     "batch_without_gpu",
     "declare_torchvision_operators",
@@ -75,8 +78,40 @@ def batch_without_gpu() -> None:
     BatchInferTask.__call__ = mended
 
 
+def _finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    coroutine.close()
+    raise RuntimeError(f"{coroutine!r} waits for something; leave it out of answer_in_threads.")
+
+
+def answer_in_threads() -> None:
+    """MONAI Label 0.8.5's endpoints are coroutines that never wait, so the server stands still while one works.
+
+    They are changed before its app takes them in; but not those that do wait: for what OHIF sends to the archive.
+    """
+    import monailabel.endpoints
+    from anyio import to_thread
+
+    def in_thread(endpoint: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+        @functools.wraps(endpoint)
+        async def answer(**values: Any) -> Any:
+            return await to_thread.run_sync(_finished, endpoint(**values))
+
+        return answer
+
+    for found in pkgutil.iter_modules(monailabel.endpoints.__path__, "monailabel.endpoints."):
+        router = getattr(importlib.import_module(found.name), "router", None)
+        for route in () if router is None else router.routes:
+            uploads = found.name.endswith(".proxy") and "POST" in route.methods
+            if not uploads and not hasattr(route.endpoint, "__wrapped__"):
+                route.endpoint = in_thread(route.endpoint)
+
+
 def apply() -> None:
-    """Work round all of them."""
+    """Work round all of them but those of endpoints, which the server changes itself."""
     name_storage_sopclass_uids()
     declare_torchvision_operators()
     prefer_best_weights()

@@ -44,7 +44,7 @@ FINAL = DefaultLabelTag.FINAL.value
 ABOUT = ("StudyDate", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
-class DicomwebStore(DICOMWebDatastore, LockedStore):  # type: ignore[misc]
+class DicomwebStore(DICOMWebDatastore, LockedStore):
     """Series of a PACS as images, and its DICOM segmentations as final labels.
 
     An image's name is its SeriesInstanceUID, and so is its label's. What is fetched is kept in a folder. A series is
@@ -261,6 +261,7 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):  # type: ignore[misc]
         grid = self._grid(image_id)
         label = LoadAnyImage("label", require_orientation=False)(label_filename)
         if grid.in_patient_space:
+            # The tensor that holds the place has no values, so this takes no time.
             label = MatchOrientation()(label, volume_grid(dicom_files(self.fetch(image_id))))
         ids, model = to_class_ids(label[0].numpy(), info, self.models)
         slices = slices_first(ids) if grid.in_patient_space else ids[np.newaxis]

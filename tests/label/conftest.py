@@ -130,11 +130,12 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., contextlib.
     """What starts a server by a command that takes ``--port``, waits for it, gives its URL, and ends it."""
 
     @contextlib.contextmanager
-    def start(*command: object) -> Iterator[str]:
+    def start(*command: object, **variables: str) -> Iterator[str]:
         port = _free_port()
         log = tmp_path_factory.mktemp("server") / "log.txt"
         words = [sys.executable, "-m", *map(str, command), "--port", str(port)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        environment |= variables
         with log.open("wb") as file, subprocess.Popen(words, stdout=file, stderr=file, env=environment) as process:
             try:
                 _wait(f"http://127.0.0.1:{port}", process, log)

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A PACS as the server's studies: a real Orthanc, filled by STOW, asked by QIDO and WADO, given labels as DICOM SEG."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import highdicom as hd
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+import requests
+from dicomweb_client import DICOMwebClient
+from dicomweb_client.session_utils import create_session_from_user_pass
+from monai.bundle import create_workflow
+from pydicom.uid import MRImageStorage
+
+pytestmark = [pytest.mark.label, pytest.mark.orthanc]
+Serve = Callable[..., AbstractContextManager[str]]
+Infer = Callable[..., requests.Response]
+CARDIAC = "cardiac_mr_segmentation"
+USER, PASSWORD = "reader", "a word that no log may hold"
+ACCOUNT = {"MONAI_LABEL_DICOMWEB_USERNAME": USER, "MONAI_LABEL_DICOMWEB_PASSWORD": PASSWORD}
+ONLY_MR = {"MONAI_LABEL_DICOMWEB_SEARCH_FILTER": json.dumps({"Modality": "MR"})}
+
+
+@pytest.fixture(scope="module")
+def phantom(make_dicom_volume: Callable[..., list[Path]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An oblique MR series."""
+    generator = np.random.default_rng(0)
+    values = np.add.outer(np.linspace(0, 400, 40), np.linspace(0, 300, 32))[..., None] + generator.integers(
+        0, 200, (40, 32, 6)
+    )
+    angle = 0.2
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn @ np.diag([1.5, -2.0, 8.0]), (-30, 20, 5)
+    folder = tmp_path_factory.mktemp("series") / "phantom"
+    make_dicom_volume(folder, values, affine, Modality="MR", SOPClassUID=MRImageStorage)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["phantom", "mr_series_t1post_oblique10deg"])
+def series(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of DICOM files: made on the spot, or real."""
+    if request.param == "phantom":
+        return request.getfixturevalue("phantom")
+    real = request.getfixturevalue("shared_data") / "dicom" / request.param
+    return Path(shutil.copytree(real, tmp_path_factory.mktemp("series") / "real"))
+
+
+@pytest.fixture(scope="module")
+def archive(running_orthanc, series: Path) -> str:
+    """Address of an Orthanc that holds the series."""
+    running_orthanc.empty()
+    client = DICOMwebClient(running_orthanc.dicomweb, session=create_session_from_user_pass(USER, PASSWORD))
+    client.store_instances([pydicom.dcmread(file) for file in sorted(series.iterdir())])
+    return running_orthanc.dicomweb
+
+
+@pytest.fixture(scope="module")
+def start(
+    serve: Serve, archive: str, small_bundles: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], AbstractContextManager[str]]:
+    """What starts a server for the archive, which has fetched nothing yet."""
+
+    def begin() -> AbstractContextManager[str]:
+        cache = {"MONAI_LABEL_DICOMWEB_CACHE_PATH": str(tmp_path_factory.mktemp("cache"))}
+        given = ["--studies", archive, "--bundles", small_bundles, "--app", tmp_path_factory.mktemp("app")]
+        return serve("monai_sam2unet", "label", *given, **ACCOUNT, **ONLY_MR, **cache)
+
+    return begin
+
+
+@pytest.fixture(scope="module")
+def server(start: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+    with start() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def own(small_bundles: Path, series: Path, tmp_path_factory: pytest.TempPathFactory) -> nib.Nifti1Image:
+    """What the bundle's own inference makes of the series."""
+    bundle, output = small_bundles / CARDIAC, tmp_path_factory.mktemp("own")
+    workflow = create_workflow(
+        "ConfigWorkflow", config_file=str(bundle / "configs" / "inference.yaml"), workflow_type="inference",
+        bundle_root=str(bundle), dataset_dir=str(series), output_dir=str(output), num_workers=0, device="cpu",
+    )  # fmt: skip
+    workflow.run()
+    workflow.finalize()
+    (written,) = output.glob("*.nii.gz")
+    mask = nib.load(written)
+    assert len(np.unique(mask.dataobj)) > 2
+    return mask
+
+
+@pytest.fixture(scope="module")
+def name(series: Path) -> str:
+    return str(pydicom.dcmread(next(series.iterdir()), stop_before_pixels=True).SeriesInstanceUID)
+
+
+def assert_same(content: bytes, mask: nib.Nifti1Image, folder: Path) -> None:
+    (folder / "mask.nii.gz").write_bytes(content)
+    found = nib.load(folder / "mask.nii.gz")
+    np.testing.assert_array_equal(np.asarray(found.dataobj), np.asarray(mask.dataobj))
+    np.testing.assert_allclose(found.affine, mask.affine, atol=1e-4)
+
+
+def errors_of(file: Path) -> list[str]:
+    program = shutil.which("dciodvfy")
+    if program is None:
+        pytest.skip("dciodvfy is not installed (Debian: dicom3tools)")
+    told = subprocess.run([program, file], capture_output=True, text=True).stderr
+    return [line for line in told.splitlines() if line.startswith("Error")]
+
+
+def check_segmentation(content: bytes, series: Path, mask: nib.Nifti1Image, folder: Path) -> hd.seg.Segmentation:
+    """By a checker and a reader that are not ours."""
+    (folder / "label.dcm").write_bytes(content)
+    assert not errors_of(folder / "label.dcm")
+    found = hd.seg.segread(folder / "label.dcm")
+    described = [found.get_segment_description(number) for number in (1, 2, 3)]
+    assert [(item.segment_label, item.segmented_property_type.value) for item in described] == [
+        ("Right ventricle", "53085002"),
+        ("Left ventricular myocardium", "49848007"),
+        ("Left ventricle", "87878005"),
+    ]
+    files = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.iterdir()]
+    to_index = np.linalg.inv(mask.affine) @ np.diag([-1, -1, 1, 1])
+    files.sort(key=lambda image: float(to_index[2] @ [*image.ImagePositionPatient, 1]))
+    assert found.PatientID == files[0].PatientID
+    uids = [image.SOPInstanceUID for image in files]
+    pixels = found.get_pixels_by_source_instance(
+        uids, combine_segments=True, assert_missing_frames_are_empty=True, ignore_spatial_locations=True
+    )
+    np.testing.assert_array_equal(pixels, np.asarray(mask.dataobj).T)
+    return found
+
+
+def written(content: bytes) -> str:
+    """When a DICOM object was made."""
+    header = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True)
+    return header.ContentDate + header.ContentTime
+
+
+def test_the_list_is_that_of_the_archive(server: str, name: str) -> None:
+    assert requests.get(f"{server}/datastore/", timeout=60).json() == {"total": 1, "completed": 0, "label_tags": {}}
+    assert list(requests.get(f"{server}/datastore/?output=all", timeout=60).json()["objects"]) == [name]
+    assert requests.post(f"{server}/activelearning/first", timeout=60).json()["id"] == name
+
+
+def test_masks_are_as_the_bundle_predicts_them(
+    server: str, infer: Infer, name: str, own: nib.Nifti1Image, tmp_path: Path
+) -> None:
+    answer = infer(server, CARDIAC, name)
+    assert answer.status_code == 200, answer.text
+    assert_same(answer.content, own, tmp_path)
+
+
+def test_viewers_get_the_image_on_its_own_grid(
+    server: str, name: str, series: Path, own: nib.Nifti1Image, tmp_path: Path
+) -> None:
+    answer = requests.get(f"{server}/datastore/image", params={"image": name}, timeout=60)
+    (tmp_path / "image.nii.gz").write_bytes(answer.content)
+    image = nib.load(tmp_path / "image.nii.gz")
+    np.testing.assert_allclose(image.affine, own.affine, atol=1e-4)
+    values = {pydicom.dcmread(file).pixel_array.tobytes() for file in series.iterdir()}
+    kind = pydicom.dcmread(next(series.iterdir())).pixel_array.dtype
+    assert {np.asarray(image.dataobj)[..., k].T.astype(kind).tobytes() for k in range(image.shape[2])} == values
+
+
+def test_dicom_seg_is_our_own(
+    server: str, infer: Infer, name: str, series: Path, own: nib.Nifti1Image, tmp_path: Path
+) -> None:
+    answer = infer(server, CARDIAC, name, output="dicom_seg")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/dicom"
+    found = check_segmentation(answer.content, series, own, tmp_path)
+    assert found.get_segment_description(1).algorithm_type.value == "AUTOMATIC"
+    assert found.StudyInstanceUID == pydicom.dcmread(next(series.iterdir())).StudyInstanceUID
+
+
+def test_labels_go_to_the_archive_and_come_back(
+    running_orthanc, server: str, infer: Infer, start, name: str, series: Path, own: nib.Nifti1Image, tmp_path: Path
+) -> None:
+    mask = infer(server, CARDIAC, name).content
+
+    def save(content: bytes, *labels: str, tag: str = "final") -> requests.Response:
+        info = {"label_info": [{"name": label, "idx": number} for number, label in enumerate(labels, 1)]}
+        return requests.put(
+            f"{server}/datastore/label", params={"image": name, "tag": tag}, data={"params": json.dumps(info)},
+            files={"label": ("label.nii.gz", content)}, timeout=120,
+        )  # fmt: skip
+
+    refused = save(mask, "RV", "MYO", "liver")
+    assert refused.status_code == 400
+    assert "RV, MYO, liver (label_info) are not all classes of one model" in refused.json()["detail"]
+    # First something else, so that the newest is what counts; and in another order, as an annotator may have it.
+    assert save(mask, "LV", "MYO", "RV").status_code == 200
+    assert save(mask, "RV", "MYO", "LV").status_code == 200
+    assert requests.get(f"{server}/datastore/", timeout=60).json()["completed"] == 1
+
+    kept = running_orthanc.ask("GET", "series?expand").json()
+    uids = [uid for one in kept if one["MainDicomTags"]["Modality"] == "SEG" for uid in one["Instances"]]
+    _, newest = sorted((running_orthanc.ask("GET", f"instances/{uid}/file").content for uid in uids), key=written)
+    found = check_segmentation(newest, series, own, tmp_path)
+    assert found.get_segment_description(1).algorithm_type.value == "SEMIAUTOMATIC"
+
+    with start() as restarted:
+        assert requests.get(f"{restarted}/datastore/", timeout=60).json()["label_tags"] == {"final": 1}
+        listed = requests.get(f"{restarted}/datastore/?output=all", timeout=60).json()["objects"][name]
+        assert listed["labels"]["final"]["info"]["SOPInstanceUID"] == found.SOPInstanceUID
+        for url in (server, restarted):
+            label = requests.get(f"{url}/datastore/label", params={"label": name, "tag": "final"}, timeout=60)
+            assert_same(label.content, own, tmp_path)
+        (pair,) = requests.get(f"{restarted}/datastore/?output=train", timeout=60).json()
+        assert_same(Path(pair["label"]).read_bytes(), own, tmp_path)
+        assert nib.load(pair["image"]).shape == own.shape
+        assert requests.post(f"{restarted}/activelearning/first", timeout=60).json() == {}
