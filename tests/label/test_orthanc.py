@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from pydicom.uid import MRImageStorage
 pytestmark = [pytest.mark.label, pytest.mark.orthanc]
 Serve = Callable[..., AbstractContextManager[str]]
 Infer = Callable[..., requests.Response]
+REAL = "mr_series_t1post_oblique10deg"
 CARDIAC = "cardiac_mr_segmentation"
 USER, PASSWORD = "reader", "a word that no log may hold"
 ACCOUNT = {"MONAI_LABEL_DICOMWEB_USERNAME": USER, "MONAI_LABEL_DICOMWEB_PASSWORD": PASSWORD}
@@ -47,21 +49,27 @@ def phantom(make_dicom_volume: Callable[..., list[Path]], tmp_path_factory: pyte
     return folder
 
 
-@pytest.fixture(scope="module", params=["phantom", "mr_series_t1post_oblique10deg"])
-def series(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of DICOM files: made on the spot, or real."""
-    if request.param == "phantom":
-        return request.getfixturevalue("phantom")
-    real = request.getfixturevalue("shared_data") / "dicom" / request.param
-    return Path(shutil.copytree(real, tmp_path_factory.mktemp("series") / "real"))
+@pytest.fixture(scope="module")
+def held(phantom: Path, request: pytest.FixtureRequest) -> dict[str, Path]:
+    """Folders of the series in the archive: made on the spot, and real where they are at hand."""
+    real = Path(os.environ.get("SAM2UNET_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "dicom" / REAL
+    return {"phantom": phantom} | ({REAL: real} if real.is_dir() else {})
+
+
+@pytest.fixture(scope="module", params=["phantom", REAL])
+def series(request: pytest.FixtureRequest, held: dict[str, Path]) -> Path:
+    if request.param not in held:
+        request.getfixturevalue("shared_data")
+    return held[request.param]
 
 
 @pytest.fixture(scope="module")
-def archive(running_orthanc, series: Path) -> str:
+def archive(running_orthanc, held: dict[str, Path]) -> str:
     """Address of an Orthanc that holds the series."""
     running_orthanc.empty()
     client = DICOMwebClient(running_orthanc.dicomweb, session=create_session_from_user_pass(USER, PASSWORD))
-    client.store_instances([pydicom.dcmread(file) for file in sorted(series.iterdir())])
+    for folder in held.values():
+        client.store_instances([pydicom.dcmread(file) for file in sorted(folder.iterdir())])
     return running_orthanc.dicomweb
 
 
@@ -101,9 +109,13 @@ def own(small_bundles: Path, series: Path, tmp_path_factory: pytest.TempPathFact
     return mask
 
 
+def uid_of(series: Path) -> str:
+    return str(pydicom.dcmread(next(series.iterdir()), stop_before_pixels=True).SeriesInstanceUID)
+
+
 @pytest.fixture(scope="module")
 def name(series: Path) -> str:
-    return str(pydicom.dcmread(next(series.iterdir()), stop_before_pixels=True).SeriesInstanceUID)
+    return uid_of(series)
 
 
 def assert_same(content: bytes, mask: nib.Nifti1Image, folder: Path) -> None:
@@ -150,10 +162,12 @@ def written(content: bytes) -> str:
     return header.ContentDate + header.ContentTime
 
 
-def test_the_list_is_that_of_the_archive(server: str, name: str) -> None:
-    assert requests.get(f"{server}/datastore/", timeout=60).json() == {"total": 1, "completed": 0, "label_tags": {}}
-    assert list(requests.get(f"{server}/datastore/?output=all", timeout=60).json()["objects"]) == [name]
-    assert requests.post(f"{server}/activelearning/first", timeout=60).json()["id"] == name
+def test_the_list_is_that_of_the_archive(server: str, held: dict[str, Path]) -> None:
+    total = len(held)
+    assert requests.get(f"{server}/datastore/", timeout=60).json() == {"total": total, "completed": 0, "label_tags": {}}
+    objects = requests.get(f"{server}/datastore/?output=all", timeout=60).json()["objects"]
+    assert set(objects) == {uid_of(folder) for folder in held.values()}
+    assert requests.post(f"{server}/activelearning/first", timeout=60).json()["id"] in objects
 
 
 def test_masks_are_as_the_bundle_predicts_them(
@@ -187,40 +201,60 @@ def test_dicom_seg_is_our_own(
     assert found.StudyInstanceUID == pydicom.dcmread(next(series.iterdir())).StudyInstanceUID
 
 
-def test_labels_go_to_the_archive_and_come_back(
-    running_orthanc, server: str, infer: Infer, start, name: str, series: Path, own: nib.Nifti1Image, tmp_path: Path
+def save(server: str, name: str, content: bytes, *labels: str) -> requests.Response:
+    """As 3D Slicer saves a label."""
+    info = {"label_info": [{"name": label, "idx": number} for number, label in enumerate(labels, 1)]}
+    return requests.put(
+        f"{server}/datastore/label", params={"image": name, "tag": "final"}, data={"params": json.dumps(info)},
+        files={"label": ("label.nii.gz", content)}, timeout=120,
+    )  # fmt: skip
+
+
+def test_labels_go_to_the_archive(
+    running_orthanc, server: str, infer: Infer, name: str, series: Path, own: nib.Nifti1Image, tmp_path: Path
 ) -> None:
     mask = infer(server, CARDIAC, name).content
-
-    def save(content: bytes, *labels: str, tag: str = "final") -> requests.Response:
-        info = {"label_info": [{"name": label, "idx": number} for number, label in enumerate(labels, 1)]}
-        return requests.put(
-            f"{server}/datastore/label", params={"image": name, "tag": tag}, data={"params": json.dumps(info)},
-            files={"label": ("label.nii.gz", content)}, timeout=120,
-        )  # fmt: skip
-
-    refused = save(mask, "RV", "MYO", "liver")
+    refused = save(server, name, mask, "RV", "MYO", "liver")
     assert refused.status_code == 400
     assert "RV, MYO, liver (label_info) are not all classes of one model" in refused.json()["detail"]
-    # First something else, so that the newest is what counts; and in another order, as an annotator may have it.
-    assert save(mask, "LV", "MYO", "RV").status_code == 200
-    assert save(mask, "RV", "MYO", "LV").status_code == 200
-    assert requests.get(f"{server}/datastore/", timeout=60).json()["completed"] == 1
+    # Of two the newest counts.
+    before = requests.get(f"{server}/datastore/", timeout=60).json()["completed"]
+    assert save(server, name, mask, "LV", "MYO", "RV").status_code == 200
+    assert save(server, name, mask, "RV", "MYO", "LV").status_code == 200
+    assert requests.get(f"{server}/datastore/", timeout=60).json()["completed"] == before + 1
 
-    kept = running_orthanc.ask("GET", "series?expand").json()
-    uids = [uid for one in kept if one["MainDicomTags"]["Modality"] == "SEG" for uid in one["Instances"]]
+    study = pydicom.dcmread(next(series.iterdir()), stop_before_pixels=True).StudyInstanceUID
+    asked = {"Level": "Instance", "Query": {"Modality": "SEG", "StudyInstanceUID": study}}
+    uids = running_orthanc.ask("POST", "tools/find", json=asked).json()
     _, newest = sorted((running_orthanc.ask("GET", f"instances/{uid}/file").content for uid in uids), key=written)
     found = check_segmentation(newest, series, own, tmp_path)
     assert found.get_segment_description(1).algorithm_type.value == "SEMIAUTOMATIC"
+    label = requests.get(f"{server}/datastore/label", params={"label": name, "tag": "final"}, timeout=60)
+    assert_same(label.content, own, tmp_path)
 
+
+def test_labels_come_back_to_a_server_that_has_fetched_nothing(
+    server: str, infer: Infer, start, held: dict[str, Path], tmp_path: Path
+) -> None:
+    masks = {}
+    for folder in held.values():
+        uid = uid_of(folder)
+        (tmp_path / f"{uid}.nii.gz").write_bytes(infer(server, CARDIAC, uid).content)
+        masks[uid] = nib.load(tmp_path / f"{uid}.nii.gz")
+        # As an annotator may have ordered them.
+        assert save(server, uid, (tmp_path / f"{uid}.nii.gz").read_bytes(), "LV", "RV", "MYO").status_code == 200
     with start() as restarted:
-        assert requests.get(f"{restarted}/datastore/", timeout=60).json()["label_tags"] == {"final": 1}
-        listed = requests.get(f"{restarted}/datastore/?output=all", timeout=60).json()["objects"][name]
-        assert listed["labels"]["final"]["info"]["SOPInstanceUID"] == found.SOPInstanceUID
-        for url in (server, restarted):
-            label = requests.get(f"{url}/datastore/label", params={"label": name, "tag": "final"}, timeout=60)
-            assert_same(label.content, own, tmp_path)
-        (pair,) = requests.get(f"{restarted}/datastore/?output=train", timeout=60).json()
-        assert_same(Path(pair["label"]).read_bytes(), own, tmp_path)
-        assert nib.load(pair["image"]).shape == own.shape
+        assert requests.get(f"{restarted}/datastore/", timeout=60).json()["label_tags"] == {"final": len(held)}
+        objects = requests.get(f"{restarted}/datastore/?output=all", timeout=60).json()["objects"]
+        pairs = requests.get(f"{restarted}/datastore/?output=train", timeout=60).json()
+        assert len(pairs) == len(held)
+        for uid, mask in masks.items():
+            ids = np.array([0, 3, 1, 2], np.uint8)[np.asarray(mask.dataobj)]
+            expected = nib.Nifti1Image(ids, mask.affine)
+            assert objects[uid]["labels"]["final"]["info"]["SOPInstanceUID"]
+            label = requests.get(f"{restarted}/datastore/label", params={"label": uid, "tag": "final"}, timeout=60)
+            assert_same(label.content, expected, tmp_path)
+            (pair,) = [pair for pair in pairs if uid in pair["label"]]
+            assert_same(Path(pair["label"]).read_bytes(), expected, tmp_path)
+            assert nib.load(pair["image"]).shape == mask.shape
         assert requests.post(f"{restarted}/activelearning/first", timeout=60).json() == {}
