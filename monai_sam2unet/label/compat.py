@@ -11,6 +11,7 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Callable, Coroutine, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pydicom.uid
@@ -21,6 +22,7 @@ __all__ = [
     "apply",
     "batch_without_gpu",
     "declare_torchvision_operators",
+    "name_signature_algorithm",
     "name_storage_sopclass_uids",
     "prefer_best_weights",
 ]
@@ -78,6 +80,15 @@ def batch_without_gpu() -> None:
     BatchInferTask.__call__ = mended
 
 
+def name_signature_algorithm() -> None:
+    """MONAI Label 0.8.5 does not say how tokens are signed, without which PyJWT 2 refuses all of them."""
+    import jwt
+    from monailabel.endpoints.user import auth
+
+    if auth.jwt is jwt:
+        auth.jwt = SimpleNamespace(decode=functools.partial(jwt.decode, algorithms=["RS256"]))
+
+
 def _finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
     try:
         coroutine.send(None)
@@ -116,3 +127,4 @@ def apply() -> None:
     declare_torchvision_operators()
     prefer_best_weights()
     batch_without_gpu()
+    name_signature_algorithm()

@@ -13,6 +13,7 @@ import requests  # noqa: E402
 from fastapi import Request  # noqa: E402
 from fastapi.responses import JSONResponse  # noqa: E402
 from monailabel.app import app  # noqa: E402
+from monailabel.config import settings  # noqa: E402
 from monailabel.interfaces.exception import (  # noqa: E402
     ImageNotFoundException,
     LabelNotFoundException,
@@ -28,6 +29,9 @@ __all__ = ["app"]
 
 # Of two that fit, the first one answers.
 app.router.routes[:0] = router.routes
+if settings.MONAI_LABEL_AUTH_ENABLE:
+    # Whoever calls it makes the server begin anew; it asks for no token.
+    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") != "/reload"]
 
 #: Of these, MONAI Label names a model or a strategy that there is none of.
 NOT_FOUND = (MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR)
@@ -58,7 +62,8 @@ def _tell_of_archive(request: Request, error: TransferError) -> JSONResponse:
 @app.exception_handler(requests.RequestException)
 def _tell_of_proxy(request: Request, error: requests.RequestException) -> JSONResponse:
     # Its text holds addresses with UIDs.
-    return JSONResponse({"detail": f"The studies' server does not answer ({type(error).__name__})."}, status_code=502)
+    told = f"The studies' server, or that of the users' tokens, does not answer as it should ({type(error).__name__})."
+    return JSONResponse({"detail": told}, status_code=502)
 
 
 @app.exception_handler(json.JSONDecodeError)

@@ -144,3 +144,32 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., contextlib.
                 process.terminate()
 
     return start
+
+
+@pytest.fixture(scope="session")
+def own_bundles(small_bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundles of :func:`folder_server`."""
+    return Path(shutil.copytree(small_bundles, tmp_path_factory.mktemp("own") / "bundles"))
+
+
+@pytest.fixture(scope="session")
+def own_studies(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The studies of :func:`folder_server`: those of ``studies``, and a volume that cannot be read."""
+    folder = tmp_path_factory.mktemp("images")
+    for file in studies.glob("*.*"):
+        shutil.copy(file, folder)
+    (folder / "spoilt.nii.gz").write_bytes((studies / "heart1.nii.gz").read_bytes()[:300])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def folder_server(
+    serve: Callable[..., contextlib.AbstractContextManager[str]],
+    own_bundles: Path,
+    own_studies: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    """A server of the two small bundles and a folder of studies, for tests that put back what they change."""
+    app = tmp_path_factory.mktemp("app")
+    with serve("monai_sam2unet", "label", "--studies", own_studies, "--bundles", own_bundles, "--app", app) as url:
+        yield url

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import shutil
+import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import highdicom as hd
 import nibabel as nib
@@ -63,14 +67,49 @@ def series(request: pytest.FixtureRequest, held: dict[str, Path]) -> Path:
     return held[request.param]
 
 
+class Cable(ThreadingTCPServer):
+    """The way to the archive, which may be cut."""
+
+    daemon_threads = True
+    cut = False
+
+    def __init__(self, port: int) -> None:
+        class Both(BaseRequestHandler):
+            def handle(self) -> None:
+                if not cable.cut:
+                    with socket.create_connection(("127.0.0.1", port)) as archive:
+                        back = threading.Thread(target=pass_on, args=(archive, self.request))
+                        back.start()
+                        pass_on(self.request, archive)
+                        back.join()
+
+        cable = self
+        super().__init__(("127.0.0.1", 0), Both)
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+
+def pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
 @pytest.fixture(scope="module")
-def archive(running_orthanc, held: dict[str, Path]) -> str:
+def cable(running_orthanc) -> Iterator[Cable]:
+    with Cable(running_orthanc.http_port) as cable:
+        yield cable
+        cable.shutdown()
+
+
+@pytest.fixture(scope="module")
+def archive(running_orthanc, held: dict[str, Path], cable: Cable) -> str:
     """Address of an Orthanc that holds the series."""
     running_orthanc.empty()
     client = DICOMwebClient(running_orthanc.dicomweb, session=create_session_from_user_pass(USER, PASSWORD))
     for folder in held.values():
         client.store_instances([pydicom.dcmread(file) for file in sorted(folder.iterdir())])
-    return running_orthanc.dicomweb
+    return f"http://127.0.0.1:{cable.server_address[1]}/dicom-web"
 
 
 @pytest.fixture(scope="module")
@@ -258,3 +297,27 @@ def test_labels_come_back_to_a_server_that_has_fetched_nothing(
             assert_same(Path(pair["label"]).read_bytes(), expected, tmp_path)
             assert nib.load(pair["image"]).shape == mask.shape
         assert requests.post(f"{restarted}/activelearning/first", timeout=60).json() == {}
+
+
+def test_an_archive_that_is_down_is_told(server: str, infer: Infer, cable: Cable, phantom: Path) -> None:
+    unknown = "1.2.3.4"
+    assert infer(server, CARDIAC, unknown).status_code == 404
+    cable.cut = True
+    try:
+        refused = infer(server, CARDIAC, unknown)
+        assert refused.status_code == 502
+        assert "could not list its series: there is no connection, or it broke" in refused.json()["detail"]
+        assert save(server, uid_of(phantom), b"no image", "RV").status_code == 400
+        assert requests.get(f"{server}/proxy/dicom/qido/studies", timeout=60).status_code == 502
+        # What was fetched before is still there.
+        assert infer(server, CARDIAC, uid_of(phantom)).status_code == 200
+    finally:
+        cable.cut = False
+    assert infer(server, CARDIAC, unknown).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["heart9", "../../etc", "1..2", ""])
+def test_what_is_no_series_is_not_looked_for(server: str, infer: Infer, name: str) -> None:
+    refused = infer(server, CARDIAC, name)
+    assert refused.status_code == (404 if name else 400)
+    assert refused.json()["detail"]
