@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 
 import nibabel as nib
@@ -119,7 +120,10 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path, seconds: int = 
         if process.poll() is not None:
             break
         with contextlib.suppress(requests.ConnectionError):
-            requests.get(f"{url}/info/", timeout=60).raise_for_status()
+            answer = requests.get(f"{url}/info/", timeout=60)
+            # It may ask for a token.
+            if answer.status_code != HTTPStatus.UNAUTHORIZED:
+                answer.raise_for_status()
             return
         time.sleep(0.2)
     raise RuntimeError(f"MONAI Label did not start:\n{log.read_text()[-4000:]}")
