@@ -18,6 +18,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
+from monailabel.utils.others.generic import strtobool
 
 from monai_sam2unet import __version__
 from monai_sam2unet.bundle import BundleConfig
@@ -81,8 +82,8 @@ class SAM2UNetApp(MONAILabelApp):
         app_dir: the app's folder.
         studies: folder of images, or the address of a DICOMweb store.
         conf: MONAI Label's ``--conf``: ``bundles``, a folder of bundles (else ``bundles``); ``models``, as the names of
-            :func:`find_bundles`; and keys of the bundles' inference configs (``encoder_size tiny``), for all that have
-            the key.
+            :func:`find_bundles`; ``preload``, ``true`` to load all weights at the start; and keys of the bundles'
+            inference configs (``encoder_size tiny``), for all that have the key.
 
     Raises:
         ConfigError: When there is no bundle to run, or one cannot be run.
@@ -129,7 +130,11 @@ class SAM2UNetApp(MONAILabelApp):
 
     def init_infers(self) -> dict[str, InferTask]:
         """One for each bundle, called as its folder."""
-        return {folder.name: BundleInferTask(folder, self._settings(folder)) for folder in self.folders}
+        try:
+            preload = strtobool(self.conf.get("preload"))
+        except ValueError as error:
+            raise ConfigError(f"preload must be true or false, got {self.conf['preload']!r}.") from error
+        return {folder.name: BundleInferTask(folder, self._settings(folder), preload) for folder in self.folders}
 
     def _settings(self, folder: Path) -> dict[str, Any]:
         keys = ConfigParser.load_config_file(folder / "configs" / "inference.yaml")

@@ -154,7 +154,9 @@ class Archive:
             complete.mkdir()
             for file in files:
                 shutil.move(file, complete)
-            complete.replace(folder)
+            # Another process may have brought it meanwhile.
+            if not folder.is_dir():
+                complete.replace(folder)
 
     def segmentations(self) -> list[ArchivedSegmentation]:
         """All segmentations that it has, the newest last.

@@ -37,12 +37,14 @@ class BundleInferTask(BasicInferTask):
     Args:
         folder: of the bundle.
         settings: for keys of its inference config, as ``{"encoder_size": "tiny"}``.
+        preload: whether the weights are loaded at once.
 
     Raises:
         ConfigError: When the folder is no bundle, or a part cannot be made with these settings.
+        UserError: With ``preload``: when there are no weights, or they do not fit.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], preload: bool = False) -> None:
         self.folder, self.settings = folder, settings
         config = self._read()
         self.preset = preset = config.build("preset")
@@ -65,6 +67,7 @@ class BundleInferTask(BasicInferTask):
             description=config.metadata["description"],
             # A mask of a JPEG image is none, and that of a DICOM series needs a name.
             config={"result_extension": ".nii.gz" if preset.is_volume else ".png"},
+            preload=preload,
         )
 
     def _read(self) -> BundleConfig:
@@ -102,10 +105,13 @@ class BundleInferTask(BasicInferTask):
         """Write the mask in the format that is asked for."""
         if (extension or data.get("result_extension")) != ".dcm":
             return super().writer(data, extension, dtype)
-        volume = data.get("volume")
-        if volume is None:
-            name = Path(str(data.get("image_path"))).name
-            raise DataError(f"A DICOM SEG is made of DICOM images only, and {name} is none. Ask for output=image.")
+        image = Path(str(data.get("image_path")))
+        volume, files = data.get("volume"), dicom_files(image)
+        if volume is None and not files:
+            raise DataError(
+                f"A DICOM SEG is made of DICOM images only, and {image.name} is none. Ask for output=image."
+            )
+        volume = volume or self.preset.read_dicom(files)
         mask = slices_first(np.asarray(data["pred"])).astype(np.uint8)
         now = datetime.now().astimezone()
         made = segmentation(mask, volume, self.classes.segments, self.classes.algorithm, now)

@@ -9,13 +9,10 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
-from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from cachetools import TTLCache, cachedmethod
 from dicomweb_client.api import DICOMwebClient
 from monailabel.config import settings
@@ -26,20 +23,19 @@ from monailabel.interfaces.exception import ImageNotFoundException
 
 from monai_sam2unet.batch.sources.wado_series import first_value
 from monai_sam2unet.batch.transfer import TransferError
-from monai_sam2unet.dicom import DicomGrid, DicomSegmentation, DicomVolume, read_grid, read_volume
-from monai_sam2unet.dicom.segmentation_writer import segmentation
+from monai_sam2unet.dicom import read_volume
 from monai_sam2unet.errors import DataError, UserError
 from monai_sam2unet.label.archive import Archive, ArchivedSegmentation, is_uid
-from monai_sam2unet.label.dicom_images import dicom_files, save_label_volume, save_volume, slices_first
+from monai_sam2unet.label.dicom_images import dicom_files, save_label_volume, save_volume
+from monai_sam2unet.label.label_segmentation import KeptLabel, label_of, segmentation_of
 from monai_sam2unet.label.locked_store import LockedStore
-from monai_sam2unet.label.model_classes import ModelClasses, model_of, to_class_ids
-from monai_sam2unet.transforms import LoadAnyImage, MatchOrientation, volume_grid
+from monai_sam2unet.label.model_classes import ModelClasses, model_of
 
 __all__ = ["DicomwebStore"]
 
 logger = logging.getLogger(__name__)
 
-FINAL = DefaultLabelTag.FINAL.value
+FINAL, INSTANCE = DefaultLabelTag.FINAL.value, "SOPInstanceUID"
 #: Of an image or label, told to viewers.
 ABOUT = ("StudyDate", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID")
 
@@ -203,28 +199,17 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
             self.get_image_uri(label.image)
             with self._work() as work:
                 self.archive.fetch_segmentation(label, file := work / "label.dcm")
-                self._keep_label(label.image, *self._read(file, label), label.instance, label.series, {})
+                kept_label = label_of(file, dicom_files(self.fetch(label.image)), self.models)
+                self._keep(label.image, kept_label, {"SeriesInstanceUID": label.series, INSTANCE: label.instance})
             return str(LockedStore.get_label_uri(self, label.image, FINAL))
 
     def _is_of(self, label: ArchivedSegmentation) -> bool:
         return bool(LockedStore.get_label_info(self, label.image, FINAL).get("SOPInstanceUID") == label.instance)
 
-    def _grid(self, image_id: str) -> DicomGrid:
-        return read_grid(dicom_files(self.fetch(image_id)))
-
-    def _read(self, file: Path, label: ArchivedSegmentation) -> tuple[np.ndarray, np.ndarray]:
-        grid, found, model = self._grid(label.image), DicomSegmentation(file), model_of(label.labels, self.models)
-        numbers = {number: model.id_of(one.label) or 0 for number, one in found.segments.items()} if model else {}
-        ids = found.to_classes(numbers, grid.affine, grid.shape[::-1])
-        return ids.astype(np.uint8), grid.affine
-
-    def _keep_label(
-        self, image_id: str, ids: np.ndarray, affine: np.ndarray, instance: str, series: str, info: Mapping[str, Any]
-    ) -> None:
+    def _keep(self, image_id: str, label: KeptLabel, info: Mapping[str, Any]) -> None:
         with self._work() as work:
-            save_label_volume(ids, affine, path := work / "label.nii.gz")
-            about = {**info, "SOPInstanceUID": instance, "SeriesInstanceUID": series}
-            LockedStore.save_label(self, image_id, str(path), FINAL, about)
+            save_label_volume(label.ids, label.grid.affine, path := work / "label.nii.gz")
+            LockedStore.save_label(self, image_id, str(path), FINAL, {**info, **label.model.label_info})
 
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any], label_id: str = ""
@@ -258,26 +243,15 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
                 Path(converted).unlink(missing_ok=True)
 
     def _save_final(self, image_id: str, label_filename: str, info: dict[str, Any]) -> None:
-        grid = self._grid(image_id)
-        label = LoadAnyImage("label", require_orientation=False)(label_filename)
-        if grid.in_patient_space:
-            # The tensor that holds the place has no values, so this takes no time.
-            label = MatchOrientation()(label, volume_grid(dicom_files(self.fetch(image_id))))
-        ids, model = to_class_ids(label[0].numpy(), info, self.models)
-        slices = slices_first(ids) if grid.in_patient_space else ids[np.newaxis]
-        # The writer asks of the pixels no more than how many there are.
-        empty = np.broadcast_to(np.uint8(0), grid.shape)
-        volume = DicomVolume(**{own.name: getattr(grid, own.name) for own in fields(grid)}, pixels=empty)
-        made = segmentation(
-            slices, volume, model.segments, model.algorithm, datetime.now().astimezone(), algorithm_type="SEMIAUTOMATIC"
-        )
+        made, label = segmentation_of(label_filename, dicom_files(self.fetch(image_id)), info, self.models)
         with self._work() as work:
             made.save_as(work / "label.dcm")
             self.archive.store(work / "label.dcm")
         with self._lists_turn:
             self._lists.pop("labels", None)
-        if grid.in_patient_space:
-            self._keep_label(image_id, ids, grid.affine, made.SOPInstanceUID, made.SeriesInstanceUID, info)
+        if label.grid.in_patient_space:
+            about = {"SeriesInstanceUID": str(made.SeriesInstanceUID), INSTANCE: str(made.SOPInstanceUID)}
+            self._keep(image_id, label, {**info, **about})
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
         """Remove a label that is kept here.
@@ -298,8 +272,9 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
         Raises:
             TransferError: When the PACS does not answer.
         """
-        found = []
-        for image in self._labels():
+        labels, found = self._labels(), []
+        self._forget_labels_but(labels)
+        for image in labels:
             try:
                 pair = {"image": self.get_image_uri(image), "label": self.get_label_uri(image, FINAL)}
             except TransferError:
@@ -310,3 +285,11 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
             base = Path(self._datastore_path).resolve()
             found.append(pair if full_path else {key: str(Path(path).relative_to(base)) for key, path in pair.items()})
         return found
+
+    def _forget_labels_but(self, labels: Mapping[str, ArchivedSegmentation]) -> None:
+        with self._turn:
+            gone = [image for image in LockedStore.get_labeled_images(self) if image not in labels]
+            for image in gone:
+                Path(LockedStore.get_label_uri(self, image, FINAL)).unlink(missing_ok=True)
+            if gone:
+                self._reconcile_datastore()

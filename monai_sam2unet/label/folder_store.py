@@ -84,13 +84,15 @@ class FolderStore(LockedStore):
         if label_tag != DefaultLabelTag.FINAL or label_filename.endswith((".json", ".xml")):
             return str(super().save_label(image_id, label_filename, label_tag, label_info))
         label = load_label(label_filename, image)
-        with tempfile.TemporaryDirectory() as work:
-            if label_info.get("label_info"):
-                ids, _ = to_class_ids(label[0].numpy(), label_info, self.models)
-                if not np.array_equal(ids, label[0].numpy()):
-                    label_filename = str(Path(work) / ("label.nii.gz" if ids.ndim == 3 else "label.png"))
-                    if ids.ndim == 3:
-                        save_label_volume(ids, label.affine.numpy(), Path(label_filename))
-                    else:
-                        Image.fromarray(ids).save(label_filename)
+        if not label_info.get("label_info"):
             return str(super().save_label(image_id, label_filename, label_tag, label_info))
+        ids, model = to_class_ids(label[0].numpy(), label_info, self.models)
+        with tempfile.TemporaryDirectory() as work:
+            if not np.array_equal(ids, label[0].numpy()):
+                label_filename = str(Path(work) / ("label.nii.gz" if ids.ndim == 3 else "label.png"))
+                if ids.ndim == 3:
+                    save_label_volume(ids, label.affine.numpy(), Path(label_filename))
+                else:
+                    Image.fromarray(ids).save(label_filename)
+            about = {**label_info, **model.label_info}
+            return str(super().save_label(image_id, label_filename, label_tag, about))

@@ -21,7 +21,7 @@ __all__ = ["router"]
 
 router = APIRouter()
 #: Requests that wait for a model take none of the threads in which the server answers others.
-limiter = CapacityLimiter(16)
+limiter = CapacityLimiter(8)
 
 
 def _parsed(params: str) -> dict[str, Any]:

@@ -63,6 +63,11 @@ class ModelClasses:
         return {name: number for number, name in enumerate(self.names, 1)}
 
     @property
+    def label_info(self) -> dict[str, list[dict[str, Any]]]:
+        """What a viewer would tell of a label that has the classes' ids, under ``label_info``."""
+        return {"label_info": [{"name": name, "idx": number} for name, number in self.ids.items()]}
+
+    @property
     def segments(self) -> list[Segment]:
         """The classes as DICOM describes them.
 
