@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -47,6 +48,9 @@ def label(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: for other computers, too.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8000,
+    auth: Annotated[
+        bool, typer.Option("--auth", help="Ask for tokens of the realm MONAI_LABEL_AUTH_REALM_URI: docs/labelling.md.")
+    ] = False,
     app: Annotated[
         Path, typer.Option(help="Folder for MONAI Label's app and logs; made if missing.", file_okay=False)
     ] = CACHE,
@@ -63,14 +67,20 @@ def label(
     models = ["--conf", "models", ",".join(str(path.resolve()) for path in bundle)] if bundle else []
     settings = _conf(conf or [])
 
+    if auth:
+        # MONAI Label reads its settings when it is imported.
+        os.environ["MONAI_LABEL_AUTH_ENABLE"] = "true"
     # `--help` and these mistakes should not wait for torch. What cannot be run is said before the server starts.
     from monai_sam2unet.label import compat
 
     compat.apply()
+    from monailabel.config import settings as label_settings
     from monailabel.main import Main
 
     from monai_sam2unet.label.app import find_bundles
+    from monai_sam2unet.label.authentication import check_authentication
 
+    check_authentication(label_settings)
     find_bundles(bundles, models[-1] if models else None)
     main = Main(actions="start_server")
     words = ["start_server", "--app", str(_app_folder(app)), "--studies", studies, "--host", host, "--port", str(port)]

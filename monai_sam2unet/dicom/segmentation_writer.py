@@ -26,6 +26,8 @@ from monai_sam2unet.errors import ConfigError, DataError
 __all__ = ["SEGMENTATION_TYPES", "check_mask", "segmentation"]
 
 SEGMENTATION_TYPES = ("BINARY", "FRACTIONAL", "LABELMAP")
+#: Of MANUAL segments no algorithm is named.
+ALGORITHM_TYPES = ("AUTOMATIC", "SEMIAUTOMATIC")
 MAX_FRACTION = 255
 
 
@@ -71,6 +73,7 @@ def segmentation(
     algorithm: Algorithm,
     created: datetime,
     type: str = "BINARY",
+    algorithm_type: str = "AUTOMATIC",
 ) -> Segmentation:
     """Make a DICOM Segmentation of a mask.
 
@@ -92,17 +95,20 @@ def segmentation(
         created: when it was made.
         type: ``BINARY``; ``FRACTIONAL``: probabilities, in 255 steps; ``LABELMAP``: class indices, a newer kind of
             object that not every PACS takes.
+        algorithm_type: ``AUTOMATIC``, or ``SEMIAUTOMATIC`` where somebody has corrected what the model made.
 
     Returns:
         The object, in Explicit VR Little Endian, to be saved with ``save_as``.
 
     Raises:
-        ConfigError: When the type is not known, or the mask does not go with it, the volume or the segments.
+        ConfigError: When a type is not known, or the mask does not go with it, the volume or the segments.
         DataError: When probabilities are not of 0 to 1, the source cannot be referred to, or it does not allow a
             segmentation.
     """
     if type not in SEGMENTATION_TYPES:
         raise ConfigError(f"The type of segmentation must be one of {', '.join(SEGMENTATION_TYPES)}, got {type!r}.")
+    if algorithm_type not in ALGORITHM_TYPES:
+        raise ConfigError(f"The algorithm's type must be one of {', '.join(ALGORITHM_TYPES)}, got {algorithm_type!r}.")
     if type == "FRACTIONAL":
         _check_probabilities(mask, volume, segments)
     else:
@@ -122,13 +128,18 @@ def segmentation(
         slots, used = slots[middle : middle + 1], frames[middle : middle + 1]
     # As it is stored: digits beyond that differ from one machine, or one batch, to another.
     stored = np.rint(mask * MAX_FRACTION).astype(np.uint8) if type == "FRACTIONAL" else mask
-    identity = derived_identity("SEG", volume, algorithm, stored, created, details=f"{type} {list(segments)}")
+    # What is corrected is another object, should nothing have changed.
+    corrected = "" if algorithm_type == "AUTOMATIC" else f" {algorithm_type}"
+    details = f"{type} {list(segments)}{corrected}"
+    identity = derived_identity("SEG", volume, algorithm, stored, created, details=details)
     try:
         made = Segmentation(
             source_images=stand_ins(volume, used),
             pixel_array=mask[slots].astype(np.float32 if type == "FRACTIONAL" else np.uint8, copy=False),
             segmentation_type=type,
-            segment_descriptions=[segment.as_description(algorithm.identification) for segment in segments],
+            segment_descriptions=[
+                segment.as_description(algorithm.identification, algorithm_type) for segment in segments
+            ],
             instance_number=1,
             max_fractional_value=MAX_FRACTION,
             omit_empty_frames=used is frames,

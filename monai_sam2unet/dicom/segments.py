@@ -66,18 +66,21 @@ class Segment:
         if len(self.colour) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in self.colour):
             raise ConfigError(f"A segment's colour must be three numbers of 0 to 255, got {list(self.colour)}.")
 
-    def as_description(self, algorithm: AlgorithmIdentificationSequence) -> SegmentDescription:
+    def as_description(
+        self, algorithm: AlgorithmIdentificationSequence, algorithm_type: str = "AUTOMATIC"
+    ) -> SegmentDescription:
         """The item of a Segment Sequence.
 
         Args:
             algorithm: what made the segment.
+            algorithm_type: ``AUTOMATIC``, or ``SEMIAUTOMATIC`` where somebody has corrected it.
         """
         item = SegmentDescription(
             segment_number=self.number,
             segment_label=self.label,
             segmented_property_category=self.category,
             segmented_property_type=self.type,
-            algorithm_type="AUTOMATIC",
+            algorithm_type=algorithm_type,
             algorithm_identification=algorithm,
             anatomic_regions=[self.region] if self.region else None,
             display_color=CIELabColor.from_rgb(*self.colour),

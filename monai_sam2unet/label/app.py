@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,6 @@ from typing import Any
 import yaml
 from monai.bundle import ConfigParser
 from monailabel.config import settings
-from monailabel.datastore.dicom import DICOMWebDatastore
-from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.exception import ImageNotFoundException, MONAILabelError, MONAILabelException
@@ -20,13 +18,21 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
+from monailabel.utils.others.generic import strtobool
 
 from monai_sam2unet import __version__
+from monai_sam2unet.bundle import BundleConfig
 from monai_sam2unet.bundle.bundle_config import TRAINED, has_weights
-from monai_sam2unet.errors import ConfigError, listing
+from monai_sam2unet.errors import ConfigError, UserError, listing
+from monai_sam2unet.label.archive import share_account
 from monai_sam2unet.label.bundle_infer_task import BundleInferTask
+from monai_sam2unet.label.dicomweb_store import DicomwebStore
+from monai_sam2unet.label.folder_store import FolderStore
+from monai_sam2unet.label.model_classes import ModelClasses
 
 __all__ = ["SAM2UNetApp", "find_bundles"]
+
+logger = logging.getLogger(__name__)
 
 #: Files of a studies folder that MONAI Label's settings do not name, but the presets read.
 MORE_FILES = ("*.jpeg", "*.tiff", "*.bmp", "*.mha", "*.dcm")
@@ -76,12 +82,14 @@ class SAM2UNetApp(MONAILabelApp):
         app_dir: the app's folder.
         studies: folder of images, or the address of a DICOMweb store.
         conf: MONAI Label's ``--conf``: ``bundles``, a folder of bundles (else ``bundles``); ``models``, as the names of
-            :func:`find_bundles`; and keys of the bundles' inference configs (``encoder_size tiny``), for all that have
-            the key.
+            :func:`find_bundles`; ``preload``, ``true`` to load all weights at the start; and keys of the bundles'
+            inference configs (``encoder_size tiny``), for all that have the key.
 
     Raises:
         ConfigError: When there is no bundle to run, or one cannot be run.
     """
+
+    studies: str
 
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
         self.folders = find_bundles(Path(conf.get("bundles", "bundles")), conf.get("models"))
@@ -97,23 +105,36 @@ class SAM2UNetApp(MONAILabelApp):
     def init_datastore(self) -> Datastore:
         """The studies, a folder or a DICOMweb store."""
         if self.studies.startswith(("http://", "https://")):
-            return super().init_datastore()
-        return LocalDatastore(
+            self.studies = self.studies.rstrip("/")
+            return self.init_remote_datastore()
+        return FolderStore(
             self.studies,
+            self._classes(),
             extensions=[*settings.MONAI_LABEL_DATASTORE_FILE_EXT, *MORE_FILES],
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
 
-    def _download_dcmqi_tools(self) -> None:
-        """Takes from its package what MONAI Label would download, to send labels to a DICOMweb store."""
-        import dcmqi
+    def _init_dicomweb_datastore(self) -> Datastore:
+        share_account(settings)
+        return DicomwebStore(
+            self.studies,
+            self._classes(),
+            settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER,
+            settings.MONAI_LABEL_DICOMWEB_CACHE_PATH.strip() or None,
+        )
 
-        os.environ["PATH"] += os.pathsep + str(Path(dcmqi.__file__).parent / "bin")
+    def _classes(self) -> list[ModelClasses]:
+        configs = [BundleConfig.for_inference(folder, self._settings(folder)) for folder in self.folders]
+        return [ModelClasses.of(config) for config in configs]
 
     def init_infers(self) -> dict[str, InferTask]:
         """One for each bundle, called as its folder."""
-        return {folder.name: BundleInferTask(folder, self._settings(folder)) for folder in self.folders}
+        try:
+            preload = strtobool(self.conf.get("preload"))
+        except ValueError as error:
+            raise ConfigError(f"preload must be true or false, got {self.conf['preload']!r}.") from error
+        return {folder.name: BundleInferTask(folder, self._settings(folder), preload) for folder in self.folders}
 
     def _settings(self, folder: Path) -> dict[str, Any]:
         keys = ConfigParser.load_config_file(folder / "configs" / "inference.yaml")
@@ -131,19 +152,43 @@ class SAM2UNetApp(MONAILabelApp):
             ImageNotFoundException: When there is no such image.
             UserError: When the image cannot be read, or the weights do not fit.
         """
-        model, image = request.get("model"), request.get("image")
+        image, store = request.get("image"), datastore or self.datastore()
+        self._check_model(request.get("model"))
+        if not isinstance(image, str) or Path(image).exists():
+            return dict(super().infer(request, store))
+        if isinstance(store, DicomwebStore):
+            return self._infer_series(request, image, store)
+        if not store.get_image_uri(image):
+            raise ImageNotFoundException(f"There is no image {image!r} among the {len(store.list_images())} studies.")
+        return dict(super().infer(request, store))
+
+    def _check_model(self, model: Any) -> None:
         if model not in self._infers:
             told = f"There is no model {model!r}; there are {', '.join(self._infers)}."
             raise MONAILabelException(MONAILabelError.INVALID_INPUT, told)
-        if isinstance(image, str) and not Path(image).exists():
-            self._check_image(image, datastore or self.datastore())
-        return super().infer(request, datastore)
 
-    @staticmethod
-    def _check_image(image: str, store: Datastore) -> None:
-        if isinstance(store, DICOMWebDatastore):
-            # Viewers may ask for series that the search filter leaves out of the list.
-            if not store._client.search_for_series(search_filters={"SeriesInstanceUID": image}):
-                raise ImageNotFoundException(f"There is no series {image!r} in the DICOMweb store.")
-        elif not store.get_image_uri(image):
-            raise ImageNotFoundException(f"There is no image {image!r} among the {len(store.list_images())} studies.")
+    def _infer_series(self, request: Mapping[str, Any], image: str, store: DicomwebStore) -> dict[str, Any]:
+        # The files as they are: to make viewers' NIfTI of them would take longer than to make the mask.
+        result: dict[str, Any] = super().infer({**request, "image": str(store.fetch(image))}, store)
+        if request.get("save_label") and result["file"]:
+            info = {"model": request["model"], "params": result["params"]}
+            result["label"] = store.save_label(image, result["file"], request.get("label_tag", result["tag"]), info)
+        return result
+
+    def batch_infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Masks of many images, saved as labels; of those that fail it is told why.
+
+        Raises:
+            MONAILabelException: When there is no such model.
+        """
+
+        def infer(one: Mapping[str, Any], store: Datastore) -> dict[str, Any]:
+            try:
+                return self.infer(one, store)
+            except UserError as error:
+                logger.warning("%s has no mask: %s", one["image"], error)
+                return {"error": str(error)}
+
+        self._check_model(request.get("model"))
+        found: dict[str, Any] = self._batch_infer(request, datastore or self.datastore(), infer)
+        return found

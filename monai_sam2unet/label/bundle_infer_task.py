@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from monai.inferers import Inferer
 from monailabel.interfaces.tasks.infer_v2 import InferType
 from monailabel.tasks.infer.basic_infer import BasicInferTask
@@ -15,6 +19,10 @@ from torch import nn
 
 from monai_sam2unet.bundle import BundleConfig
 from monai_sam2unet.bundle.bundle_predictor import trained_network
+from monai_sam2unet.dicom.segmentation_writer import segmentation
+from monai_sam2unet.errors import CheckpointError, DataError
+from monai_sam2unet.label.dicom_images import dicom_files, slices_first
+from monai_sam2unet.label.model_classes import ModelClasses
 
 __all__ = ["BundleInferTask"]
 
@@ -22,21 +30,27 @@ __all__ = ["BundleInferTask"]
 class BundleInferTask(BasicInferTask):
     """Masks of one bundle, the same as its own inference writes.
 
-    The weights are loaded at the first request and kept; when their file is replaced they are loaded anew.
+    The weights are loaded at the first request and kept; when their file is replaced they are loaded anew. Requests
+    are answered one at a time. DICOM images are read with their headers, so that ``{"result_extension": ".dcm"}`` gives
+    their DICOM SEG.
 
     Args:
         folder: of the bundle.
         settings: for keys of its inference config, as ``{"encoder_size": "tiny"}``.
+        preload: whether the weights are loaded at once.
 
     Raises:
         ConfigError: When the folder is no bundle, or a part cannot be made with these settings.
+        UserError: With ``preload``: when there are no weights, or they do not fit.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], preload: bool = False) -> None:
         self.folder, self.settings = folder, settings
         config = self._read()
-        preset = config.build("preset")
+        self.preset = preset = config.build("preset")
         self.checkpoint = Path(config.build("ckpt_path"))
+        self.classes = ModelClasses.of(config)
+        self._turn = threading.Lock()
         self._preprocessing = config.build("preprocessing")
         self._inferer = config.build("inferer")
         if preset.is_volume:
@@ -44,17 +58,16 @@ class BundleInferTask(BasicInferTask):
             self._postprocessing = [config.build("postprocessing"), restored]
         else:
             self._postprocessing = [config.build("post_transforms")]
-        # Of one channel there is no background: the mask is 1 where the object is.
-        classes = config.class_names[1:] or config.class_names
         super().__init__(
             path=str(self.checkpoint),
             network=None,
             type=InferType.SEGMENTATION,
-            labels={name: number for number, name in enumerate(classes, 1)},
+            labels=self.classes.ids,
             dimension=3 if preset.is_volume else 2,
             description=config.metadata["description"],
             # A mask of a JPEG image is none, and that of a DICOM series needs a name.
             config={"result_extension": ".nii.gz" if preset.is_volume else ".png"},
+            preload=preload,
         )
 
     def _read(self) -> BundleConfig:
@@ -64,9 +77,21 @@ class BundleInferTask(BasicInferTask):
         """Whether there are weights."""
         return self.checkpoint.is_file()
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Answer a request, when those that came before are done: a network is for one thread."""
+        with self._turn:
+            return super().__call__(*args, **kwargs)
+
     def pre_transforms(self, data: Mapping[str, Any] | None = None) -> Sequence[Callable[..., Any]]:
-        """The bundle's preprocessing."""
-        return [self._preprocessing]
+        """The bundle's preprocessing, which keeps what was read of DICOM files."""
+        return [self._prepared]
+
+    def _prepared(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        files = dicom_files(data["image"]) if isinstance(data["image"], str) else []
+        if not files:
+            return dict(self._preprocessing(data))
+        volume = self.preset.read_dicom(files)
+        return {**self._preprocessing({**data, "image": volume}), "volume": volume}
 
     def inferer(self, data: Mapping[str, Any] | None = None) -> Inferer:
         """The bundle's inferer."""
@@ -76,8 +101,31 @@ class BundleInferTask(BasicInferTask):
         """The bundle's postprocessing, and for volumes their geometry."""
         return self._postprocessing
 
+    def writer(self, data: dict[str, Any], extension: str | None = None, dtype: Any = None) -> tuple[Any, Any]:
+        """Write the mask in the format that is asked for."""
+        if (extension or data.get("result_extension")) != ".dcm":
+            return super().writer(data, extension, dtype)
+        image = Path(str(data.get("image_path")))
+        volume, files = data.get("volume"), dicom_files(image)
+        if volume is None and not files:
+            raise DataError(
+                f"A DICOM SEG is made of DICOM images only, and {image.name} is none. Ask for output=image."
+            )
+        volume = volume or self.preset.read_dicom(files)
+        mask = slices_first(np.asarray(data["pred"])).astype(np.uint8)
+        now = datetime.now().astimezone()
+        made = segmentation(mask, volume, self.classes.segments, self.classes.algorithm, now)
+        with tempfile.NamedTemporaryFile(suffix=".dcm", delete=False) as file:
+            made.save_as(file)
+        return file.name, {}
+
     def _get_network(self, device: str, data: Mapping[str, Any] | None) -> nn.Module:
-        written = self.checkpoint.stat().st_mtime_ns
+        try:
+            written = self.checkpoint.stat().st_mtime_ns
+        except OSError as error:
+            raise CheckpointError(
+                f"The weights of {self.folder.name} are gone: {error}. Put them back, or train the bundle."
+            ) from error
         kept = self._networks.get(device)
         if kept is None or kept[1] != written:
             kept = self._networks[device] = (trained_network(self._read(), device), written)

@@ -7,13 +7,25 @@ For each there is a test that fails when upstream has mended it: then the functi
 from __future__ import annotations
 
 import functools
+import importlib
+import pkgutil
 import sys
+from collections.abc import Callable, Coroutine, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pydicom.uid
 import torch
 
-__all__ = ["apply", "declare_torchvision_operators", "name_storage_sopclass_uids", "prefer_best_weights"]
+__all__ = [
+    "answer_in_threads",
+    "apply",
+    "batch_without_gpu",
+    "declare_torchvision_operators",
+    "name_signature_algorithm",
+    "name_storage_sopclass_uids",
+    "prefer_best_weights",
+]
 
 # Operators are declared as long as their library lives.
 _libraries: list[torch.library.Library] = []
@@ -52,8 +64,67 @@ def prefer_best_weights() -> None:
     BundleInferTask.__init__ = mended
 
 
+def batch_without_gpu() -> None:
+    """MONAI Label 0.8.5 shares the images of a batch among GPUs, unless it is told not to, also where there is none."""
+    from monailabel.interfaces.tasks.batch_infer import BatchInferTask
+
+    original = BatchInferTask.__call__
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def mended(self: Any, request: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        told = request if torch.cuda.is_available() else {**request, "multi_gpu": False}
+        return original(self, told, *args, **kwargs)
+
+    BatchInferTask.__call__ = mended
+
+
+def name_signature_algorithm() -> None:
+    """MONAI Label 0.8.5 does not say how tokens are signed, without which PyJWT 2 refuses all of them."""
+    import jwt
+    from monailabel.endpoints.user import auth
+
+    if auth.jwt is jwt:
+        auth.jwt = SimpleNamespace(decode=functools.partial(jwt.decode, algorithms=["RS256"]))
+
+
+def _finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    coroutine.close()
+    raise RuntimeError(f"{coroutine!r} waits for something; leave it out of answer_in_threads.")
+
+
+def answer_in_threads() -> None:
+    """MONAI Label 0.8.5's endpoints are coroutines that never wait, so the server stands still while one works.
+
+    They are changed before its app takes them in; but not those that do wait: for what OHIF sends to the archive.
+    """
+    import monailabel.endpoints
+    from anyio import to_thread
+
+    def in_thread(endpoint: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+        @functools.wraps(endpoint)
+        async def answer(**values: Any) -> Any:
+            return await to_thread.run_sync(_finished, endpoint(**values))
+
+        return answer
+
+    for found in pkgutil.iter_modules(monailabel.endpoints.__path__, "monailabel.endpoints."):
+        router = getattr(importlib.import_module(found.name), "router", None)
+        for route in () if router is None else router.routes:
+            uploads = found.name.endswith(".proxy") and "POST" in route.methods
+            if not uploads and not hasattr(route.endpoint, "__wrapped__"):
+                route.endpoint = in_thread(route.endpoint)
+
+
 def apply() -> None:
-    """Work round all of them."""
+    """Work round all of them but those of endpoints, which the server changes itself."""
     name_storage_sopclass_uids()
     declare_torchvision_operators()
     prefer_best_weights()
+    batch_without_gpu()
+    name_signature_algorithm()

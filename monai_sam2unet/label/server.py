@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from monai_sam2unet.label import compat
 
-compat.apply()
+compat.answer_in_threads()
 
+import json  # noqa: E402
+
+import requests  # noqa: E402
 from fastapi import Request  # noqa: E402
 from fastapi.responses import JSONResponse  # noqa: E402
 from monailabel.app import app  # noqa: E402
+from monailabel.config import settings  # noqa: E402
 from monailabel.interfaces.exception import (  # noqa: E402
     ImageNotFoundException,
     LabelNotFoundException,
@@ -17,18 +21,57 @@ from monailabel.interfaces.exception import (  # noqa: E402
     MONAILabelException,
 )
 
-from monai_sam2unet.errors import UserError  # noqa: E402
+from monai_sam2unet.batch.transfer import TransferError  # noqa: E402
+from monai_sam2unet.errors import CheckpointError, UserError, WeightsError  # noqa: E402
+from monai_sam2unet.label.infer_endpoint import router  # noqa: E402
 
 __all__ = ["app"]
+
+# Of two that fit, the first one answers.
+app.router.routes[:0] = router.routes
+if settings.MONAI_LABEL_AUTH_ENABLE:
+    # Whoever calls it makes the server begin anew; it asks for no token.
+    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") != "/reload"]
+
+#: Of these, MONAI Label names a model or a strategy that there is none of.
+NOT_FOUND = (MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR)
 
 
 @app.exception_handler(MONAILabelException)
 def _tell(request: Request, error: MONAILabelException) -> JSONResponse:
-    not_found = isinstance(error, ImageNotFoundException | LabelNotFoundException)
-    missing = not_found or error.error is MONAILabelError.INVALID_INPUT
+    missing = isinstance(error, ImageNotFoundException | LabelNotFoundException) or error.error in NOT_FOUND
     return JSONResponse({"detail": error.msg}, status_code=404 if missing else 500)
 
 
 @app.exception_handler(UserError)
 def _tell_user(request: Request, error: UserError) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, status_code=400)
+
+
+@app.exception_handler(CheckpointError)
+@app.exception_handler(WeightsError)
+def _tell_of_weights(request: Request, error: UserError) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, status_code=503)
+
+
+@app.exception_handler(TransferError)
+def _tell_of_archive(request: Request, error: TransferError) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, status_code=502)
+
+
+@app.exception_handler(requests.RequestException)
+def _tell_of_proxy(request: Request, error: requests.RequestException) -> JSONResponse:
+    # Its text holds addresses with UIDs.
+    told = f"The studies' server, or that of the users' tokens, does not answer as it should ({type(error).__name__})."
+    return JSONResponse({"detail": told}, status_code=502)
+
+
+@app.exception_handler(json.JSONDecodeError)
+def _tell_of_json(request: Request, error: json.JSONDecodeError) -> JSONResponse:
+    return JSONResponse({"detail": f"A part of the request (params, info) is no JSON: {error}."}, status_code=400)
+
+
+@app.exception_handler(Exception)
+def _tell_of_fault(request: Request, error: Exception) -> JSONResponse:
+    told = f"The server failed with {type(error).__name__}: {error}. Its log says where."
+    return JSONResponse({"detail": told}, status_code=500)

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real archive for the tests: Orthanc with its DICOMweb plugin on loopback, started once."""
+"""Real series, servers that fail, and small disks, for runs over many series."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import socket
 import ssl
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,114 +16,10 @@ from pathlib import Path
 
 import pydicom
 import pytest
-import requests
 
 from monai_sam2unet.batch.batch_runner import BatchRunner
 from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.series_job import SeriesJob
-
-PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-USER, PASSWORD = "reader", "a word that no log may hold"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@dataclass
-class Orthanc:
-    http_port: int
-    dicom_port: int
-
-    ae_title = "ARCHIVE"
-
-    @property
-    def dicomweb(self) -> str:
-        return f"http://127.0.0.1:{self.http_port}/dicom-web"
-
-    def ask(self, method: str, path: str, **options) -> requests.Response:
-        answer = requests.request(
-            method, f"http://127.0.0.1:{self.http_port}/{path}", auth=(USER, PASSWORD), timeout=30, **options
-        )
-        answer.raise_for_status()
-        return answer
-
-    def upload(self, files: Sequence[Path]) -> None:
-        for file in files:
-            self.ask("POST", "instances", data=file.read_bytes())
-
-    def instance(self, sop_uid: str) -> bytes | None:
-        """The file that it keeps of an instance, by its own interface, not DICOMweb."""
-        found = self.ask("POST", "tools/lookup", data=sop_uid).json()
-        names = [item["ID"] for item in found if item["Type"] == "Instance"]
-        return self.ask("GET", f"instances/{names[0]}/file").content if names else None
-
-    def empty(self) -> None:
-        for name in self.ask("GET", "patients").json():
-            self.ask("DELETE", f"patients/{name}")
-
-
-@pytest.fixture(scope="session")
-def running_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
-    program = shutil.which("Orthanc")
-    if program is None or not PLUGIN.is_file():
-        pytest.skip("Orthanc with its DICOMweb plugin is not installed (Debian: orthanc, orthanc-dicomweb)")
-    folder = tmp_path_factory.mktemp("orthanc")
-    orthanc = Orthanc(free_port(), free_port())
-    settings = {
-        "Name": "tests",
-        "StorageDirectory": str(folder / "storage"),
-        "IndexDirectory": str(folder / "storage"),
-        "HttpPort": orthanc.http_port,
-        "DicomPort": orthanc.dicom_port,
-        "DicomAet": orthanc.ae_title,
-        "DicomCheckCalledAet": True,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": True,
-        "RegisteredUsers": {USER: PASSWORD},
-        "Plugins": [str(PLUGIN)],
-        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-        "HttpThreadsCount": 4,
-        "KeepAlive": True,
-    }
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-    with (folder / "log.txt").open("w") as log:
-        process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder)
-    try:
-        for _ in range(200):
-            try:
-                orthanc.ask("GET", "system")
-                break
-            except requests.RequestException:
-                if process.poll() is not None:
-                    break
-                time.sleep(0.1)
-        else:
-            process.kill()
-        if process.poll() is not None:
-            pytest.fail(f"Orthanc did not start:\n{(folder / 'log.txt').read_text()[-2000:]}")
-        yield orthanc
-    finally:
-        # It would take seconds to close what is thrown away.
-        process.kill()
-        process.wait(20)
-
-
-@pytest.fixture
-def orthanc(running_orthanc: Orthanc, monkeypatch: pytest.MonkeyPatch) -> Orthanc:
-    """An empty archive, and who we are to it."""
-    running_orthanc.empty()
-    monkeypatch.setenv("SAM2UNET_DICOMWEB_USER", USER)
-    monkeypatch.setenv("SAM2UNET_DICOMWEB_PASSWORD", PASSWORD)
-    return running_orthanc
-
-
-@pytest.fixture
-def port() -> int:
-    """A port of loopback at which nothing listens."""
-    return free_port()
 
 
 @pytest.fixture(scope="session")

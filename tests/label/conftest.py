@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 
 import nibabel as nib
@@ -119,7 +120,10 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path, seconds: int = 
         if process.poll() is not None:
             break
         with contextlib.suppress(requests.ConnectionError):
-            requests.get(f"{url}/info/", timeout=60).raise_for_status()
+            answer = requests.get(f"{url}/info/", timeout=60)
+            # It may ask for a token.
+            if answer.status_code != HTTPStatus.UNAUTHORIZED:
+                answer.raise_for_status()
             return
         time.sleep(0.2)
     raise RuntimeError(f"MONAI Label did not start:\n{log.read_text()[-4000:]}")
@@ -130,11 +134,12 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., contextlib.
     """What starts a server by a command that takes ``--port``, waits for it, gives its URL, and ends it."""
 
     @contextlib.contextmanager
-    def start(*command: object) -> Iterator[str]:
+    def start(*command: object, **variables: str) -> Iterator[str]:
         port = _free_port()
         log = tmp_path_factory.mktemp("server") / "log.txt"
         words = [sys.executable, "-m", *map(str, command), "--port", str(port)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        environment |= variables
         with log.open("wb") as file, subprocess.Popen(words, stdout=file, stderr=file, env=environment) as process:
             try:
                 _wait(f"http://127.0.0.1:{port}", process, log)
@@ -143,3 +148,32 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., contextlib.
                 process.terminate()
 
     return start
+
+
+@pytest.fixture(scope="session")
+def own_bundles(small_bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundles of :func:`folder_server`."""
+    return Path(shutil.copytree(small_bundles, tmp_path_factory.mktemp("own") / "bundles"))
+
+
+@pytest.fixture(scope="session")
+def own_studies(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The studies of :func:`folder_server`: those of ``studies``, and a volume that cannot be read."""
+    folder = tmp_path_factory.mktemp("images")
+    for file in studies.glob("*.*"):
+        shutil.copy(file, folder)
+    (folder / "spoilt.nii.gz").write_bytes((studies / "heart1.nii.gz").read_bytes()[:300])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def folder_server(
+    serve: Callable[..., contextlib.AbstractContextManager[str]],
+    own_bundles: Path,
+    own_studies: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    """A server of the two small bundles and a folder of studies, for tests that put back what they change."""
+    app = tmp_path_factory.mktemp("app")
+    with serve("monai_sam2unet", "label", "--studies", own_studies, "--bundles", own_bundles, "--app", app) as url:
+        yield url

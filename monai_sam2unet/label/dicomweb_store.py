@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MONAI Label's images and labels in a PACS, read by our DICOM reader and written by our DICOM SEG writer."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from cachetools import TTLCache, cachedmethod
+from dicomweb_client.api import DICOMwebClient
+from monailabel.config import settings
+from monailabel.datastore.dicom import DICOMWebDatastore
+from monailabel.datastore.utils.convert import binary_to_image
+from monailabel.interfaces.datastore import DefaultLabelTag
+from monailabel.interfaces.exception import ImageNotFoundException
+
+from monai_sam2unet.batch.sources.wado_series import first_value
+from monai_sam2unet.batch.transfer import TransferError
+from monai_sam2unet.dicom import read_volume
+from monai_sam2unet.errors import DataError, UserError
+from monai_sam2unet.label.archive import Archive, ArchivedSegmentation, is_uid
+from monai_sam2unet.label.dicom_images import dicom_files, save_label_volume, save_volume
+from monai_sam2unet.label.label_segmentation import KeptLabel, label_of, segmentation_of
+from monai_sam2unet.label.locked_store import LockedStore
+from monai_sam2unet.label.model_classes import ModelClasses, model_of
+
+__all__ = ["DicomwebStore"]
+
+logger = logging.getLogger(__name__)
+
+FINAL, INSTANCE = DefaultLabelTag.FINAL.value, "SOPInstanceUID"
+#: Of an image or label, told to viewers.
+ABOUT = ("StudyDate", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID")
+
+
+class DicomwebStore(DICOMWebDatastore, LockedStore):
+    """Series of a PACS as images, and its DICOM segmentations as final labels.
+
+    An image's name is its SeriesInstanceUID, and so is its label's. What is fetched is kept in a folder. A series is
+    labelled when there is a segmentation of it whose segments are all classes of one of the models; of several the
+    newest counts.
+
+    Args:
+        url: root of the DICOMweb service.
+        models: of the server.
+        conditions: on the series that are listed, as ``{"Modality": "CT"}``.
+        cache_path: where what is fetched is kept; None: below ``~/.cache/monailabel/dicom``.
+
+    Raises:
+        ConfigError: When the address is none of HTTP, or holds a password.
+    """
+
+    def __init__(
+        self, url: str, models: Sequence[ModelClasses], conditions: Mapping[str, Any], cache_path: str | None = None
+    ) -> None:
+        self.archive, self.models = Archive(url), list(models)
+        self._lists: TTLCache[Any, Any] = TTLCache(8, settings.MONAI_LABEL_DICOMWEB_CACHE_EXPIRY)
+        self._lists_turn = threading.RLock()
+        self._image_turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+        # Upstream's own methods take from the client its address.
+        super().__init__(DICOMwebClient(self.archive.server.url), dict(conditions), cache_path)
+
+    @contextmanager
+    def _turn_of(self, image_id: str) -> Iterator[None]:
+        with self._turn:
+            turn = self._image_turns[image_id]
+        with turn:
+            yield
+
+    @contextmanager
+    def _work(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix=".work-", dir=self._datastore_path) as folder:
+            yield Path(folder)
+
+    @cachedmethod(attrgetter("_lists"), key=lambda _: "images", lock=attrgetter("_lists_turn"))
+    def list_images(self) -> list[str]:
+        """SeriesInstanceUID of all series that fulfil the conditions."""
+        return [first_value(series, "SeriesInstanceUID") for series in self.archive.series(self._search_filter)]
+
+    @cachedmethod(attrgetter("_lists"), key=lambda _: "labels", lock=attrgetter("_lists_turn"))
+    def _labels(self) -> dict[str, ArchivedSegmentation]:
+        images, found = set(self.list_images()), {}
+        for label in self.archive.segmentations():
+            if label.image not in images:
+                logger.info("A segmentation is passed over: it is of none of the series that are listed")
+            elif not label.labels or model_of(label.labels, self.models) is None:
+                logger.info("A segmentation is passed over: no model has the classes %s", ", ".join(label.labels))
+            else:
+                found[label.image] = label
+        return found
+
+    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        """The series that have a segmentation."""
+        return list(self._labels())
+
+    def status(self) -> dict[str, Any]:
+        """How many images there are, and how many of them have a label."""
+        done = len(self._labels())
+        tags = LockedStore.json(self)["objects"].values()
+        kept = [tag for known in tags for tag in known["labels"] if tag != FINAL]
+        counts = {tag: kept.count(tag) for tag in dict.fromkeys(kept)} | ({FINAL: done} if done else {})
+        return {"total": len(self.list_images()), "completed": done, "label_tags": counts}
+
+    def json(self) -> dict[str, Any]:
+        """All images and labels, those that have not been fetched, too."""
+        told: dict[str, Any] = LockedStore.json(self)
+        for image in self.list_images():
+            told["objects"].setdefault(image, {"image": {"ext": ".nii.gz", "info": {}}, "labels": {}})
+        for image, label in self._labels().items():
+            info = {"SeriesInstanceUID": label.series, "SOPInstanceUID": label.instance}
+            told["objects"][image]["labels"].setdefault(FINAL, {"ext": ".nii.gz", "info": info})
+        return told
+
+    def fetch(self, image_id: str) -> Path:
+        """The folder with the DICOM files of a series, which are fetched once.
+
+        Args:
+            image_id: SeriesInstanceUID.
+
+        Raises:
+            ImageNotFoundException: When the PACS has no such series.
+            TransferError: When it does not answer.
+        """
+        folder = Path(self._datastore.image_path()).resolve() / image_id
+        with self._turn_of(image_id):
+            if not is_uid(image_id) or not folder.is_dir():
+                found = self.archive.find(image_id)
+                if found is None:
+                    raise ImageNotFoundException(f"There is no series {image_id!r} in the DICOMweb store.")
+                self.archive.fetch(found, folder)
+        return folder
+
+    def get_image_uri(self, image_id: str) -> str:
+        """A file of a series for viewers and trainings: NIfTI, or of a lone picture its DICOM file.
+
+        Args:
+            image_id: SeriesInstanceUID.
+
+        Raises:
+            ImageNotFoundException: When the PACS has no such series.
+            DataError: When the series makes no volume of gray values.
+            TransferError: When the PACS does not answer.
+        """
+        with self._turn_of(image_id):
+            kept = LockedStore.get_image_uri(self, image_id)
+            if kept and Path(kept).is_file():
+                return kept
+            volume = read_volume(dicom_files(self.fetch(image_id)))
+            header = volume.first.dataset
+            info = {keyword: first_value(header, keyword) or "UNK" for keyword in ABOUT}
+            with self._work() as work:
+                path = volume.first.path
+                if volume.in_patient_space:
+                    if volume.pixels.ndim > 3:
+                        raise DataError(f"The series {image_id} is a volume in colours; there is no NIfTI file of it.")
+                    save_volume(volume, path := work / "image.nii.gz")
+                LockedStore.add_image(self, image_id, str(path), info)
+            return str(LockedStore.get_image_uri(self, image_id))
+
+    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
+        """Refused: images are sent to the PACS.
+
+        Raises:
+            DataError: Always.
+        """
+        raise DataError(f"Images are sent to the PACS, {self.archive.server}; then they are listed here.")
+
+    def get_label_uri(self, label_id: str, label_tag: str, image_id: str = "") -> str:
+        """A label as NIfTI on its image's grid, with the class ids of the model; empty where there is none.
+
+        Args:
+            label_id: SeriesInstanceUID of the image, or of the label.
+            label_tag: ``final``: what the PACS has; else what is kept here.
+            image_id: SeriesInstanceUID of the image, where it is not ``label_id``.
+
+        Raises:
+            DataError: When the segmentation does not lie on the image.
+            TransferError: When the PACS does not answer.
+        """
+        if label_tag != FINAL:
+            return str(LockedStore.get_label_uri(self, image_id or label_id, label_tag))
+        labels = self._labels()
+        label = labels.get(image_id or label_id) or next(
+            (one for one in labels.values() if one.series == label_id), None
+        )
+        if label is None:
+            return ""
+        with self._turn_of(label.image):
+            kept = LockedStore.get_label_uri(self, label.image, FINAL)
+            if kept and Path(kept).is_file() and self._is_of(label):
+                return kept
+            self.get_image_uri(label.image)
+            with self._work() as work:
+                self.archive.fetch_segmentation(label, file := work / "label.dcm")
+                kept_label = label_of(file, dicom_files(self.fetch(label.image)), self.models)
+                self._keep(label.image, kept_label, {"SeriesInstanceUID": label.series, INSTANCE: label.instance})
+            return str(LockedStore.get_label_uri(self, label.image, FINAL))
+
+    def _is_of(self, label: ArchivedSegmentation) -> bool:
+        return bool(LockedStore.get_label_info(self, label.image, FINAL).get("SOPInstanceUID") == label.instance)
+
+    def _keep(self, image_id: str, label: KeptLabel, info: Mapping[str, Any]) -> None:
+        with self._work() as work:
+            save_label_volume(label.ids, label.grid.affine, path := work / "label.nii.gz")
+            LockedStore.save_label(self, image_id, str(path), FINAL, {**info, **label.model.label_info})
+
+    def save_label(
+        self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any], label_id: str = ""
+    ) -> str:
+        """Save a label: a final one as DICOM SEG in the PACS, others here.
+
+        Args:
+            image_id: SeriesInstanceUID of the image.
+            label_filename: of the label, on the image's grid.
+            label_tag: ``final``, or another.
+            label_info: what the viewer says of it, see :func:`monai_sam2unet.label.model_classes.to_class_ids`.
+            label_id: not used.
+
+        Returns:
+            The image's name, which is the label's, too.
+
+        Raises:
+            ImageNotFoundException: When the PACS has no such series.
+            DataError: When the label cannot be read, is on another grid, or its classes are not those of a model.
+            TransferError: When the PACS does not take it.
+        """
+        image = self.get_image_uri(image_id)
+        converted = binary_to_image(image, label_filename) if label_filename.endswith(".bin") else None
+        try:
+            if label_tag != FINAL:
+                return str(LockedStore.save_label(self, image_id, converted or label_filename, label_tag, label_info))
+            self._save_final(image_id, converted or label_filename, label_info)
+            return image_id
+        finally:
+            if converted:
+                Path(converted).unlink(missing_ok=True)
+
+    def _save_final(self, image_id: str, label_filename: str, info: dict[str, Any]) -> None:
+        made, label = segmentation_of(label_filename, dicom_files(self.fetch(image_id)), info, self.models)
+        with self._work() as work:
+            made.save_as(work / "label.dcm")
+            self.archive.store(work / "label.dcm")
+        with self._lists_turn:
+            self._lists.pop("labels", None)
+        if label.grid.in_patient_space:
+            about = {"SeriesInstanceUID": str(made.SeriesInstanceUID), INSTANCE: str(made.SOPInstanceUID)}
+            self._keep(image_id, label, {**info, **about})
+
+    def remove_label(self, label_id: str, label_tag: str) -> None:
+        """Remove a label that is kept here.
+
+        Raises:
+            DataError: For a final one: that is removed in the PACS.
+        """
+        if label_tag == FINAL:
+            raise DataError(f"Final labels are in the PACS, {self.archive.server}; remove them there.")
+        LockedStore.remove_label(self, label_id, label_tag)
+
+    def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
+        """Image and label of all series that have a segmentation which can be read, for trainings.
+
+        Args:
+            full_path: whether files are told by their whole path, or from the store's folder on.
+
+        Raises:
+            TransferError: When the PACS does not answer.
+        """
+        labels, found = self._labels(), []
+        self._forget_labels_but(labels)
+        for image in labels:
+            try:
+                pair = {"image": self.get_image_uri(image), "label": self.get_label_uri(image, FINAL)}
+            except TransferError:
+                raise
+            except UserError as error:
+                logger.warning("A label is left out: %s", error)
+                continue
+            base = Path(self._datastore_path).resolve()
+            found.append(pair if full_path else {key: str(Path(path).relative_to(base)) for key, path in pair.items()})
+        return found
+
+    def _forget_labels_but(self, labels: Mapping[str, ArchivedSegmentation]) -> None:
+        with self._turn:
+            gone = [image for image in LockedStore.get_labeled_images(self) if image not in labels]
+            for image in gone:
+                Path(LockedStore.get_label_uri(self, image, FINAL)).unlink(missing_ok=True)
+            if gone:
+                self._reconcile_datastore()

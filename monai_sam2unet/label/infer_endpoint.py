@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``POST /infer/MODEL`` as MONAI Label has it, with DICOM SEG of our own, errors in words, and times in a header."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import partial
+from typing import Annotated, Any
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, UploadFile
+from fastapi.responses import Response
+from monailabel.config import settings
+from monailabel.endpoints.infer import ResultType, run_inference
+from monailabel.endpoints.user.auth import RBAC, User
+
+from monai_sam2unet.errors import DataError
+
+__all__ = ["router"]
+
+router = APIRouter()
+#: Requests that wait for a model take none of the threads in which the server answers others.
+limiter = CapacityLimiter(8)
+
+
+def _parsed(params: str) -> dict[str, Any]:
+    try:
+        found = json.loads(params) if params else {}
+    except json.JSONDecodeError as error:
+        raise DataError(f"params is no JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise DataError(f'params must be a JSON object, as {{"result_extension": ".nrrd"}}; got {params}.')
+    return found
+
+
+@router.post("/infer/{model}", include_in_schema=False)
+async def infer(
+    background_tasks: BackgroundTasks,
+    user: Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
+    model: str,
+    image: str = "",
+    session_id: str = "",
+    params: Annotated[str, Form()] = "{}",
+    file: Annotated[UploadFile | None, File()] = None,
+    label: Annotated[UploadFile | None, File()] = None,
+    output: ResultType | None = None,
+) -> Any:
+    """Ask a model for the mask of an image.
+
+    Args:
+        background_tasks: what is done after the answer.
+        user: who asks.
+        model: its name.
+        image: name of the image; else ``session_id`` or ``file``.
+        session_id: of a session, whose image is meant.
+        params: a JSON object.
+        file: an image that is not among the studies.
+        label: what an interactive model starts from.
+        output: ``image``, ``json``, ``all`` or ``dicom_seg``.
+
+    Raises:
+        DataError: When there is no image, or ``params`` is no JSON object.
+    """
+    begin = time.perf_counter()
+    if not (image or session_id or file):
+        raise DataError("Say which image: image=NAME, session_id=ID, or a file.")
+    asked = _parsed(params)
+    if output is ResultType.dicom_seg:
+        # MONAI Label's own converter codes each class as spleen.
+        asked, output = {**asked, "result_extension": ".dcm"}, ResultType.image
+    run = partial(run_inference, background_tasks, model, image, session_id, json.dumps(asked), file, label, output)
+    try:
+        answer = await to_thread.run_sync(run, limiter=limiter)
+    except Exception:
+        # They would be forgotten with an answer that does not come; they remove files.
+        await background_tasks()
+        raise
+    if isinstance(answer, Response):
+        answer.headers["Server-Timing"] = f"total;dur={1000 * (time.perf_counter() - begin):.0f}"
+    return answer

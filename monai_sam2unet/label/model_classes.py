@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The classes of a model, by their ids, their names and as DICOM describes them; and those of labels that are saved."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_sam2unet.bundle import BundleConfig
+from monai_sam2unet.dicom.derived_object import Algorithm
+from monai_sam2unet.dicom.segments import Segment, read_segments
+from monai_sam2unet.errors import CheckpointError, ConfigError, DataError
+
+__all__ = ["ModelClasses", "model_of", "to_class_ids"]
+
+#: Under which a viewer tells the value of a segment: 3D Slicer when it saves, and when it asks.
+VALUE_KEYS = ("idx", "id", "labelID")
+
+
+@functools.lru_cache(maxsize=32)
+def _sha256(path: Path, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class ModelClasses:
+    """What a model finds.
+
+    Args:
+        model: its name on the server.
+        names: of the classes, in the order of their ids, from 1.
+        metadata: of the bundle.
+        checkpoint: its weights.
+    """
+
+    model: str
+    names: tuple[str, ...]
+    metadata: Mapping[str, Any]
+    checkpoint: Path
+
+    @classmethod
+    def of(cls, config: BundleConfig) -> ModelClasses:
+        """Those of a bundle.
+
+        Args:
+            config: of the bundle.
+        """
+        # Of one channel there is no background: the mask is 1 where the object is.
+        names = config.class_names[1:] or config.class_names
+        return cls(config.folder.name, names, config.metadata, Path(config.build("ckpt_path")))
+
+    @property
+    def ids(self) -> dict[str, int]:
+        """The classes' ids by their names."""
+        return {name: number for number, name in enumerate(self.names, 1)}
+
+    @property
+    def label_info(self) -> dict[str, list[dict[str, Any]]]:
+        """What a viewer would tell of a label that has the classes' ids, under ``label_info``."""
+        return {"label_info": [{"name": name, "idx": number} for name, number in self.ids.items()]}
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The classes as DICOM describes them.
+
+        Raises:
+            ConfigError: When the bundle's metadata do not describe them.
+        """
+        segments = read_segments(self.metadata)
+        if len(segments) != len(self.names):
+            raise ConfigError(
+                f"The metadata of {self.model} describe {len(segments)} segments (segmentAttributes), but it finds "
+                f"{len(self.names)}: {', '.join(self.names)}."
+            )
+        return segments
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The model, for DICOM objects.
+
+        Raises:
+            CheckpointError: When its weights cannot be read.
+        """
+        try:
+            digest = _sha256(self.checkpoint, self.checkpoint.stat().st_mtime_ns)
+        except OSError as error:
+            raise CheckpointError(f"The weights of {self.model} cannot be read: {error}") from error
+        return Algorithm(str(self.metadata["name"]), str(self.metadata["version"]), digest)
+
+    def id_of(self, label: str) -> int | None:
+        """The id of a class by its name, or by its SegmentLabel; None where it is none of the model's.
+
+        Args:
+            label: in capitals or not.
+        """
+        known = {name.casefold(): number for name, number in self.ids.items()}
+        if self.metadata.get("segmentAttributes"):
+            known = {segment.label.casefold(): segment.number for segment in self.segments} | known
+        return known.get(label.strip().casefold())
+
+
+def model_of(labels: Iterable[str], models: Sequence[ModelClasses]) -> ModelClasses | None:
+    """The first model that has classes of these names; None for none.
+
+    Args:
+        labels: names.
+        models: to choose from.
+    """
+    wanted = list(labels)
+    return next((model for model in models if all(model.id_of(label) for label in wanted)), None)
+
+
+def _named(info: Mapping[str, Any]) -> list[tuple[int | None, str]]:
+    """Value and name of each segment that a viewer tells of."""
+    items = info.get("label_info") or []
+    if not isinstance(items, list) or not all(isinstance(item, dict) and item.get("name") for item in items):
+        raise DataError(f'label_info must be a list of {{"name": ..., "idx": ...}}, one for each segment; got {items}.')
+    found = []
+    for item in items:
+        value = next((item[key] for key in VALUE_KEYS if key in item), None)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise DataError(f"label_info: the value of {item['name']} must be a whole number from 1, got {value!r}.")
+        found.append((value, str(item["name"])))
+    return found
+
+
+def _without_names(info: Mapping[str, Any], models: Sequence[ModelClasses]) -> ModelClasses:
+    name = info.get("model")
+    chosen = [model for model in models if model.model == name] if name else list(models)
+    if len(chosen) != 1:
+        known = "; ".join(f"{model.model}: {', '.join(model.names)}" for model in models)
+        told = f"there is no model {name!r}" if name else "several models could have made the label"
+        raise DataError(
+            f"Whose classes the label has is not known: {told}. Name them in label_info. There are {known}."
+        )
+    return chosen[0]
+
+
+def to_class_ids(
+    mask: NDArray[Any], info: Mapping[str, Any], models: Sequence[ModelClasses]
+) -> tuple[NDArray[np.uint8], ModelClasses]:
+    """A label as a viewer sends it with the class ids of a model.
+
+    Args:
+        mask: values of segments, of any shape; 0 is background.
+        info: what the viewer says of it: ``label_info``, a list with ``name`` and perhaps ``idx`` (or ``id``) of each
+            segment; or ``model``; neither is needed where there is one model.
+        models: of the server.
+
+    Returns:
+        The ids, of the same shape; and the model.
+
+    Raises:
+        DataError: When a name is no class of a model, all of them are not classes of one model, it is not known which
+            segment a value means, or values are not whole numbers.
+    """
+    if not np.array_equal(mask, np.rint(mask)) or mask.min(initial=0) < 0:
+        raise DataError("The label must hold whole numbers from 0.")
+    values = [int(value) for value in np.unique(mask) if value]
+    named = _named(info)
+    if not named:
+        model = _without_names(info, models)
+        unknown = [value for value in values if value > len(model.names)]
+        if unknown:
+            classes = ", ".join(f"{number} {name}" for name, number in model.ids.items())
+            raise DataError(f"The label holds {unknown}; the classes of {model.model} are {classes}.")
+        return mask.astype(np.uint8), model
+    found = model_of((name for _, name in named), models)
+    if found is None:
+        known = "; ".join(f"{model.model}: {', '.join(model.names)}" for model in models)
+        told = ", ".join(name for _, name in named)
+        raise DataError(f"The names {told} (label_info) are not all classes of one model. There are {known}.")
+    told_ids = {value: found.id_of(name) or 0 for value, name in named if value is not None}
+    if len(told_ids) != len(named) or not set(values) <= set(told_ids):
+        # 3D Slicer counts segments that it leaves out of the label, too.
+        told_ids = {number: found.id_of(name) or 0 for number, (_, name) in enumerate(named, 1)}
+    if not set(values) <= set(told_ids):
+        raise DataError(f"The label holds {values}, but label_info names {len(named)} segments only.")
+    table = np.zeros(max(told_ids, default=0) + 1, np.uint8)
+    for value, number in told_ids.items():
+        table[value] = number
+    return table[mask.astype(np.int64)], found
