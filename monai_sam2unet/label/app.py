@@ -157,11 +157,8 @@ class SAM2UNetApp(MONAILabelApp):
         # What a client has sent lies at an absolute path, and so do images of sessions.
         if not isinstance(image, str) or Path(image).is_absolute():
             return dict(super().infer(request, store))
-        if isinstance(store, DicomwebStore):
-            # The files as they are: to make viewers' NIfTI of them would take longer than to make the mask.
-            source = str(store.fetch(image))
-        else:
-            source = store.get_image_uri(image)
+        # Of a PACS the files as they are: to make viewers' NIfTI of them would take longer than to make the mask.
+        source = str(store.fetch(image)) if isinstance(store, DicomwebStore) else store.get_image_uri(image)
         if not source:
             raise ImageNotFoundException(f"There is no image {image!r} among the {len(store.list_images())} studies.")
         # MONAI Label itself would take a file of the server that is called like the image.
