@@ -154,26 +154,24 @@ class SAM2UNetApp(MONAILabelApp):
         """
         image, store = request.get("image"), datastore or self.datastore()
         self._check_model(request.get("model"))
-        if not isinstance(image, str) or Path(image).exists():
+        # What a client has sent lies at an absolute path, and so do images of sessions.
+        if not isinstance(image, str) or Path(image).is_absolute():
             return dict(super().infer(request, store))
-        if isinstance(store, DicomwebStore):
-            return self._infer_series(request, image, store)
-        if not store.get_image_uri(image):
+        # Of a PACS the files as they are: to make viewers' NIfTI of them would take longer than to make the mask.
+        source = str(store.fetch(image)) if isinstance(store, DicomwebStore) else store.get_image_uri(image)
+        if not source:
             raise ImageNotFoundException(f"There is no image {image!r} among the {len(store.list_images())} studies.")
-        return dict(super().infer(request, store))
+        # MONAI Label itself would take a file of the server that is called like the image.
+        result: dict[str, Any] = super().infer({**request, "image": source}, store)
+        if request.get("save_label") and result["file"]:
+            info = {"model": request["model"], "params": result["params"]}
+            result["label"] = store.save_label(image, result["file"], request.get("label_tag", result["tag"]), info)
+        return result
 
     def _check_model(self, model: Any) -> None:
         if model not in self._infers:
             told = f"There is no model {model!r}; there are {', '.join(self._infers)}."
             raise MONAILabelException(MONAILabelError.INVALID_INPUT, told)
-
-    def _infer_series(self, request: Mapping[str, Any], image: str, store: DicomwebStore) -> dict[str, Any]:
-        # The files as they are: to make viewers' NIfTI of them would take longer than to make the mask.
-        result: dict[str, Any] = super().infer({**request, "image": str(store.fetch(image))}, store)
-        if request.get("save_label") and result["file"]:
-            info = {"model": request["model"], "params": result["params"]}
-            result["label"] = store.save_label(image, result["file"], request.get("label_tag", result["tag"]), info)
-        return result
 
     def batch_infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Masks of many images, saved as labels; of those that fail it is told why.

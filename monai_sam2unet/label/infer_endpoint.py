@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
@@ -14,6 +15,7 @@ from fastapi.responses import Response
 from monailabel.config import settings
 from monailabel.endpoints.infer import ResultType, run_inference
 from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.interfaces.exception import ImageNotFoundException
 
 from monai_sam2unet.errors import DataError
 
@@ -60,11 +62,14 @@ async def infer(
         output: ``image``, ``json``, ``all`` or ``dicom_seg``.
 
     Raises:
+        ImageNotFoundException: When ``image`` is a path: files of the server are none of a client's business.
         DataError: When there is no image, or ``params`` is no JSON object.
     """
     begin = time.perf_counter()
     if not (image or session_id or file):
         raise DataError("Say which image: image=NAME, session_id=ID, or a file.")
+    if Path(image).is_absolute():
+        raise ImageNotFoundException(f"There is no image {image!r}. Name one of the studies, or send a file.")
     asked = _parsed(params)
     if output is ResultType.dicom_seg:
         # MONAI Label's own converter codes each class as spleen.

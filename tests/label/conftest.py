@@ -11,21 +11,32 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import requests
 import torch
+from dicomweb_client import DICOMwebClient
+from dicomweb_client.session_utils import create_session_from_user_pass
 from monai.bundle import ConfigParser, create_workflow
 from PIL import Image
+from pydicom.uid import MRImageStorage
 
 from monai_sam2unet.data import make_polyp_phantom
 
+Serve = Callable[..., contextlib.AbstractContextManager[str]]
+Start = Callable[[], contextlib.AbstractContextManager[str]]
+USER, PASSWORD = "reader", "a word that no log may hold"
+ACCOUNT = {"MONAI_LABEL_DICOMWEB_USERNAME": USER, "MONAI_LABEL_DICOMWEB_PASSWORD": PASSWORD}
+ONLY_MR = {"MONAI_LABEL_DICOMWEB_SEARCH_FILTER": json.dumps({"Modality": "MR"})}
 SMALL = {"encoder_size: large": "encoder_size: tiny", "spatial_size: [352, 352]": "spatial_size: [64, 64]"}
 
 
@@ -130,7 +141,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path, seconds: int = 
 
 
 @pytest.fixture(scope="session")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., contextlib.AbstractContextManager[str]]:
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
     """What starts a server by a command that takes ``--port``, waits for it, gives its URL, and ends it."""
 
     @contextlib.contextmanager
@@ -168,7 +179,7 @@ def own_studies(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def folder_server(
-    serve: Callable[..., contextlib.AbstractContextManager[str]],
+    serve: Serve,
     own_bundles: Path,
     own_studies: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -176,4 +187,103 @@ def folder_server(
     """A server of the two small bundles and a folder of studies, for tests that put back what they change."""
     app = tmp_path_factory.mktemp("app")
     with serve("monai_sam2unet", "label", "--studies", own_studies, "--bundles", own_bundles, "--app", app) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def phantom_series(make_dicom_volume: Callable[..., list[Path]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an oblique MR series of a phantom of a heart: two bright cavities, a wall, a body, and noise."""
+    x, y, z = np.meshgrid(np.arange(72), np.arange(64), np.arange(10), indexing="ij")
+    shrink = 1 - ((z - 4) / 9) ** 2
+    distance = np.hypot(x - 41, y - 35)
+    values = 60.0 * (((x - 36) / 31) ** 2 + ((y - 32) / 23) ** 2 < 1)
+    values[distance < 14 * shrink] = 140
+    values[distance < 9 * shrink] = 330
+    values[(((x - 24) / 8) ** 2 + ((y - 33) / 11) ** 2 < shrink) & (distance >= 14 * shrink)] = 300
+    values += np.random.default_rng(0).normal(0, 12, values.shape)
+    angle = 0.2
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn @ np.diag([-2.5, -2.5, 8.0]), (90, 80, -40)
+    folder = tmp_path_factory.mktemp("series") / "phantom"
+    named = {"PatientName": "Phantom^Heart", "StudyDescription": "Short axis", "SeriesDescription": "Phantom"}
+    shown = {"WindowCenter": 180, "WindowWidth": 400}
+    make_dicom_volume(folder, values, affine, Modality="MR", SOPClassUID=MRImageStorage, **named, **shown)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def archived_series(phantom_series: Path) -> dict[str, Path]:
+    """Folders of the series in the archive: made on the spot, and real where they are at hand."""
+    name = "mr_series_t1post_oblique10deg"
+    data = Path(os.environ.get("SAM2UNET_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    real = data / "dicom" / name
+    return {"phantom": phantom_series} | ({name: real} if real.is_dir() else {})
+
+
+class Cable(ThreadingTCPServer):
+    """The way to the archive, which may be cut."""
+
+    daemon_threads = True
+    cut = False
+
+    def __init__(self, port: int) -> None:
+        class Both(BaseRequestHandler):
+            def handle(self) -> None:
+                if not cable.cut:
+                    with socket.create_connection(("127.0.0.1", port)) as archive:
+                        back = threading.Thread(target=pass_on, args=(archive, self.request))
+                        back.start()
+                        pass_on(self.request, archive)
+                        back.join()
+
+        cable = self
+        super().__init__(("127.0.0.1", 0), Both)
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+
+def pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture(scope="session")
+def cable(running_orthanc) -> Iterator[Cable]:
+    with Cable(running_orthanc.http_port) as cable:
+        yield cable
+        cable.shutdown()
+
+
+@pytest.fixture(scope="session")
+def archive(running_orthanc, archived_series: dict[str, Path], cable: Cable) -> str:
+    """Address of an Orthanc that holds the series."""
+    running_orthanc.empty()
+    client = DICOMwebClient(running_orthanc.dicomweb, session=create_session_from_user_pass(USER, PASSWORD))
+    for folder in archived_series.values():
+        client.store_instances([pydicom.dcmread(file) for file in sorted(folder.iterdir())])
+    return f"http://127.0.0.1:{cable.server_address[1]}/dicom-web"
+
+
+@pytest.fixture(scope="session")
+def start_for_archive(
+    serve: Serve,
+    archive: str,
+    small_bundles: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Start:
+    """What starts a server for the archive, which has fetched nothing yet."""
+
+    def begin() -> contextlib.AbstractContextManager[str]:
+        cache = {"MONAI_LABEL_DICOMWEB_CACHE_PATH": str(tmp_path_factory.mktemp("cache"))}
+        given = ["--studies", archive, "--bundles", small_bundles, "--app", tmp_path_factory.mktemp("app")]
+        return serve("monai_sam2unet", "label", *given, **ACCOUNT, **ONLY_MR, **cache)
+
+    return begin
+
+
+@pytest.fixture(scope="session")
+def archive_server(start_for_archive: Start) -> Iterator[str]:
+    with start_for_archive() as url:
         yield url

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,6 +39,16 @@ def save(server: str, content: bytes, params: str = "{}", image: str = "heart1")
 
 def named(*labels: str) -> str:
     return json.dumps({"label_info": [{"name": label, "idx": number} for number, label in enumerate(labels, 1)]})
+
+
+def test_files_of_the_server_are_not_images(server: str, infer: Infer, own_studies: Path) -> None:
+    for path in (
+        str(own_studies / "heart1.nii.gz"),
+        os.path.relpath(own_studies / "heart1.nii.gz"),
+        "../heart1",
+        "tests",
+    ):
+        assert "There is no image" in told(infer(server, CARDIAC, path), 404)
 
 
 def test_images_that_cannot_be_read(server: str, infer: Infer) -> None:

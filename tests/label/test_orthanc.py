@@ -3,18 +3,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
 import shutil
-import socket
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import highdicom as hd
 import nibabel as nib
@@ -22,114 +17,20 @@ import numpy as np
 import pydicom
 import pytest
 import requests
-from dicomweb_client import DICOMwebClient
-from dicomweb_client.session_utils import create_session_from_user_pass
 from monai.bundle import create_workflow
-from pydicom.uid import MRImageStorage
 
 pytestmark = [pytest.mark.label, pytest.mark.orthanc]
-Serve = Callable[..., AbstractContextManager[str]]
+Start = Callable[[], AbstractContextManager[str]]
 Infer = Callable[..., requests.Response]
 REAL = "mr_series_t1post_oblique10deg"
 CARDIAC = "cardiac_mr_segmentation"
-USER, PASSWORD = "reader", "a word that no log may hold"
-ACCOUNT = {"MONAI_LABEL_DICOMWEB_USERNAME": USER, "MONAI_LABEL_DICOMWEB_PASSWORD": PASSWORD}
-ONLY_MR = {"MONAI_LABEL_DICOMWEB_SEARCH_FILTER": json.dumps({"Modality": "MR"})}
-
-
-@pytest.fixture(scope="module")
-def phantom(make_dicom_volume: Callable[..., list[Path]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An oblique MR series."""
-    generator = np.random.default_rng(0)
-    values = np.add.outer(np.linspace(0, 400, 40), np.linspace(0, 300, 32))[..., None] + generator.integers(
-        0, 200, (40, 32, 6)
-    )
-    angle = 0.2
-    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-    affine = np.eye(4)
-    affine[:3, :3], affine[:3, 3] = turn @ np.diag([1.5, -2.0, 8.0]), (-30, 20, 5)
-    folder = tmp_path_factory.mktemp("series") / "phantom"
-    make_dicom_volume(folder, values, affine, Modality="MR", SOPClassUID=MRImageStorage)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def held(phantom: Path, request: pytest.FixtureRequest) -> dict[str, Path]:
-    """Folders of the series in the archive: made on the spot, and real where they are at hand."""
-    real = Path(os.environ.get("SAM2UNET_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "dicom" / REAL
-    return {"phantom": phantom} | ({REAL: real} if real.is_dir() else {})
 
 
 @pytest.fixture(scope="module", params=["phantom", REAL])
-def series(request: pytest.FixtureRequest, held: dict[str, Path]) -> Path:
-    if request.param not in held:
+def series(request: pytest.FixtureRequest, archived_series: dict[str, Path]) -> Path:
+    if request.param not in archived_series:
         request.getfixturevalue("shared_data")
-    return held[request.param]
-
-
-class Cable(ThreadingTCPServer):
-    """The way to the archive, which may be cut."""
-
-    daemon_threads = True
-    cut = False
-
-    def __init__(self, port: int) -> None:
-        class Both(BaseRequestHandler):
-            def handle(self) -> None:
-                if not cable.cut:
-                    with socket.create_connection(("127.0.0.1", port)) as archive:
-                        back = threading.Thread(target=pass_on, args=(archive, self.request))
-                        back.start()
-                        pass_on(self.request, archive)
-                        back.join()
-
-        cable = self
-        super().__init__(("127.0.0.1", 0), Both)
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
-
-
-def pass_on(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-
-
-@pytest.fixture(scope="module")
-def cable(running_orthanc) -> Iterator[Cable]:
-    with Cable(running_orthanc.http_port) as cable:
-        yield cable
-        cable.shutdown()
-
-
-@pytest.fixture(scope="module")
-def archive(running_orthanc, held: dict[str, Path], cable: Cable) -> str:
-    """Address of an Orthanc that holds the series."""
-    running_orthanc.empty()
-    client = DICOMwebClient(running_orthanc.dicomweb, session=create_session_from_user_pass(USER, PASSWORD))
-    for folder in held.values():
-        client.store_instances([pydicom.dcmread(file) for file in sorted(folder.iterdir())])
-    return f"http://127.0.0.1:{cable.server_address[1]}/dicom-web"
-
-
-@pytest.fixture(scope="module")
-def start(
-    serve: Serve, archive: str, small_bundles: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[], AbstractContextManager[str]]:
-    """What starts a server for the archive, which has fetched nothing yet."""
-
-    def begin() -> AbstractContextManager[str]:
-        cache = {"MONAI_LABEL_DICOMWEB_CACHE_PATH": str(tmp_path_factory.mktemp("cache"))}
-        given = ["--studies", archive, "--bundles", small_bundles, "--app", tmp_path_factory.mktemp("app")]
-        return serve("monai_sam2unet", "label", *given, **ACCOUNT, **ONLY_MR, **cache)
-
-    return begin
-
-
-@pytest.fixture(scope="module")
-def server(start: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
-    with start() as url:
-        yield url
+    return archived_series[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -201,26 +102,30 @@ def written(content: bytes) -> str:
     return header.ContentDate + header.ContentTime
 
 
-def test_the_list_is_that_of_the_archive(server: str, held: dict[str, Path]) -> None:
-    total = len(held)
-    assert requests.get(f"{server}/datastore/", timeout=60).json() == {"total": total, "completed": 0, "label_tags": {}}
-    objects = requests.get(f"{server}/datastore/?output=all", timeout=60).json()["objects"]
-    assert set(objects) == {uid_of(folder) for folder in held.values()}
-    assert requests.post(f"{server}/activelearning/first", timeout=60).json()["id"] in objects
+def test_the_list_is_that_of_the_archive(archive_server: str, archived_series: dict[str, Path]) -> None:
+    total = len(archived_series)
+    assert requests.get(f"{archive_server}/datastore/", timeout=60).json() == {
+        "total": total,
+        "completed": 0,
+        "label_tags": {},
+    }
+    objects = requests.get(f"{archive_server}/datastore/?output=all", timeout=60).json()["objects"]
+    assert set(objects) == {uid_of(folder) for folder in archived_series.values()}
+    assert requests.post(f"{archive_server}/activelearning/first", timeout=60).json()["id"] in objects
 
 
 def test_masks_are_as_the_bundle_predicts_them(
-    server: str, infer: Infer, name: str, own: nib.Nifti1Image, tmp_path: Path
+    archive_server: str, infer: Infer, name: str, own: nib.Nifti1Image, tmp_path: Path
 ) -> None:
-    answer = infer(server, CARDIAC, name)
+    answer = infer(archive_server, CARDIAC, name)
     assert answer.status_code == 200, answer.text
     assert_same(answer.content, own, tmp_path)
 
 
 def test_viewers_get_the_image_on_its_own_grid(
-    server: str, name: str, series: Path, own: nib.Nifti1Image, tmp_path: Path
+    archive_server: str, name: str, series: Path, own: nib.Nifti1Image, tmp_path: Path
 ) -> None:
-    answer = requests.get(f"{server}/datastore/image", params={"image": name}, timeout=60)
+    answer = requests.get(f"{archive_server}/datastore/image", params={"image": name}, timeout=60)
     (tmp_path / "image.nii.gz").write_bytes(answer.content)
     image = nib.load(tmp_path / "image.nii.gz")
     np.testing.assert_allclose(image.affine, own.affine, atol=1e-4)
@@ -230,9 +135,9 @@ def test_viewers_get_the_image_on_its_own_grid(
 
 
 def test_dicom_seg_is_our_own(
-    server: str, infer: Infer, name: str, series: Path, own: nib.Nifti1Image, tmp_path: Path
+    archive_server: str, infer: Infer, name: str, series: Path, own: nib.Nifti1Image, tmp_path: Path
 ) -> None:
-    answer = infer(server, CARDIAC, name, output="dicom_seg")
+    answer = infer(archive_server, CARDIAC, name, output="dicom_seg")
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/dicom"
     found = check_segmentation(answer.content, series, own, tmp_path)
@@ -240,27 +145,27 @@ def test_dicom_seg_is_our_own(
     assert found.StudyInstanceUID == pydicom.dcmread(next(series.iterdir())).StudyInstanceUID
 
 
-def save(server: str, name: str, content: bytes, *labels: str) -> requests.Response:
+def save(archive_server: str, name: str, content: bytes, *labels: str) -> requests.Response:
     """As 3D Slicer saves a label."""
     info = {"label_info": [{"name": label, "idx": number} for number, label in enumerate(labels, 1)]}
     return requests.put(
-        f"{server}/datastore/label", params={"image": name, "tag": "final"}, data={"params": json.dumps(info)},
+        f"{archive_server}/datastore/label", params={"image": name, "tag": "final"}, data={"params": json.dumps(info)},
         files={"label": ("label.nii.gz", content)}, timeout=120,
     )  # fmt: skip
 
 
 def test_labels_go_to_the_archive(
-    running_orthanc, server: str, infer: Infer, name: str, series: Path, own: nib.Nifti1Image, tmp_path: Path
+    running_orthanc, archive_server: str, infer: Infer, name: str, series: Path, own: nib.Nifti1Image, tmp_path: Path
 ) -> None:
-    mask = infer(server, CARDIAC, name).content
-    refused = save(server, name, mask, "RV", "MYO", "liver")
+    mask = infer(archive_server, CARDIAC, name).content
+    refused = save(archive_server, name, mask, "RV", "MYO", "liver")
     assert refused.status_code == 400
     assert "RV, MYO, liver (label_info) are not all classes of one model" in refused.json()["detail"]
     # Of two the newest counts.
-    before = requests.get(f"{server}/datastore/", timeout=60).json()["completed"]
-    assert save(server, name, mask, "LV", "MYO", "RV").status_code == 200
-    assert save(server, name, mask, "RV", "MYO", "LV").status_code == 200
-    assert requests.get(f"{server}/datastore/", timeout=60).json()["completed"] == before + 1
+    before = requests.get(f"{archive_server}/datastore/", timeout=60).json()["completed"]
+    assert save(archive_server, name, mask, "LV", "MYO", "RV").status_code == 200
+    assert save(archive_server, name, mask, "RV", "MYO", "LV").status_code == 200
+    assert requests.get(f"{archive_server}/datastore/", timeout=60).json()["completed"] == before + 1
 
     study = pydicom.dcmread(next(series.iterdir()), stop_before_pixels=True).StudyInstanceUID
     asked = {"Level": "Instance", "Query": {"Modality": "SEG", "StudyInstanceUID": study}}
@@ -268,25 +173,29 @@ def test_labels_go_to_the_archive(
     _, newest = sorted((running_orthanc.ask("GET", f"instances/{uid}/file").content for uid in uids), key=written)
     found = check_segmentation(newest, series, own, tmp_path)
     assert found.get_segment_description(1).algorithm_type.value == "SEMIAUTOMATIC"
-    label = requests.get(f"{server}/datastore/label", params={"label": name, "tag": "final"}, timeout=60)
+    label = requests.get(f"{archive_server}/datastore/label", params={"label": name, "tag": "final"}, timeout=60)
     assert_same(label.content, own, tmp_path)
 
 
 def test_labels_come_back_to_a_server_that_has_fetched_nothing(
-    server: str, infer: Infer, start, held: dict[str, Path], tmp_path: Path
+    archive_server: str, infer: Infer, start_for_archive: Start, archived_series: dict[str, Path], tmp_path: Path
 ) -> None:
     masks = {}
-    for folder in held.values():
+    for folder in archived_series.values():
         uid = uid_of(folder)
-        (tmp_path / f"{uid}.nii.gz").write_bytes(infer(server, CARDIAC, uid).content)
+        (tmp_path / f"{uid}.nii.gz").write_bytes(infer(archive_server, CARDIAC, uid).content)
         masks[uid] = nib.load(tmp_path / f"{uid}.nii.gz")
         # As an annotator may have ordered them.
-        assert save(server, uid, (tmp_path / f"{uid}.nii.gz").read_bytes(), "LV", "RV", "MYO").status_code == 200
-    with start() as restarted:
-        assert requests.get(f"{restarted}/datastore/", timeout=60).json()["label_tags"] == {"final": len(held)}
+        assert (
+            save(archive_server, uid, (tmp_path / f"{uid}.nii.gz").read_bytes(), "LV", "RV", "MYO").status_code == 200
+        )
+    with start_for_archive() as restarted:
+        assert requests.get(f"{restarted}/datastore/", timeout=60).json()["label_tags"] == {
+            "final": len(archived_series)
+        }
         objects = requests.get(f"{restarted}/datastore/?output=all", timeout=60).json()["objects"]
         pairs = requests.get(f"{restarted}/datastore/?output=train", timeout=60).json()
-        assert len(pairs) == len(held)
+        assert len(pairs) == len(archived_series)
         for uid, mask in masks.items():
             ids = np.array([0, 3, 1, 2], np.uint8)[np.asarray(mask.dataobj)]
             expected = nib.Nifti1Image(ids, mask.affine)
@@ -299,25 +208,25 @@ def test_labels_come_back_to_a_server_that_has_fetched_nothing(
         assert requests.post(f"{restarted}/activelearning/first", timeout=60).json() == {}
 
 
-def test_an_archive_that_is_down_is_told(server: str, infer: Infer, cable: Cable, phantom: Path) -> None:
+def test_an_archive_that_is_down_is_told(archive_server: str, infer: Infer, cable, phantom_series: Path) -> None:
     unknown = "1.2.3.4"
-    assert infer(server, CARDIAC, unknown).status_code == 404
+    assert infer(archive_server, CARDIAC, unknown).status_code == 404
     cable.cut = True
     try:
-        refused = infer(server, CARDIAC, unknown)
+        refused = infer(archive_server, CARDIAC, unknown)
         assert refused.status_code == 502
         assert "could not list its series: there is no connection, or it broke" in refused.json()["detail"]
-        assert save(server, uid_of(phantom), b"no image", "RV").status_code == 400
-        assert requests.get(f"{server}/proxy/dicom/qido/studies", timeout=60).status_code == 502
+        assert save(archive_server, uid_of(phantom_series), b"no image", "RV").status_code == 400
+        assert requests.get(f"{archive_server}/proxy/dicom/qido/studies", timeout=60).status_code == 502
         # What was fetched before is still there.
-        assert infer(server, CARDIAC, uid_of(phantom)).status_code == 200
+        assert infer(archive_server, CARDIAC, uid_of(phantom_series)).status_code == 200
     finally:
         cable.cut = False
-    assert infer(server, CARDIAC, unknown).status_code == 404
+    assert infer(archive_server, CARDIAC, unknown).status_code == 404
 
 
 @pytest.mark.parametrize("name", ["heart9", "../../etc", "1..2", ""])
-def test_what_is_no_series_is_not_looked_for(server: str, infer: Infer, name: str) -> None:
-    refused = infer(server, CARDIAC, name)
+def test_what_is_no_series_is_not_looked_for(archive_server: str, infer: Infer, name: str) -> None:
+    refused = infer(archive_server, CARDIAC, name)
     assert refused.status_code == (404 if name else 400)
     assert refused.json()["detail"]
