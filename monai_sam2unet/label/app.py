@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402
 """The MONAI Label app: a model for each bundle. An app folder's ``main.py`` imports :class:`SAM2UNetApp` from here."""
 
 from __future__ import annotations
@@ -10,6 +11,12 @@ from typing import Any
 
 import yaml
 from monai.bundle import ConfigParser
+
+from monai_sam2unet.label import compat
+
+# The process of a training loads the app without the server, which applies it, too.
+compat.apply()
+
 from monailabel.config import settings
 from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import LocalDatastore
@@ -18,6 +25,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.exception import ImageNotFoundException, MONAILabelError, MONAILabelException
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 
@@ -25,6 +33,7 @@ from monai_sam2unet import __version__
 from monai_sam2unet.bundle.bundle_config import TRAINED, has_weights
 from monai_sam2unet.errors import ConfigError, listing
 from monai_sam2unet.label.bundle_infer_task import BundleInferTask
+from monai_sam2unet.label.bundle_train_task import BundleTrainTask
 
 __all__ = ["SAM2UNetApp", "find_bundles"]
 
@@ -115,6 +124,10 @@ class SAM2UNetApp(MONAILabelApp):
         """One for each bundle, called as its folder."""
         return {folder.name: BundleInferTask(folder, self._settings(folder)) for folder in self.folders}
 
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """One for each bundle, called as its folder."""
+        return {folder.name: BundleTrainTask(folder, self._settings(folder)) for folder in self.folders}
+
     def _settings(self, folder: Path) -> dict[str, Any]:
         keys = ConfigParser.load_config_file(folder / "configs" / "inference.yaml")
         return {key: yaml.safe_load(value) for key, value in self.conf.items() if key in keys}
@@ -122,6 +135,26 @@ class SAM2UNetApp(MONAILabelApp):
     def init_strategies(self) -> dict[str, Strategy]:
         """Which image comes next: a random one, or the first without a label."""
         return {"random": Random(), "first": First()}
+
+    def trainer(self, model: str) -> TrainTask:
+        """What trains a model.
+
+        Args:
+            model: its name.
+
+        Raises:
+            MONAILabelException: When there is none.
+        """
+        if model not in self._trainers:
+            told = f"There is no model {model!r} to train; there are {', '.join(self._trainers) or 'none'}."
+            raise MONAILabelException(MONAILabelError.INVALID_INPUT, told)
+        return self._trainers[model]
+
+    def info(self) -> dict[str, Any]:
+        """What viewers are told; of the trainings the latest comes first, for 3D Slicer shows that one."""
+        found: dict[str, Any] = super().info()
+        stats = sorted(found["train_stats"].items(), key=lambda item: -item[1].get("start_ts", 0))
+        return {**found, "train_stats": dict(stats)}
 
     def infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Masks of an image, as MONAI Label asks for them.

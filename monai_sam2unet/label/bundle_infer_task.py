@@ -14,6 +14,7 @@ from monailabel.transform.post import Restored
 from torch import nn
 
 from monai_sam2unet.bundle import BundleConfig
+from monai_sam2unet.bundle.bundle_config import PUBLISHED
 from monai_sam2unet.bundle.bundle_predictor import trained_network
 
 __all__ = ["BundleInferTask"]
@@ -44,13 +45,11 @@ class BundleInferTask(BasicInferTask):
             self._postprocessing = [config.build("postprocessing"), restored]
         else:
             self._postprocessing = [config.build("post_transforms")]
-        # Of one channel there is no background: the mask is 1 where the object is.
-        classes = config.class_names[1:] or config.class_names
         super().__init__(
             path=str(self.checkpoint),
             network=None,
             type=InferType.SEGMENTATION,
-            labels={name: number for number, name in enumerate(classes, 1)},
+            labels=config.label_ids,
             dimension=3 if preset.is_volume else 2,
             description=config.metadata["description"],
             # A mask of a JPEG image is none, and that of a DICOM series needs a name.
@@ -77,6 +76,9 @@ class BundleInferTask(BasicInferTask):
         return self._postprocessing
 
     def _get_network(self, device: str, data: Mapping[str, Any] | None) -> nn.Module:
+        if self.checkpoint.suffix == ".safetensors" and (self.folder / PUBLISHED).is_file():
+            # A training published the first weights in place of those that came with the bundle.
+            self.checkpoint = Path(self._read().build("ckpt_path"))
         written = self.checkpoint.stat().st_mtime_ns
         kept = self._networks.get(device)
         if kept is None or kept[1] != written:

@@ -10,6 +10,7 @@ compat.apply()
 from fastapi import Request  # noqa: E402
 from fastapi.responses import JSONResponse  # noqa: E402
 from monailabel.app import app  # noqa: E402
+from monailabel.config import settings  # noqa: E402
 from monailabel.interfaces.exception import (  # noqa: E402
     ImageNotFoundException,
     LabelNotFoundException,
@@ -18,8 +19,13 @@ from monailabel.interfaces.exception import (  # noqa: E402
 )
 
 from monai_sam2unet.errors import UserError  # noqa: E402
+from monai_sam2unet.label import train_endpoint  # noqa: E402
 
 __all__ = ["app"]
+
+# Of two endpoints for one address the first answers.
+app.include_router(train_endpoint.router, prefix=settings.MONAI_LABEL_API_STR)
+app.router.routes.insert(0, app.router.routes.pop())
 
 
 @app.exception_handler(MONAILabelException)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts trainings over HTTP, in place of MONAI Label's own endpoint: mistakes are told before anything is started.
+
+MONAI Label's would run a training that is waited for in the server itself, which then answers nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from fastapi import APIRouter, Depends, HTTPException
+from monailabel.config import settings
+from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.interfaces.utils.app import app_instance
+from monailabel.utils.async_tasks.task import AsyncTask
+from monailabel.utils.async_tasks.utils import processes, tasks
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/train", tags=["Train"])
+_UNDER_WAY = ("SUBMITTED", "RUNNING")
+_starting = threading.Lock()
+
+
+def _refuse_second(trainer: Any) -> None:
+    """Before its process is there, a training is known to be under way by its status only."""
+    under_way = [task for task in tasks("train") if task["status"] in _UNDER_WAY]
+    if under_way or processes("train"):
+        which = "".join(f" of {task['request'].get('model')}, since {task['start_ts']}," for task in under_way[:1])
+        raise HTTPException(
+            429,
+            f"A training{which} is under way. Wait until it has ended (GET /train/), end it (DELETE /train/), or let "
+            "this one follow it (enqueue=true).",
+        )
+    if trainer.is_running():
+        raise HTTPException(429, "Another server trains this bundle. Wait until it has ended.")
+
+
+def _waited_for(task: dict[str, Any], trainer: Any) -> dict[str, Any]:
+    begun = int(time.time())
+    while task["status"] in _UNDER_WAY:
+        time.sleep(0.2)
+    if task["status"] == "STOPPED":
+        raise HTTPException(409, "The training was stopped. With resume: true it goes on after its last epoch.")
+    stats: dict[str, Any] = trainer.stats()
+    told_by_this = stats.get("start_ts", 0) >= begun
+    if task["status"] == "DONE" and told_by_this:
+        return stats
+    if told_by_this and "error" in stats:
+        raise HTTPException(400, stats["error"])
+    raise HTTPException(500, "The training failed. Its last lines are:\n" + "\n".join(task.get("details", ())))
+
+
+@router.post("/{model}", summary="Run Training Task for specific model")
+def run_model(
+    model: str,
+    params: dict[str, Any] | None = None,
+    run_sync: bool = False,
+    enqueue: bool = False,
+    user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN)),  # noqa: B008 (as FastAPI has it)
+) -> dict[str, Any]:
+    """Start a training in a process of its own, as MONAI Label does.
+
+    Args:
+        model: which one.
+        params: of the training.
+        run_sync: whether the answer waits for its end, and is how it ended; else it is MONAI Label's task.
+        enqueue: whether it may wait for one that is under way.
+        user: who asks.
+
+    Raises:
+        MONAILabelException: When there is no such model.
+        UserError: When it cannot be trained as asked for.
+        HTTPException: 429: another training is under way; 400: the labels or images are not as they must be; 409: it
+            was stopped; 500: it failed.
+    """
+    app = app_instance()
+    trainer = app.trainer(model)
+    with _starting:
+        if not enqueue:
+            _refuse_second(trainer)
+        trainer.check(params or {}, app.datastore())
+        task, _ = AsyncTask.run("train", request={"model": model}, params=params, enqueue=True)
+    return _waited_for(task, trainer) if run_sync else task
