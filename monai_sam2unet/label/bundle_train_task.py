@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ class BundleTrainTask(TrainTask):
         self.keys = settable_keys(config.parser.get())
         self.label_ids = config.label_ids
         self.version = config.metadata["version"]
+        # Of the labels' numbers /info/ tells the meaning, not the data that the bundle was once trained on.
+        self._numbers: dict[str, Any] = {"label_ids": None} if "label_ids" in config.parser else {}
         self.models = folder / "models"
         self._stats = self.models / "train_stats.json"
         super().__init__(config.metadata["description"])
@@ -94,7 +97,7 @@ class BundleTrainTask(TrainTask):
         return FileLock(self.models / ".training.lock", timeout=0)
 
     def check(self, request: Mapping[str, Any], datastore: Datastore) -> None:
-        """Refuse what cannot be trained, as far as it is known before images and labels are read.
+        """Refuse what cannot be trained, as far as parameters and labels tell, for viewers show what is told at once.
 
         Args:
             request: as :class:`TrainRequest` knows it.
@@ -104,8 +107,13 @@ class BundleTrainTask(TrainTask):
             ConfigError: When a parameter is not known or not allowed, the weights in use cannot be replaced, or nothing
                 can be written to the bundle's folder.
             CheckpointError: When there is no such training to resume.
-            DataError: When there are labels of fewer than two patients.
+            DataError: When there are labels of fewer than two patients; or they cannot be read or hold other classes.
         """
+        asked = self._asked(request)
+        patients = self._patients(datastore, asked)
+        self._preparation().check([label for labels in patients.values() for label in labels])
+
+    def _asked(self, request: Mapping[str, Any]) -> TrainRequest:
         asked = TrainRequest.of(request, self.keys, VAL_SPLIT)
         self._weights()
         if asked.resume and not (self.models / asked.name / "last.pt").is_file():
@@ -116,18 +124,17 @@ class BundleTrainTask(TrainTask):
         reason = why_not_writable(self.models)
         if reason is not None:
             raise ConfigError(f"Trainings write to {self.models}, which cannot be written to: {reason}.")
-        self._patients(datastore, asked)
+        return replace(asked, settings={**asked.settings, **self._numbers})
+
+    def _preparation(self) -> LabelPreparation:
+        return LabelPreparation(self._preset(), self.label_ids)
 
     def _weights(self) -> PublishedWeights:
         return PublishedWeights(BundleConfig.for_inference(self.folder, self.settings), "ckpt_path" in self.settings)
 
     def _preset(self) -> Preset:
-        # Of the labels' numbers /info/ tells the meaning, not the data that the bundle was once trained on.
-        found: Preset = self._config(**self._own_numbers()).build("preset")
+        found: Preset = self._config(**self._numbers).build("preset")
         return found
-
-    def _own_numbers(self) -> dict[str, Any]:
-        return {"label_ids": None} if "label_ids" in self._config().parser else {}
 
     def _patients(self, datastore: Datastore, asked: TrainRequest) -> dict[str, list[SubmittedLabel]]:
         labels = submitted_labels(datastore, self._preset().is_volume)
@@ -153,17 +160,17 @@ class BundleTrainTask(TrainTask):
             How it ended: what :meth:`FineTuning.run` gives, with the training's ``name``.
 
         Raises:
-            UserError: As :meth:`check`; when another training of this bundle is at work; when labels or images cannot
-                be read or do not fit; or as :class:`FineTuning`.
+            UserError: As :meth:`check`; when another training of this bundle is at work; when images cannot be read or
+                do not fit; or as :class:`FineTuning`.
         """
         explain_user_errors()
-        started = int(time.time())
-        told = {"name": request.get("name", "train_01"), "start_ts": started}
+        asked = self._asked(request)
+        told = {"name": asked.name, "start_ts": int(time.time())}
         try:
             with self._lock():
                 self._tell(told)
                 try:
-                    result = self._train(request, datastore, told)
+                    result = self._train(asked, datastore, told)
                 except UserError as error:
                     self._tell({**told, "error": str(error)})
                     raise
@@ -172,13 +179,11 @@ class BundleTrainTask(TrainTask):
         except Timeout as error:
             raise ConfigError(f"Another training of {self.folder.name} is at work; wait for it, or end it.") from error
 
-    def _train(self, request: Mapping[str, Any], datastore: Datastore, told: dict[str, Any]) -> dict[str, Any]:
-        self.check(request, datastore)
-        asked = TrainRequest.of(request, self.keys, VAL_SPLIT)
+    def _train(self, asked: TrainRequest, datastore: Datastore, told: dict[str, Any]) -> dict[str, Any]:
         folder = self.models / asked.name
         sides = self._resumed(datastore, asked, folder) if asked.resume else self._chosen(datastore, asked, folder)
-        prepare = LabelPreparation(self._preset(), self.label_ids, folder / "labels")
-        cases = {side: prepare(labels) for side, labels in sides.items()}
+        prepare = self._preparation()
+        cases = {side: prepare.write(labels, folder / "labels") for side, labels in sides.items()}
         training = FineTuning(self._weights(), asked, cases["training"], cases["validation"], folder)
         counts = {f"num_{side}": len(labels) for side, labels in cases.items()}
         result = training.run(lambda stats: self._tell({**stats, **told, **counts}))

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import nibabel as nib
 import numpy as np
@@ -29,6 +29,7 @@ from monai_sam2unet.transforms import LoadAnyImage, Preset
 __all__ = ["LabelPreparation", "SubmittedLabel", "by_patient", "submitted_labels"]
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _FINAL = DefaultLabelTag.FINAL.value
@@ -131,72 +132,96 @@ class LabelPreparation:
     Args:
         preset: that of the bundle's training.
         label_ids: the bundle's classes with the numbers that ``/info/`` names.
-        folder: where labels are written that the bundle could not read as they are.
     """
 
-    def __init__(self, preset: Preset, label_ids: Mapping[str, int], folder: Path) -> None:
-        self.preset, self.label_ids, self.folder = preset, dict(label_ids), folder
+    def __init__(self, preset: Preset, label_ids: Mapping[str, int]) -> None:
+        self.preset, self.label_ids = preset, dict(label_ids)
         self._load = LoadAnyImage("label", None, preset.require_orientation)
 
-    def __call__(self, labels: Sequence[SubmittedLabel]) -> list[dict[str, str]]:
-        """Read all labels, and check them with their images.
+    def check(self, labels: Sequence[SubmittedLabel]) -> None:
+        """Read all labels; their images are not looked at.
 
         Args:
             labels: of a datastore.
+
+        Raises:
+            DataError: When one cannot be read, or holds numbers that are no class; all are told at once.
+        """
+        self._each(self._read, labels)
+
+    def write(self, labels: Sequence[SubmittedLabel], folder: Path) -> list[dict[str, str]]:
+        """Write those labels that the bundle cannot read as they are, and check all with their images.
+
+        Args:
+            labels: of a datastore.
+            folder: where to; it is made.
 
         Returns:
             For each a case ``{"image", "label", "dataset", "filename_or_obj"}``.
 
         Raises:
-            DataError: When one cannot be read, holds numbers that are no class, or does not fit its image; all are told
-                at once.
+            DataError: As :meth:`check`, or when a label does not fit its image.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        files = self._each(lambda label: self._written(label, folder), labels)
+        cases = [
+            {"image": label.image, "label": str(file), "dataset": "final", "filename_or_obj": label.image}
+            for label, file in zip(labels, files, strict=True)
+        ]
+        if self.preset.is_volume:
+            check_volumes(cases, self.preset)
+            return cases
+        threshold = self.preset.mask_threshold
+        num_classes = len(self.label_ids) if threshold is None else None
+        pictures = [case for case in cases if not is_dicom(case["image"])]
+        picture = self.preset.particulars.picture
+        check_pairs(pictures, mask_threshold=threshold, num_classes=num_classes, picture=picture)
+        return cases
+
+    def _each(self, function: Callable[[SubmittedLabel], T], labels: Sequence[SubmittedLabel]) -> list[T]:
         problems: list[str] = []
 
-        def case(label: SubmittedLabel) -> dict[str, str] | None:
+        def tried(label: SubmittedLabel) -> list[T]:
             try:
-                prepared = str(self._prepared(label))
+                return [function(label)]
             except DataError as error:
                 problems.append(f"{label.id}: {' '.join(str(error).split())}")
-                return None
-            return {"image": label.image, "label": prepared, "dataset": "final", "filename_or_obj": label.image}
+                return []
 
         with ThreadPoolExecutor(_NUM_THREADS) as pool:
-            cases = [found for found in pool.map(case, labels) if found is not None]
+            found = [one for result in pool.map(tried, labels) for one in result]
         if problems:
             told = ", ".join(f"{name} ({number})" for name, number in self.label_ids.items())
             raise DataError(
                 f"{len(problems)} submitted labels cannot be trained on. The classes are {told}; correct these labels "
                 f"in the viewer and submit them again:\n{listing(sorted(problems))}"
             )
-        self._check(cases)
-        return cases
+        return found
 
-    def _check(self, cases: Sequence[dict[str, str]]) -> None:
-        if self.preset.is_volume:
-            check_volumes(cases, self.preset)
-            return
-        threshold = self.preset.mask_threshold
-        num_classes = len(self.label_ids) if threshold is None else None
-        pictures = [case for case in cases if not is_dicom(case["image"])]
-        picture = self.preset.particulars.picture
-        check_pairs(pictures, mask_threshold=threshold, num_classes=num_classes, picture=picture)
-
-    def _prepared(self, label: SubmittedLabel) -> Path:
+    def _read(self, label: SubmittedLabel) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[Any]] | None:
+        """The values of a label, the bundle's for them, and the affine; None: a DICOM segmentation tells by names."""
         if is_dicom(label.label):
+            return None
+        if not self.preset.is_volume:
+            values = _picture(label.label)
+            return values, self._classes(values, label), np.eye(4)
+        volume = self._load(label.label)
+        values = volume.numpy()[0]
+        return values, self._classes(values, label), volume.affine.numpy()
+
+    def _written(self, label: SubmittedLabel, folder: Path) -> Path:
+        read = self._read(label)
+        if read is None:
             return Path(label.label)
-        if self.preset.is_volume:
-            volume = self._load(label.label)
-            values = volume.numpy()[0]
-            classes = self._classes(values, label)
-            if np.array_equal(classes, values):
-                return Path(label.label)
-            path = self.folder / f"{label.id}.nii.gz"
-            nib.save(nib.Nifti1Image(classes, volume.affine.numpy()), path)
+        values, classes, affine = read
+        if not self.preset.is_volume:
+            path = folder / f"{label.id}.png"
+            Image.fromarray(classes).save(path)
             return path
-        path = self.folder / f"{label.id}.png"
-        Image.fromarray(self._classes(_picture(label.label), label)).save(path)
+        if np.array_equal(classes, values):
+            return Path(label.label)
+        path = folder / f"{label.id}.nii.gz"
+        nib.save(nib.Nifti1Image(classes, affine), path)
         return path
 
     def _classes(self, values: NDArray[Any], label: SubmittedLabel) -> NDArray[np.uint8]:

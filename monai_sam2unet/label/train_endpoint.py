@@ -78,9 +78,11 @@ def run_model(
     """
     app = app_instance()
     trainer = app.trainer(model)
+    if not enqueue:
+        _refuse_second(trainer)
+    trainer.check(params or {}, app.datastore())
     with _starting:
         if not enqueue:
             _refuse_second(trainer)
-        trainer.check(params or {}, app.datastore())
         task, _ = AsyncTask.run("train", request={"model": model}, params=params, enqueue=True)
     return _waited_for(task, trainer) if run_sync else task
