@@ -44,10 +44,12 @@ class Submitted:
         patterns = ["*.png", "*.nii.gz", "*.nrrd", "*.mha"]
         self.store = LocalDatastore(str(self.folder), extensions=patterns)
 
-    def picture(self, name: str, label: np.ndarray, suffix: str = ".png", **info: Any) -> None:
-        image = self.files / f"{name}.png"
-        Image.fromarray(np.zeros((72, 104, 3), np.uint8)).save(image)
-        self.store.add_image(name, str(image), {})
+    def picture(
+        self, name: str, label: np.ndarray, suffix: str = ".png", image: np.ndarray | None = None, **info: Any
+    ) -> None:
+        picture = self.files / f"{name}.png"
+        Image.fromarray(np.zeros((72, 104, 3), np.uint8) if image is None else image).save(picture)
+        self.store.add_image(name, str(picture), {})
         file = self.files / f"label{suffix}"
         if suffix == ".png":
             Image.fromarray(label).save(file)
@@ -229,6 +231,22 @@ def test_weights_that_came_with_the_bundle_stay_and_published_ones_are_run(
     assert again.target == folder / "models" / "published.pt"
     with pytest.raises(ConfigError, match="as its ckpt_path says, which trainings do not replace"):
         weights_of(folder, ckpt_path=str(folder / "models" / "polyp_tiny.safetensors"), encoder_size="tiny")
+
+
+@pytest.mark.slow
+def test_pictures_are_trained_on(small_bundles: Path, submitted: Submitted, tmp_path: Path) -> None:
+    from monai_sam2unet.label.bundle_train_task import BundleTrainTask
+
+    folder = shutil.copytree(small_bundles / POLYP, tmp_path / POLYP)
+    for number in range(3):
+        image, mask = make_polyp_phantom(number, 72, 104)
+        submitted.picture(f"frame{number}", mask // 255, image=image)
+    task, weights = BundleTrainTask(folder, {}), (folder / "models" / "model.pt").read_bytes()
+    result = task({"max_epochs": 1, "num_workers": 0, "learning_rate": 0.01}, submitted.store)
+    assert result["num_training"] + result["num_validation"] == 3
+    assert result["published"] is (result["dice_after"] >= result["dice_before"])
+    assert ((folder / "models" / "model.pt").read_bytes() != weights) is result["published"]
+    assert task.stats() == result
 
 
 def test_an_error_of_a_training_is_told_where_viewers_look(
