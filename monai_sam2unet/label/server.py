@@ -24,8 +24,9 @@ from monai_sam2unet.label import train_endpoint  # noqa: E402
 __all__ = ["app"]
 
 # Of two endpoints for one address the first answers.
+_others = list(app.router.routes)
 app.include_router(train_endpoint.router, prefix=settings.MONAI_LABEL_API_STR)
-app.router.routes.insert(0, app.router.routes.pop())
+app.router.routes[:] = [*app.router.routes[len(_others) :], *_others]
 
 
 @app.exception_handler(MONAILabelException)

@@ -17,6 +17,8 @@ from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.async_tasks.task import AsyncTask
 from monailabel.utils.async_tasks.utils import processes, tasks
 
+from monai_sam2unet.errors import ConfigError, UserError
+
 __all__ = ["router"]
 
 router = APIRouter(prefix="/train", tags=["Train"])
@@ -53,6 +55,25 @@ def _waited_for(task: dict[str, Any], trainer: Any) -> dict[str, Any]:
     raise HTTPException(500, "The training failed. Its last lines are:\n" + "\n".join(task.get("details", ())))
 
 
+def _start(app: Any, model: str, params: dict[str, Any] | None, enqueue: bool) -> dict[str, Any]:
+    """MONAI Label's task of a training.
+
+    Raises:
+        MONAILabelException: When there is no such model.
+        UserError: When it cannot be trained as asked for.
+        HTTPException: When another training is under way and it may not wait for it.
+    """
+    trainer = app.trainer(model)
+    if not enqueue:
+        _refuse_second(trainer)
+    trainer.check(params or {}, app.datastore())
+    with _starting:
+        if not enqueue:
+            _refuse_second(trainer)
+        task: dict[str, Any] = AsyncTask.run("train", request={"model": model}, params=params, enqueue=True)[0]
+    return task
+
+
 @router.post("/{model}", summary="Run Training Task for specific model")
 def run_model(
     model: str,
@@ -77,12 +98,36 @@ def run_model(
             was stopped; 500: it failed.
     """
     app = app_instance()
-    trainer = app.trainer(model)
-    if not enqueue:
-        _refuse_second(trainer)
-    trainer.check(params or {}, app.datastore())
-    with _starting:
-        if not enqueue:
-            _refuse_second(trainer)
-        task, _ = AsyncTask.run("train", request={"model": model}, params=params, enqueue=True)
-    return _waited_for(task, trainer) if run_sync else task
+    task = _start(app, model, params, enqueue)
+    return _waited_for(task, app.trainer(model)) if run_sync else task
+
+
+@router.post("/", summary="Run Training Tasks of all models that have labels")
+def run_all(
+    params: dict[str, dict[str, Any]] | None = None,
+    user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN)),  # noqa: B008 (as FastAPI has it)
+) -> dict[str, dict[str, Any]]:
+    """Start the trainings of all models, one after the other: OHIF asks for no single one.
+
+    Args:
+        params: of each model, by name.
+        user: who asks.
+
+    Returns:
+        For each model, by name: ``result``, MONAI Label's task, or None, and ``detail``: why it is not trained.
+
+    Raises:
+        UserError: When none of them can be trained.
+        HTTPException: 429: another training is under way.
+    """
+    app = app_instance()
+    found: dict[str, dict[str, Any]] = {}
+    for model in app.info()["trainers"]:
+        try:
+            started = any(one["result"] for one in found.values())
+            found[model] = {"result": _start(app, model, (params or {}).get(model), enqueue=started), "detail": None}
+        except UserError as error:
+            found[model] = {"result": None, "detail": str(error)}
+    if not any(one["result"] for one in found.values()):
+        raise ConfigError("\n".join(f"{model}: {one['detail']}" for model, one in found.items()))
+    return found

@@ -106,6 +106,10 @@ def test_too_few_labels_are_told_before_anything_is_started(server: str, sync: b
     refused = train(server, POLYP, sync)
     assert refused.status_code == 400
     assert refused.json()["detail"].startswith("0 submitted labels of pictures are too few to train polyp_segmentation")
+    # As OHIF asks.
+    refused = requests.post(f"{server}/train/", json={POLYP: {"max_epochs": 1}}, timeout=60)
+    assert refused.status_code == 400
+    assert "polyp_segmentation: 0 submitted labels of pictures" in refused.json()["detail"]
     assert requests.get(f"{server}/train/", timeout=60).status_code == 404
 
 
@@ -144,7 +148,10 @@ def status(server: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def ended(hearts: str, bundles: Path) -> int:
     """A training that was started, watched and ended; how many epochs it finished."""
-    task = train(hearts, CARDIAC, sync=False, **SHORT | {"max_epochs": 900}).json()
+    answer = requests.post(f"{hearts}/train/", json={CARDIAC: SHORT | {"max_epochs": 900}}, timeout=60).json()
+    assert answer[POLYP]["result"] is None
+    assert answer[POLYP]["detail"].startswith("0 submitted labels of pictures")
+    task = answer[CARDIAC]["result"]
     assert task["status"] in ("SUBMITTED", "RUNNING")
     for sync in (True, False):
         refused = train(hearts, POLYP, sync)
