@@ -22,8 +22,9 @@ from monai_sam2unet.errors import CheckpointError, ConfigError, DataError, UserE
 from monai_sam2unet.folders import whole_file, why_not_writable
 from monai_sam2unet.label.fine_tuning import FineTuning
 from monai_sam2unet.label.held_out import hold_out_patients
+from monai_sam2unet.label.label_preparation import LabelPreparation
 from monai_sam2unet.label.published_weights import PublishedWeights
-from monai_sam2unet.label.submitted_labels import LabelPreparation, SubmittedLabel, by_patient, submitted_labels
+from monai_sam2unet.label.submitted_labels import SubmittedLabel, by_patient, submitted_labels
 from monai_sam2unet.label.train_request import TrainRequest, settable_keys
 from monai_sam2unet.transforms import Preset
 

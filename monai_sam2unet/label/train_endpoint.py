@@ -26,7 +26,7 @@ _UNDER_WAY = ("SUBMITTED", "RUNNING")
 _starting = threading.Lock()
 
 
-def _refuse_second(trainer: Any) -> None:
+def _refuse_second() -> None:
     """Before its process is there, a training is known to be under way by its status only."""
     under_way = [task for task in tasks("train") if task["status"] in _UNDER_WAY]
     if under_way or processes("train"):
@@ -36,8 +36,6 @@ def _refuse_second(trainer: Any) -> None:
             f"A training{which} is under way. Wait until it has ended (GET /train/), end it (DELETE /train/), or let "
             "this one follow it (enqueue=true).",
         )
-    if trainer.is_running():
-        raise HTTPException(429, "Another server trains this bundle. Wait until it has ended.")
 
 
 def _waited_for(task: dict[str, Any], trainer: Any) -> dict[str, Any]:
@@ -65,11 +63,13 @@ def _start(app: Any, model: str, params: dict[str, Any] | None, enqueue: bool) -
     """
     trainer = app.trainer(model)
     if not enqueue:
-        _refuse_second(trainer)
+        _refuse_second()
     trainer.check(params or {}, app.datastore())
     with _starting:
         if not enqueue:
-            _refuse_second(trainer)
+            _refuse_second()
+            if trainer.is_running():
+                raise HTTPException(429, "Another server trains this bundle. Wait until it has ended.")
         task: dict[str, Any] = AsyncTask.run("train", request={"model": model}, params=params, enqueue=True)[0]
     return task
 

@@ -77,7 +77,8 @@ def submitted(tmp_path: Path) -> Submitted:
 
 
 def prepared(submitted: Submitted, preset: Preset, label_ids: dict[str, int]) -> dict[str, str]:
-    from monai_sam2unet.label.submitted_labels import LabelPreparation, submitted_labels
+    from monai_sam2unet.label.label_preparation import LabelPreparation
+    from monai_sam2unet.label.submitted_labels import submitted_labels
 
     labels = submitted_labels(submitted.store, preset.is_volume)
     preparation = LabelPreparation(preset, label_ids)
