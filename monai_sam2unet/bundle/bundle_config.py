@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle's inference config and metadata, of which other programs than MONAI's ``bundle run`` take parts."""
+"""A bundle's configs and metadata, of which other programs than MONAI's ``bundle run`` take parts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from monai.bundle import ConfigParser
 
 from monai_sam2unet.errors import ConfigError, UserError, causes
 
-__all__ = ["TRAINED", "BundleConfig", "has_weights"]
+__all__ = ["PUBLISHED", "TRAINED", "BundleConfig", "has_weights"]
 
 TRAINED = Path("models", "model.pt")
 #: Overlay that takes the weights that come with a bundle.
 RELEASED = Path("configs", "released.yaml")
+#: Overlay that takes what a training from those weights published, for which their settings hold, too.
+PUBLISHED = Path("models", "published.yaml")
 
 
 def has_weights(folder: Path) -> bool:
@@ -29,22 +31,27 @@ def has_weights(folder: Path) -> bool:
 
 
 class BundleConfig:
-    """``configs/inference.yaml`` and ``configs/metadata.json`` of a bundle.
+    """A config of a bundle, ``configs/inference.yaml`` or another one, and its ``configs/metadata.json``.
 
     Args:
         folder: of the bundle.
         settings: for keys of the config, as on MONAI's command line: ``{"encoder_size": "tiny"}``.
         overlay: config put after it.
+        name: of the config's file.
 
     Raises:
         ConfigError: When the folder is no bundle, or the config lacks a key.
     """
 
     def __init__(
-        self, folder: str | Path, settings: Mapping[str, Any] | None = None, overlay: str | Path | None = None
+        self,
+        folder: str | Path,
+        settings: Mapping[str, Any] | None = None,
+        overlay: str | Path | None = None,
+        name: str = "inference.yaml",
     ) -> None:
         self.folder = Path(folder)
-        self.path, metadata = (self.folder / "configs" / name for name in ("inference.yaml", "metadata.json"))
+        self.path, metadata = (self.folder / "configs" / file for file in (name, "metadata.json"))
         absent = [str(file) for file in (self.path, metadata) if not file.is_file()]
         if absent:
             raise ConfigError(f"{folder} is no bundle: there is no {' and no '.join(absent)}.")
@@ -64,6 +71,8 @@ class BundleConfig:
     def for_inference(cls, folder: str | Path, settings: Mapping[str, Any] | None = None) -> BundleConfig:
         """The config with the weights that there are: those named, a training's, or else those that come with it.
 
+        What a training from those that come with it published is taken in their place.
+
         Args:
             folder: of the bundle.
             settings: as of the class.
@@ -72,9 +81,10 @@ class BundleConfig:
             ConfigError: As of the class.
         """
         given = {**(settings or {}), "bundle_root": str(folder)}
-        released = Path(folder, RELEASED)
-        takes_released = "ckpt_path" not in given and not Path(folder, TRAINED).is_file() and released.is_file()
-        return cls(folder, given, released if takes_released else None)
+        if "ckpt_path" in given or Path(folder, TRAINED).is_file():
+            return cls(folder, given)
+        overlays = (Path(folder, name) for name in (PUBLISHED, RELEASED))
+        return cls(folder, given, next((overlay for overlay in overlays if overlay.is_file()), None))
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -83,7 +93,7 @@ class BundleConfig:
 
     @property
     def sha256(self) -> str:
-        """Of inference.yaml and metadata.json as they are on the disk."""
+        """Of the config and metadata.json as they are on the disk."""
         files = (self.path, self.path.with_name("metadata.json"))
         return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
@@ -92,6 +102,13 @@ class BundleConfig:
         """Names of the network's channels; of several the first is the background."""
         channels = self.metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
         return tuple(channels[number] for number in sorted(channels, key=int))
+
+    @property
+    def label_ids(self) -> dict[str, int]:
+        """The classes with their numbers in masks; the background, 0, is none of them."""
+        # Of one channel there is no background: the mask is 1 where the object is.
+        classes = self.class_names[1:] or self.class_names
+        return {name: number for number, name in enumerate(classes, 1)}
 
     def build(self, key: str) -> Any:
         """Make a part of the config, once; what it refers to is made, too.

@@ -16,16 +16,17 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.exception import ImageNotFoundException, MONAILabelError, MONAILabelException
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 from monailabel.utils.others.generic import strtobool
 
 from monai_sam2unet import __version__
-from monai_sam2unet.bundle import BundleConfig
 from monai_sam2unet.bundle.bundle_config import TRAINED, has_weights
 from monai_sam2unet.errors import ConfigError, UserError, listing
 from monai_sam2unet.label.archive import share_account
 from monai_sam2unet.label.bundle_infer_task import BundleInferTask
+from monai_sam2unet.label.bundle_train_task import BundleTrainTask
 from monai_sam2unet.label.dicomweb_store import DicomwebStore
 from monai_sam2unet.label.folder_store import FolderStore
 from monai_sam2unet.label.model_classes import ModelClasses
@@ -125,8 +126,7 @@ class SAM2UNetApp(MONAILabelApp):
         )
 
     def _classes(self) -> list[ModelClasses]:
-        configs = [BundleConfig.for_inference(folder, self._settings(folder)) for folder in self.folders]
-        return [ModelClasses.of(config) for config in configs]
+        return [ModelClasses.of(folder, self._settings(folder)) for folder in self.folders]
 
     def init_infers(self) -> dict[str, InferTask]:
         """One for each bundle, called as its folder."""
@@ -136,6 +136,10 @@ class SAM2UNetApp(MONAILabelApp):
             raise ConfigError(f"preload must be true or false, got {self.conf['preload']!r}.") from error
         return {folder.name: BundleInferTask(folder, self._settings(folder), preload) for folder in self.folders}
 
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """One for each bundle, called as its folder."""
+        return {folder.name: BundleTrainTask(folder, self._settings(folder)) for folder in self.folders}
+
     def _settings(self, folder: Path) -> dict[str, Any]:
         keys = ConfigParser.load_config_file(folder / "configs" / "inference.yaml")
         return {key: yaml.safe_load(value) for key, value in self.conf.items() if key in keys}
@@ -143,6 +147,26 @@ class SAM2UNetApp(MONAILabelApp):
     def init_strategies(self) -> dict[str, Strategy]:
         """Which image comes next: a random one, or the first without a label."""
         return {"random": Random(), "first": First()}
+
+    def trainer(self, model: str) -> TrainTask:
+        """What trains a model.
+
+        Args:
+            model: its name.
+
+        Raises:
+            MONAILabelException: When there is none.
+        """
+        if model not in self._trainers:
+            told = f"There is no model {model!r} to train; there are {', '.join(self._trainers) or 'none'}."
+            raise MONAILabelException(MONAILabelError.INVALID_INPUT, told)
+        return self._trainers[model]
+
+    def info(self) -> dict[str, Any]:
+        """What viewers are told; of the trainings the latest comes first, for 3D Slicer shows that one."""
+        found: dict[str, Any] = super().info()
+        stats = sorted(found["train_stats"].items(), key=lambda item: -item[1].get("start_ts", 0))
+        return {**found, "train_stats": dict(stats)}
 
     def infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Masks of an image, as MONAI Label asks for them.

@@ -18,6 +18,7 @@ from monailabel.transform.post import Restored
 from torch import nn
 
 from monai_sam2unet.bundle import BundleConfig
+from monai_sam2unet.bundle.bundle_config import PUBLISHED
 from monai_sam2unet.bundle.bundle_predictor import trained_network
 from monai_sam2unet.dicom.segmentation_writer import segmentation
 from monai_sam2unet.errors import CheckpointError, DataError
@@ -49,7 +50,7 @@ class BundleInferTask(BasicInferTask):
         config = self._read()
         self.preset = preset = config.build("preset")
         self.checkpoint = Path(config.build("ckpt_path"))
-        self.classes = ModelClasses.of(config)
+        self.classes = ModelClasses.of(folder, settings)
         self._turn = threading.Lock()
         self._preprocessing = config.build("preprocessing")
         self._inferer = config.build("inferer")
@@ -120,6 +121,9 @@ class BundleInferTask(BasicInferTask):
         return file.name, {}
 
     def _get_network(self, device: str, data: Mapping[str, Any] | None) -> nn.Module:
+        if self.checkpoint.suffix == ".safetensors" and (self.folder / PUBLISHED).is_file():
+            # A training published the first weights in place of those that came with the bundle.
+            self.checkpoint = Path(self._read().build("ckpt_path"))
         try:
             written = self.checkpoint.stat().st_mtime_ns
         except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,37 +30,44 @@ def _sha256(path: Path, changed: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _checkpoint(folder: Path, settings: Mapping[str, Any]) -> Path:
+    return Path(BundleConfig.for_inference(folder, settings).build("ckpt_path"))
+
+
 @dataclass(frozen=True)
 class ModelClasses:
     """What a model finds.
 
     Args:
         model: its name on the server.
-        names: of the classes, in the order of their ids, from 1.
+        ids: of the classes, by their names, from 1.
         metadata: of the bundle.
-        checkpoint: its weights.
+        checkpoint: tells the file of its weights, which trainings may replace by another.
     """
 
     model: str
-    names: tuple[str, ...]
+    ids: Mapping[str, int]
     metadata: Mapping[str, Any]
-    checkpoint: Path
+    checkpoint: Callable[[], Path]
 
     @classmethod
-    def of(cls, config: BundleConfig) -> ModelClasses:
+    def of(cls, folder: Path, settings: Mapping[str, Any]) -> ModelClasses:
         """Those of a bundle.
 
         Args:
-            config: of the bundle.
+            folder: of the bundle.
+            settings: for keys of its inference config.
+
+        Raises:
+            ConfigError: When the folder is no bundle.
         """
-        # Of one channel there is no background: the mask is 1 where the object is.
-        names = config.class_names[1:] or config.class_names
-        return cls(config.folder.name, names, config.metadata, Path(config.build("ckpt_path")))
+        config = BundleConfig.for_inference(folder, settings)
+        return cls(folder.name, config.label_ids, config.metadata, functools.partial(_checkpoint, folder, settings))
 
     @property
-    def ids(self) -> dict[str, int]:
-        """The classes' ids by their names."""
-        return {name: number for number, name in enumerate(self.names, 1)}
+    def names(self) -> tuple[str, ...]:
+        """The classes, in the order of their ids."""
+        return tuple(self.ids)
 
     @property
     def label_info(self) -> dict[str, list[dict[str, Any]]]:
@@ -90,7 +97,8 @@ class ModelClasses:
             CheckpointError: When its weights cannot be read.
         """
         try:
-            digest = _sha256(self.checkpoint, self.checkpoint.stat().st_mtime_ns)
+            path = self.checkpoint()
+            digest = _sha256(path, path.stat().st_mtime_ns)
         except OSError as error:
             raise CheckpointError(f"The weights of {self.model} cannot be read: {error}") from error
         return Algorithm(str(self.metadata["name"]), str(self.metadata["version"]), digest)

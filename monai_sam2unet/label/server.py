@@ -23,12 +23,15 @@ from monailabel.interfaces.exception import (  # noqa: E402
 
 from monai_sam2unet.batch.transfer import TransferError  # noqa: E402
 from monai_sam2unet.errors import CheckpointError, UserError, WeightsError  # noqa: E402
-from monai_sam2unet.label.infer_endpoint import router  # noqa: E402
+from monai_sam2unet.label import infer_endpoint, train_endpoint  # noqa: E402
 
 __all__ = ["app"]
 
-# Of two that fit, the first one answers.
-app.router.routes[:0] = router.routes
+# Of two endpoints for one address the first answers.
+_others = list(app.router.routes)
+for _router in (infer_endpoint.router, train_endpoint.router):
+    app.include_router(_router, prefix=settings.MONAI_LABEL_API_STR)
+app.router.routes[:] = [*app.router.routes[len(_others) :], *_others]
 if settings.MONAI_LABEL_AUTH_ENABLE:
     # Whoever calls it makes the server begin anew; it asks for no token.
     app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") != "/reload"]
