@@ -22,6 +22,7 @@ from monai_sam2unet.batch.sending.stow_sender import StowSender
 from monai_sam2unet.batch.sources.wado_series import PAGE, WadoSeries, first_value, pages
 from monai_sam2unet.batch.transfer import Retries, TransferError
 from monai_sam2unet.dicom.segmentation import referenced_series
+from monai_sam2unet.errors import ConfigError
 
 __all__ = ["Archive", "ArchivedSegmentation", "is_uid", "share_account"]
 
@@ -41,7 +42,14 @@ def share_account(settings: Any) -> None:
 
     Args:
         settings: MONAI Label's.
+
+    Raises:
+        ConfigError: When they hold prefixes, which are not taken.
     """
+    prefixes = [f"MONAI_LABEL_{service}_PREFIX" for service in ("QIDO", "WADO", "STOW")]
+    given = [name for name in prefixes if getattr(settings, name)]
+    if given:
+        raise ConfigError(f"{', '.join(given)}: prefixes are not taken. Give the root of the service by --studies.")
     if settings.MONAI_LABEL_DICOMWEB_USERNAME:
         os.environ[USER] = settings.MONAI_LABEL_DICOMWEB_USERNAME
         os.environ[PASSWORD] = settings.MONAI_LABEL_DICOMWEB_PASSWORD

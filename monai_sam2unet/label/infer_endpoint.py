@@ -16,8 +16,10 @@ from monailabel.config import settings
 from monailabel.endpoints.infer import ResultType, run_inference
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import ImageNotFoundException
+from monailabel.interfaces.utils.app import app_instance
 
 from monai_sam2unet.errors import DataError
+from monai_sam2unet.label.app import SAM2UNetApp
 
 __all__ = ["router"]
 
@@ -71,7 +73,7 @@ async def infer(
     if Path(image).is_absolute():
         raise ImageNotFoundException(f"There is no image {image!r}. Name one of the studies, or send a file.")
     asked = _parsed(params)
-    if output is ResultType.dicom_seg:
+    if output is ResultType.dicom_seg and isinstance(app_instance(), SAM2UNetApp):
         # MONAI Label's own converter codes each class as spleen.
         asked, output = {**asked, "result_extension": ".dcm"}, ResultType.image
     run = partial(run_inference, background_tasks, model, image, session_id, json.dumps(asked), file, label, output)

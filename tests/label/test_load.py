@@ -83,7 +83,7 @@ def test_a_client_that_goes_away(folder_server: str, infer: Infer, studies: Path
 
 
 def test_a_slow_request_keeps_nobody_waiting(folder_server: str, own_studies: Path) -> None:
-    shape = (64, 64, 160)
+    shape = (64, 64, 96)
     values = np.random.default_rng(0).integers(0, 200, shape).astype(np.int16)
     nib.save(nib.Nifti1Image(values, np.diag([1, 1, 4, 1.0])), own_studies / "long.nii.gz")
     took: list[float] = []

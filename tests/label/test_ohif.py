@@ -22,9 +22,17 @@ Infer = Callable[..., requests.Response]
 CARDIAC = "cardiac_mr_segmentation"
 #: The last two are for WebGL without a GPU.
 ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-]  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+]
 LABELMAP = "services.segmentationService.getLabelmapVolume('1')"
 #: What the viewer shows: the voxels of the image and of the mask, and the mask's segments.
 SHOWN = f"""() => {{
