@@ -16,7 +16,7 @@ from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.exception import ImageNotFoundException, MONAILabelError, MONAILabelException
-from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
@@ -25,6 +25,8 @@ from monai_sam2unet import __version__
 from monai_sam2unet.bundle.bundle_config import TRAINED, has_weights
 from monai_sam2unet.errors import ConfigError, listing
 from monai_sam2unet.label.bundle_infer_task import BundleInferTask
+from monai_sam2unet.label.interactive_infer_task import InteractiveInferTask
+from monai_sam2unet.label.known_images import KnownImages
 
 __all__ = ["SAM2UNetApp", "find_bundles"]
 
@@ -112,8 +114,14 @@ class SAM2UNetApp(MONAILabelApp):
         os.environ["PATH"] += os.pathsep + str(Path(dcmqi.__file__).parent / "bin")
 
     def init_infers(self) -> dict[str, InferTask]:
-        """One for each bundle, called as its folder."""
-        return {folder.name: BundleInferTask(folder, self._settings(folder)) for folder in self.folders}
+        """For each bundle one called as its folder, and two that follow clicks (``_edit``) and ``_scribbles``."""
+        tasks: dict[str, InferTask] = {}
+        for folder in self.folders:
+            task, known = BundleInferTask(folder, self._settings(folder)), KnownImages()
+            tasks[folder.name] = task
+            tasks[f"{folder.name}_edit"] = InteractiveInferTask(task, known, InferType.DEEPEDIT)
+            tasks[f"{folder.name}_scribbles"] = InteractiveInferTask(task, known, InferType.SCRIBBLES)
+        return tasks
 
     def _settings(self, folder: Path) -> dict[str, Any]:
         keys = ConfigParser.load_config_file(folder / "configs" / "inference.yaml")

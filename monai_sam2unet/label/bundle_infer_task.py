@@ -34,7 +34,7 @@ class BundleInferTask(BasicInferTask):
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder, self.settings = folder, settings
-        config = self._read()
+        config = self._parts = self._read()
         preset = config.build("preset")
         self.checkpoint = Path(config.build("ckpt_path"))
         self._preprocessing = config.build("preprocessing")

@@ -7,6 +7,8 @@ from monai_sam2unet.label import compat
 
 compat.apply()
 
+from json import JSONDecodeError  # noqa: E402
+
 from fastapi import Request  # noqa: E402
 from fastapi.responses import JSONResponse  # noqa: E402
 from monailabel.app import app  # noqa: E402
@@ -32,3 +34,8 @@ def _tell(request: Request, error: MONAILabelException) -> JSONResponse:
 @app.exception_handler(UserError)
 def _tell_user(request: Request, error: UserError) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, status_code=400)
+
+
+@app.exception_handler(JSONDecodeError)
+def _tell_of_params(request: Request, error: JSONDecodeError) -> JSONResponse:
+    return JSONResponse({"detail": f"The form's params must be JSON; this is not: {error}."}, status_code=400)
