@@ -132,6 +132,8 @@ class InteractiveRefiner:
         result = self.labels.copy()
         if not marks:
             return result
+        # Of equal distances the first counts: the order must not.
+        marks = sorted(marks, key=lambda mark: mark.key)
         influences = [self._influence(mark) for mark in marks]
         corner = np.min([[side.start for side in one.window] for one in influences], 0)
         end = np.max([[side.stop for side in one.window] for one in influences], 0)

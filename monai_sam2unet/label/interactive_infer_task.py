@@ -14,11 +14,11 @@ from monailabel.transform.post import Restored
 
 from monai_sam2unet.bundle import BundleConfig
 from monai_sam2unet.errors import DataError
-from monai_sam2unet.inferers import InteractiveRefiner
+from monai_sam2unet.inferers import InteractiveRefiner, refiner_of_case
 from monai_sam2unet.label.bundle_infer_task import BundleInferTask
 from monai_sam2unet.label.known_images import KnownImage, KnownImages, file_version
 from monai_sam2unet.label.requested_marks import BACKGROUND, click_marks, scribble_marks
-from monai_sam2unet.transforms import IMAGENET_MEAN, IMAGENET_STD, Preset
+from monai_sam2unet.transforms import Preset
 
 __all__ = ["InteractiveInferTask"]
 
@@ -91,30 +91,11 @@ class InteractiveInferTask(BundleInferTask):
         labels = self._finalise(dict(case))["pred"]
         probabilities = self._probabilities(dict(case))["pred"]
         image = data["image"]
-        spacing = None
-        if self._preset.is_volume:
-            spacing = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0).tolist()
-            values = image.cpu().numpy()
-        else:
-            values = self._picture(image)
-        refiner = InteractiveRefiner(
-            probabilities.cpu().numpy().astype(np.float16 if self._preset.is_volume else np.float32),
-            labels[0].cpu().numpy().astype(np.uint8),
-            values,
-            spacing,
-            self._threshold,
-        )
+        refiner = refiner_of_case(self._preset, image, probabilities, labels, self._threshold)
         # The network's input of a picture is not needed again.
         known = KnownImage(refiner, {"image": image} if self._preset.is_volume else {})
         self._known.add(data[KEY], known)
         return {**data, KNOWN: known}
-
-    def _picture(self, image: MetaTensor) -> np.ndarray:
-        """The network's input (C, h, w) on the picture's own grid, in [0, 1]."""
-        back = self._preset.slice_transform.inverse(image).as_tensor().cpu()
-        if len(back) == len(IMAGENET_MEAN):
-            back = back * torch.tensor(IMAGENET_STD)[:, None, None] + torch.tensor(IMAGENET_MEAN)[:, None, None]
-        return back.numpy()
 
     def post_transforms(self, data: Mapping[str, Any] | None = None) -> Sequence[Callable[..., Any]]:
         """The marks, then the mask's geometry as the writer wants it."""

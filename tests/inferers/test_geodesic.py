@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import median_filter
 from scipy.sparse import lil_matrix
 from scipy.sparse.csgraph import dijkstra
 
@@ -22,11 +23,9 @@ def test_without_contrast_they_are_nearly_straight() -> None:
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0)])
 def test_they_are_the_shortest_paths(spacing: tuple[float, float]) -> None:
-    from scipy.ndimage import gaussian_filter
-
     image = np.random.default_rng(0).random((2, 9, 7)).astype(np.float32)
     starts = np.array([[1, 2], [8, 6]])
-    smooth = np.stack([gaussian_filter(channel, 1, mode="nearest") for channel in image])
+    smooth = np.stack([median_filter(channel, 3, mode="nearest") for channel in image])
     mean = smooth[:, starts[:, 0], starts[:, 1]].mean(1)
     cost = 1 + 5 * np.sqrt(((smooth - mean[:, None, None]) ** 2).mean(0))
     graph = lil_matrix((63, 63))
@@ -58,8 +57,9 @@ def test_blocks_of_a_large_image_give_about_the_same() -> None:
     blocks = geodesic_distances(image, pixels, spacing, max_elements=9000)
     assert blocks.shape == exact.shape
     assert blocks[20, 20, 10] == 0
-    assert np.abs(blocks - exact)[:28].max() < 5
     assert np.median(np.abs(blocks - exact)) < 3
+    assert np.corrcoef(blocks[exact < 40], exact[exact < 40])[0, 1] > 0.95
+    assert (blocks[exact > 60] > 50).all()
 
 
 def test_wrong_arguments_are_refused() -> None:
