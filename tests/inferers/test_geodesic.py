@@ -58,7 +58,7 @@ def test_blocks_of_a_large_image_give_about_the_same() -> None:
     assert blocks.shape == exact.shape
     assert blocks[20, 20, 10] == 0
     assert np.median(np.abs(blocks - exact)) < 3
-    assert np.corrcoef(blocks[exact < 40], exact[exact < 40])[0, 1] > 0.95
+    assert np.corrcoef(blocks[exact < 40], exact[exact < 40])[0, 1] > 0.9
     assert (blocks[exact > 60] > 50).all()
 
 
