@@ -24,7 +24,7 @@ MAX_LOG_ODDS = 8.0
 MARKED_LOG_ODDS = 4.0
 #: Reach of a mark, as a multiple of its distance to the border of what it is in.
 GROWTH = 6.0
-#: Marks whose distances are kept.
+#: Marks whose influences are kept for the next call, or those of the last one if they are more.
 MAX_MARKS = 64
 
 Window = tuple[slice, ...]
@@ -32,11 +32,11 @@ Window = tuple[slice, ...]
 
 @dataclass(frozen=True)
 class _Influence:
-    """Of one mark: where, how far pixels are as a share of its reach, and what is added to the log odds at it."""
+    """Of one mark: where, how far pixels are as a share of its reach, and which it would change if it were alone."""
 
     window: Window
     distance: NDArray[np.float16]
-    log_odds: float
+    follows: NDArray[np.bool_]
 
 
 class InteractiveRefiner:
@@ -154,9 +154,11 @@ class InteractiveRefiner:
             changed = np.zeros(nearest.shape, bool)
             for number in alike:
                 owned = owner[places[number]] == number
-                changed[places[number]] |= self._follows(marks[number], influences[number], owned)
+                changed[places[number]] |= influences[number].follows & owned
             for number in alike:
                 self._change(result, marks[number], influences[number].window, changed[places[number]])
+        while len(self._influences) > max(MAX_MARKS, len(marks)):
+            self._influences.popitem(last=False)
         return result
 
     def _check(self, marks: Sequence[Mark]) -> None:
@@ -212,10 +214,9 @@ class InteractiveRefiner:
         local = pixels - [side.start for side in window]
         place: tuple[Any, ...] = (slice(None), *window)
         distances = geodesic_distances(self.image[place], local, self.spacing)
-        found = _Influence(window, np.minimum(distances / reach, 1).astype(np.float16), log_odds)
+        distance = np.minimum(distances / reach, 1).astype(np.float16)
+        found = _Influence(window, distance, self._follows(mark, window, distance, log_odds))
         self._influences[mark.key] = found
-        if len(self._influences) > MAX_MARKS:
-            self._influences.popitem(last=False)
         return found
 
     def _round(self, pixels: NDArray[np.int64], distance: float) -> Window:
@@ -238,13 +239,11 @@ class InteractiveRefiner:
             deepest = max(deepest, float(depth[index].max()))
         return deepest
 
-    def _follows(self, mark: Mark, influence: _Influence, owned: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which pixels of the mark's window change."""
-        labels = self.labels[influence.window]
-        change = owned & ((labels == mark.label) != mark.include)
-        values = self._values(influence.window, change)
-        weight = (1 - influence.distance[change].astype(np.float32) ** 2) ** 2
-        change[change] = self._evidence(mark, values) + weight * influence.log_odds >= 0
+    def _follows(self, mark: Mark, window: Window, distance: NDArray[np.float16], log_odds: float) -> NDArray[np.bool_]:
+        """Which pixels of the mark's window are to change."""
+        change = (distance < 1) & ((self.labels[window] == mark.label) != mark.include)
+        weight = (1 - distance[change].astype(np.float32) ** 2) ** 2
+        change[change] = self._evidence(mark, self._values(window, change)) + weight * log_odds >= 0
         return change
 
     def _change(self, result: NDArray[np.integer], mark: Mark, window: Window, changed: NDArray[np.bool_]) -> None:
