@@ -46,7 +46,7 @@ class InteractiveRefiner:
     geodesic distance d from it, by the factor ``(1 - (d / r)^2)^2`` (Tukey's biweight), which is 0 from the reach r on.
     Pixels that the network already was in doubt of follow sooner, and the image's edges hold the change back. That is
     the fusion of a network's probabilities with geodesic distances to the clicks of MIDeepSeg (Luo et al., Medical
-    Image Analysis 2021, https://doi.org/10.1016/j.media.2021.102102, section 3.3), without its graph cut, and in log
+    Image Analysis 2021, https://doi.org/10.1016/j.media.2021.102102), without its graph cut, and in log
     odds instead of probabilities.
 
     The reach r is six times the distance from the mark to the border of the segment, or of the background, that it lies
