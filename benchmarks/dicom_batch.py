@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times ``sam2unet dicom`` against the obvious loop, and against the bare network on the same slices.
+"""Times ``sam2unet dicom`` against the obvious loop, MONAI Label's batch inference, and the bare network.
 
     python -m benchmarks.dicom_batch --output docs/results/dicom_batch_cpu.json
     python -m benchmarks.dicom_batch --output docs/results/dicom_batch_gpu.json --device cuda --series 20 --slices 120
 
-Synthetic CT series, a network of random weights. The loop reads a series, predicts it, writes its segmentation, and
-goes on. All three are timed in turns within one run; the network is loaded before.
+Synthetic CT series, a network of random weights, which finds every class in every slice. The loop reads a series,
+predicts it, writes its segmentation, and goes on. MONAI Label's is there when this is run in the environment of
+`make label`. All are timed in turns within one run on the same slices; the network is loaded before.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import platform
+import shutil
 import statistics
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +26,7 @@ import torch
 import typer
 
 from benchmarks.dicom_reader import write_series
+from benchmarks.label_batch import label_batch
 from benchmarks.timing import in_turns
 from monai_sam2unet.batch.batch_events import BatchSummary
 from monai_sam2unet.batch.bundle_processor import BundleProcessor
@@ -30,7 +35,7 @@ from monai_sam2unet.batch.sources import find_jobs
 from monai_sam2unet.bundle import BundleConfig
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "abdominal_ct_segmentation"
-PROGRAM, LOOP, NETWORK = "sam2unet dicom", "loop", "network alone"
+PROGRAM, LOOP, NETWORK, LABEL = "sam2unet dicom", "loop", "network alone", "MONAI Label's batch inference"
 
 
 def make_data(folder: Path, series: int, slices: int, rows: int) -> None:
@@ -77,34 +82,35 @@ def main(
     rounds: Annotated[int, typer.Option(help="Turns of each.")] = 3,
 ) -> None:
     """Time all three in turns."""
-    with tempfile.TemporaryDirectory() as temporary:
+    # MONAI Label keeps writing its list of studies.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         root = Path(temporary)
         (root / "data").mkdir()
         make_data(root / "data", series, slices, rows)
         torch.manual_seed(0)
-        settings: dict[str, Any] = {"encoder_size": size, "precision": precision, "ckpt_path": str(root / "model.pt")}
-        network = BundleConfig(BUNDLE, settings).build("network_def")
-        torch.save({"model": network.state_dict()}, root / "model.pt")
+        bundle = shutil.copytree(BUNDLE, root / "bundles" / BUNDLE.name)
+        settings: dict[str, Any] = {"encoder_size": size, "precision": precision}
+        network = BundleConfig(bundle, settings).build("network_def")
+        torch.save({"model": network.state_dict()}, bundle / "models" / "model.pt")
         turn = iter(range(10**6))
         summaries: list[BatchSummary] = []
 
         def batch() -> DicomBatch:
-            return DicomBatch(BUNDLE, root / f"out{next(turn)}", ("seg",), settings=settings, devices=(device,))
+            return DicomBatch(bundle, root / f"out{next(turn)}", ("seg",), settings=settings, devices=(device,))
 
         processors = batch().processors()
 
         def program() -> None:
             summaries.append(batch().run(find_jobs(root / "data"), processors))
 
-        seconds = in_turns(
-            {
-                NETWORK: lambda: alone(processors[0], series * slices),
-                LOOP: lambda: one_by_one(processors[0], root / "data", root / f"loop{next(turn)}"),
-                PROGRAM: program,
-            },
-            rounds,
-            torch.device(device),
-        )
+        calls: dict[str, Callable[[], None]] = {
+            NETWORK: lambda: alone(processors[0], series * slices),
+            LOOP: lambda: one_by_one(processors[0], root / "data", root / f"loop{next(turn)}"),
+            PROGRAM: program,
+        }
+        if importlib.util.find_spec("monailabel") is not None:
+            calls[LABEL] = label_batch(bundle, root / "data", root / "label", settings, device)
+        seconds = in_turns(calls, rounds, torch.device(device))
     ratios = {name: [own / bare for own, bare in zip(seconds[name], seconds[NETWORK], strict=True)] for name in seconds}
     result = {
         "what": f"{series} CT series of {slices} slices of {rows}x{rows}, SAM2-UNet {size}, segmentations written",

@@ -54,11 +54,15 @@ ABLATIONS = {
     "adapters of 64 channels": Recipe(network={"adapter_channels": 64}),
     "LoRA of rank 8": Recipe(network={"lora_rank": 8}),
     "last stage trained": Recipe({"unfrozen_stages": 1, "layer_decay": 0.1}),
+    "whole encoder trained": Recipe(
+        {"unfrozen_stages": 4, "learning_rate": 0.0005, "layer_decay": 0.7, "warmup_epochs": 1, "clip_norm": 1}
+    ),
     "average of the weights": Recipe({"ema_decay": 0.99}),
     "twice the epochs": Recipe(epochs=2.0),
     "input of 512": Recipe(network={"spatial_size": "[512,512]"}),
     "flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as="baseline"),
     "scales at test time": Recipe(evaluation={"scales": "[0.75,1,1.25]"}, trained_as="baseline"),
+    "whole encoder trained, flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as="whole encoder trained"),
 }
 #: What a user of MONAI would take instead, by the baseline's recipe. MONAI fetches weights trained on ImageNet for the
 #: first; for the others it has none of colour pictures.

@@ -17,7 +17,7 @@ from monai.utils.enums import TransformBackends
 from torch import Tensor
 
 from monai_sam2unet.errors import ConfigError
-from monai_sam2unet.transforms.tensors import check_finite, plain
+from monai_sam2unet.transforms.tensors import check_finite, empty_channels, plain
 
 __all__ = ["CT_WINDOWS", "CTWindow", "CTWindowd"]
 
@@ -106,7 +106,7 @@ class CTWindow(Transform):
         check_finite(values, "A CT window")
         channels = values.shape[0]
         dtype = torch.float64 if values.dtype == torch.float64 else torch.float32
-        out = torch.empty((channels * len(self.windows), *values.shape[1:]), dtype=dtype, device=values.device)
+        out = empty_channels(values, channels * len(self.windows), dtype)
         for number, (level, width) in enumerate(self.windows):
             # In place, for a volume is large.
             part = out[number * channels : (number + 1) * channels].copy_(values)

@@ -55,6 +55,8 @@ class LoadAnyImage(Transform):
         dtype: of the result.
         union: whether several picture files are the parts of one mask: each pixel has the largest of their values.
 
+    Volumes lie in memory as their files have them, mostly slice by slice, not in the order of their axes.
+
     The metadata's ``filename_or_obj`` is the file; for a DICOM folder its name with ``.dcm`` after it, and what was
     chosen of it (series, stack, frame) between, so that results saved under this name do not overwrite each other.
 
@@ -77,7 +79,7 @@ class LoadAnyImage(Transform):
         self.require_orientation = require_orientation
         self.dtype = dtype
         self.union = union
-        self.dicom_reader = SAM2UNetDICOMReader(**dict(dicom or {}))
+        self.dicom_reader = SAM2UNetDICOMReader(**{"contiguous": False, **(dicom or {})})
         chosen = [(name, (dicom or {}).get(name)) for name in ("series_uid", "stack", "frame")]
         self.chosen = "".join(
             f"_{value if name == 'series_uid' else f'{name}{value}'}" for name, value in chosen if value is not None
@@ -151,7 +153,8 @@ class LoadAnyImage(Transform):
     def _with_channels(self, values: Any, meta: dict[str, Any], name: str) -> MetaTensor:
         meta = switch_endianness(meta, "<")
         meta[ImageMetaKey.FILENAME_OR_OBJ] = name
-        tensor = torch.as_tensor(np.ascontiguousarray(values, dtype=self.dtype))
+        # A copy, for the reader's may be the volume's own memory; in its order, which keeps axial slices whole.
+        tensor = torch.as_tensor(np.array(values, dtype=self.dtype, order="K"))
         image = self.channel_first(MetaTensor.ensure_torch_and_prune_meta(tensor, meta))
         if not isinstance(image, MetaTensor):
             raise DataError("Images are loaded while MONAI tracks metadata; see monai.data.set_track_meta.")

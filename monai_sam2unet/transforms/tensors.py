@@ -11,7 +11,7 @@ from torch import Tensor
 
 from monai_sam2unet.errors import DataError
 
-__all__ = ["check_finite", "own_memory", "plain"]
+__all__ = ["check_finite", "empty_channels", "own_memory", "plain"]
 
 
 def plain(x: Tensor) -> Tensor:
@@ -29,6 +29,23 @@ def own_memory(result: Tensor, source: Tensor) -> Tensor:
     """
     shared = result.untyped_storage().data_ptr() == source.untyped_storage().data_ptr()
     return result.clone(memory_format=torch.contiguous_format) if shared else result
+
+
+def empty_channels(x: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
+    """A tensor (channels, ...) for values like those of (C, ...), whose axes lie in memory in the same order.
+
+    Args:
+        x: (C, ...), a plain tensor.
+        channels: of the result; the first axis in memory.
+        dtype: of the result.
+
+    Example:
+        >>> empty_channels(torch.zeros(1, 2, 3).transpose(1, 2), 4, torch.float32).stride()
+        (6, 1, 3)
+    """
+    order = sorted(range(1, x.ndim), key=x.stride, reverse=True)
+    out = torch.empty((channels, *(x.shape[axis] for axis in order)), dtype=dtype, device=x.device)
+    return out.permute(0, *(1 + order.index(axis) for axis in range(1, x.ndim)))
 
 
 def check_finite(x: Tensor, needs: str) -> None:
