@@ -14,7 +14,7 @@ from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.exception import ImageNotFoundException, MONAILabelError, MONAILabelException
-from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.first import First
@@ -29,6 +29,8 @@ from monai_sam2unet.label.bundle_infer_task import BundleInferTask
 from monai_sam2unet.label.bundle_train_task import BundleTrainTask
 from monai_sam2unet.label.dicomweb_store import DicomwebStore
 from monai_sam2unet.label.folder_store import FolderStore
+from monai_sam2unet.label.interactive_infer_task import InteractiveInferTask
+from monai_sam2unet.label.known_images import KnownImages
 from monai_sam2unet.label.model_classes import ModelClasses
 
 __all__ = ["SAM2UNetApp", "find_bundles"]
@@ -129,12 +131,18 @@ class SAM2UNetApp(MONAILabelApp):
         return [ModelClasses.of(folder, self._settings(folder)) for folder in self.folders]
 
     def init_infers(self) -> dict[str, InferTask]:
-        """One for each bundle, called as its folder."""
+        """For each bundle one called as its folder, and two that follow clicks (``_edit``) and ``_scribbles``."""
         try:
             preload = strtobool(self.conf.get("preload"))
         except ValueError as error:
             raise ConfigError(f"preload must be true or false, got {self.conf['preload']!r}.") from error
-        return {folder.name: BundleInferTask(folder, self._settings(folder), preload) for folder in self.folders}
+        tasks: dict[str, InferTask] = {}
+        for folder in self.folders:
+            task, known = BundleInferTask(folder, self._settings(folder), preload), KnownImages()
+            tasks[folder.name] = task
+            tasks[f"{folder.name}_edit"] = InteractiveInferTask(task, known, InferType.DEEPEDIT)
+            tasks[f"{folder.name}_scribbles"] = InteractiveInferTask(task, known, InferType.SCRIBBLES)
+        return tasks
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """One for each bundle, called as its folder."""

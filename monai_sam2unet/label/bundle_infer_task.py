@@ -47,7 +47,7 @@ class BundleInferTask(BasicInferTask):
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], preload: bool = False) -> None:
         self.folder, self.settings = folder, settings
-        config = self._read()
+        config = self._parts = self._read()
         self.preset = preset = config.build("preset")
         self.checkpoint = Path(config.build("ckpt_path"))
         self.classes = ModelClasses.of(folder, settings)
@@ -120,16 +120,19 @@ class BundleInferTask(BasicInferTask):
             made.save_as(file)
         return file.name, {}
 
-    def _get_network(self, device: str, data: Mapping[str, Any] | None) -> nn.Module:
+    def _find_weights(self) -> Path:
         if self.checkpoint.suffix == ".safetensors" and (self.folder / PUBLISHED).is_file():
             # A training published the first weights in place of those that came with the bundle.
             self.checkpoint = Path(self._read().build("ckpt_path"))
-        try:
-            written = self.checkpoint.stat().st_mtime_ns
-        except OSError as error:
+        if not self.checkpoint.is_file():
             raise CheckpointError(
-                f"The weights of {self.folder.name} are gone: {error}. Put them back, or train the bundle."
-            ) from error
+                f"The weights of {self.folder.name} are gone: there is no {self.checkpoint}. Put them back, or train "
+                "the bundle."
+            )
+        return self.checkpoint
+
+    def _get_network(self, device: str, data: Mapping[str, Any] | None) -> nn.Module:
+        written = self._find_weights().stat().st_mtime_ns
         kept = self._networks.get(device)
         if kept is None or kept[1] != written:
             kept = self._networks[device] = (trained_network(self._read(), device), written)

@@ -22,6 +22,8 @@ __all__ = ["ModelClasses", "model_of", "to_class_ids"]
 
 #: Under which a viewer tells the value of a segment: 3D Slicer when it saves, and when it asks.
 VALUE_KEYS = ("idx", "id", "labelID")
+#: Models that take clicks name it, so that viewers have a segment for those that exclude.
+BACKGROUND = "background"
 
 
 @functools.lru_cache(maxsize=32)
@@ -181,7 +183,7 @@ def to_class_ids(
             classes = ", ".join(f"{number} {name}" for name, number in model.ids.items())
             raise DataError(f"The label holds {unknown}; the classes of {model.model} are {classes}.")
         return mask.astype(np.uint8), model
-    found = model_of((name for _, name in named), models)
+    found = model_of((name for _, name in named if name.casefold() != BACKGROUND), models)
     if found is None:
         known = "; ".join(f"{model.model}: {', '.join(model.names)}" for model in models)
         told = ", ".join(name for _, name in named)

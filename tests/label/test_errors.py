@@ -63,7 +63,7 @@ def test_weights_that_are_gone_and_come_back(server: str, infer: Infer, own_bund
     path.unlink()
     try:
         assert "The weights of polyp_segmentation are gone" in told(infer(server, POLYP, "frame1"), 503)
-        assert list(requests.get(f"{server}/info/", timeout=60).json()["models"]) == [CARDIAC]
+        assert POLYP not in requests.get(f"{server}/info/", timeout=60).json()["models"]
         path.write_bytes(weights[:1000])
         assert "model.pt" in told(infer(server, POLYP, "frame1"), 503)
     finally:
