@@ -77,8 +77,8 @@ def label(
     from monailabel.config import settings as label_settings
     from monailabel.main import Main
 
-    from monai_sam2unet.label.app import find_bundles
     from monai_sam2unet.label.authentication import check_authentication
+    from monai_sam2unet.label.find_bundles import find_bundles
 
     check_authentication(label_settings)
     find_bundles(bundles, models[-1] if models else None)

@@ -169,7 +169,7 @@ def test_replaced_weights_are_loaded_anew(
 
 def test_bundles_are_found_by_their_names_and_told_apart(bundles: Path, tmp_path: Path) -> None:
     compat.apply()
-    from monai_sam2unet.label.app import find_bundles
+    from monai_sam2unet.label.find_bundles import find_bundles
 
     def found(*given: object) -> list[str]:
         return [path.name for path in find_bundles(*given)]
