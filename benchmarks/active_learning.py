@@ -107,10 +107,15 @@ class Simulation:
         with torch.no_grad():
             return [epistemic_score(m) for part in self.images[numbers].split(BATCH) for m in inferer(part, maps)]
 
-    def told_by(self, scores: Sequence[float], network: nn.Module, numbers: Sequence[int]) -> float:
-        """Spearman's correlation of scores with what is wrong, 1 - Dice; looks at labels that no strategy sees."""
+    def told_by(self, scores: Sequence[float], network: nn.Module, numbers: Sequence[int]) -> float | None:
+        """Spearman's correlation of scores with what is wrong, 1 - Dice; looks at labels that no strategy sees.
+
+        None: all are wrong to the same extent.
+        """
         parts = [predicted(part, network) for part in self.images[numbers].split(BATCH)]
         wrong = 1 - compute_dice(torch.cat(parts), self.masks[numbers], ignore_empty=False)[:, 0]
+        if len(set(scores)) == 1 or bool((wrong == wrong[0]).all()):
+            return None
         return float(spearmanr(scores, wrong.numpy()).statistic)
 
 
@@ -126,7 +131,7 @@ def one_seed(simulation: Simulation, labels: Sequence[int]) -> dict[str, Any]:
     order = [int(number) for number in random.permutation(len(simulation.pool))]
     first = simulation.train(order[: labels[0]], None)
     dice = {name: [simulation.test_dice(first)] for name in STRATEGIES}
-    rank_correlation: list[float] = []
+    rank_correlation: list[float | None] = []
     for name in STRATEGIES:
         network, known = first, order[: labels[0]]
         for count in labels[1:]:
@@ -195,9 +200,17 @@ def main(
     if counts != sorted(set(counts)) or counts[0] < 2 or counts[-1] > pool:
         raise typer.BadParameter(f"--labels: numbers from 2 to the pool's {pool}, ever larger; got {labels}.")
     settings = {"encoder_size": "tiny", "weights": weights, "spatial_size": [size, size], "batch_size": batch_size}
-    told: dict[str, Any] = {"pool": pool, "test": test, "test_set": test_set, "labels": counts, "steps": steps, "flips": FLIPS} | settings
-    told["weights"] = Path(weights).name
-    told["data_sha256"] = files_sha256(dataset_dir.resolve())
+    told: dict[str, Any] = {
+        **settings,
+        "weights": Path(weights).name,
+        "pool": pool,
+        "test": test,
+        "test_set": test_set,
+        "labels": counts,
+        "steps": steps,
+        "flips": FLIPS,
+        "data_sha256": files_sha256(dataset_dir.resolve()),
+    }
     known = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {"settings": told, "seeds": []}
     if known["settings"] != told:
         raise typer.BadParameter(f"--output: {output} holds results of other settings or data; name another file.")

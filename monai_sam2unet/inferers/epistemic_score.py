@@ -18,8 +18,8 @@ __all__ = ["UncertaintyMaps", "epistemic_score"]
 class UncertaintyMaps(nn.Module):
     """Wraps a network: gives maps of its uncertainty under test-time augmentation, instead of classes.
 
-    What runs networks on pictures or volumes runs this, too: windows, slices, and their way back to the image's grid are
-    then as in the inference. Give the inferer no flips or scales of its own, and no activation (of
+    What runs networks on pictures or volumes runs this, too: windows, slices, and their way back to the image's grid
+    are then as in the inference. Give the inferer no flips or scales of its own, and no activation (of
     :class:`~monai_sam2unet.inferers.SliceWiseInferer`: ``"identity"``).
 
     Args:
@@ -29,7 +29,8 @@ class UncertaintyMaps(nn.Module):
         scales: factors on height and width at which the image is predicted.
 
     Raises:
-        ConfigError: When this makes fewer than two passes; a flip or scale is not allowed; or the activation is neither.
+        ConfigError: When these make fewer than two passes, a flip or scale is not allowed, or the activation is neither
+            of these.
     """
 
     def __init__(
