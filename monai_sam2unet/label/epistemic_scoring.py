@@ -176,8 +176,7 @@ class EpistemicScoring(ScoringMethod):
             found = ImageScore(self.measure(store.get_image_uri(image), device), weights)
         except DataError as error:
             found = ImageScore(None, weights, " ".join(str(error).split()))
-        others = store.get_image_info(image).get(EPISTEMIC, {})
-        update_image_info(store, image, {EPISTEMIC: {**others, self.name: asdict(found)}})
+        update_image_info(store, image, {self.name: asdict(found)}, key=EPISTEMIC)
         logger.info(f"{self.name}: {image} has epistemic score {found.score}")
         return found
 

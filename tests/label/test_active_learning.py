@@ -151,11 +151,6 @@ def test_new_weights_make_scores_old(server: str, bundles: Path) -> None:
     weights = torch.load(path, weights_only=True)
     weights["head.bias"] = torch.tensor([50.0])
     torch.save(weights, path)
-    sample = next_image(server).json()
-    assert requests.delete(f"{server}/scoring/", timeout=60).status_code == 200
-    assert (sample["scored"], sample["unscored"]) == (0, 4)
-    assert sample["note"] == "The highest of 2 scores of earlier weights: there is none of the present ones yet."
-    wait_for_scoring(server)
     sample = next_image(server, max_samples=4).json()
     assert (sample["scored"], sample["unscored"]) == (2, 0)
     assert sample["score"] < 1e-3, "a network that is sure of everything has no entropy"
@@ -246,9 +241,45 @@ def test_a_label_that_came_in_meanwhile_is_kept(studies: Path, tmp_path: Path) -
     server = LocalDatastore(str(tmp_path), extensions=("*.png",))
     server.save_label("frame1", str(tmp_path / "frame1.png"), "final", {"who": "me"})
     update_image_info(beside, "frame1", {"dice": 0.5})
+    update_image_info(server, "frame1", {"polyp": 1}, key="epistemic")
+    update_image_info(beside, "frame1", {"heart": 2}, key="epistemic")
+    update_image_info(beside, "gone", {"dice": 0.5})
     kept = LocalDatastore(str(tmp_path), extensions=("*.png",))
     assert kept.get_label_info("frame1", "final")["who"] == "me"
     assert kept.get_image_info("frame1")["dice"] == 0.5
+    assert kept.get_image_info("frame1")["epistemic"] == {"polyp": 1, "heart": 2}
+
+
+def test_scores_are_made_beside_once_and_only_where_wanted(
+    small_bundles: Path, studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compat.apply()
+    from monailabel.utils.async_tasks.utils import background_tasks
+
+    from monai_sam2unet.label.app import SAM2UNetApp, settings
+    from monai_sam2unet.label.image_info import update_image_info
+
+    shutil.copy(studies / "frame1.png", tmp_path)
+    monkeypatch.setattr(settings, "MONAI_LABEL_DATASTORE_AUTO_RELOAD", False)
+    app = SAM2UNetApp(str(tmp_path), str(tmp_path), {"bundles": str(small_bundles), "models": POLYP})
+    app.server_mode(True)
+    started: list[str] = []
+    monkeypatch.setattr(app, "async_scoring", started.append)
+    app.next_sample({"strategy": "first"})
+    assert started == []
+    app.next_sample({"strategy": UNSURE})
+    assert started == [UNSURE]
+    under_way = {"status": "RUNNING", "request": {"method": UNSURE}}
+    with monkeypatch.context() as patch:
+        patch.setitem(background_tasks, "scoring", [under_way])
+        app.next_sample({"strategy": UNSURE})
+    monkeypatch.setattr(settings, "MONAI_LABEL_AUTO_UPDATE_SCORING", False)
+    old = {"score": 0.5, "weights": "1", "reason": None}
+    update_image_info(app.datastore(), "frame1", {POLYP: old}, key="epistemic")
+    sample = app.next_sample({"strategy": UNSURE})
+    assert started == [UNSURE]
+    assert (sample["id"], sample["score"], sample["scored"], sample["unscored"]) == ("frame1", 0.5, 0, 1)
+    assert sample["note"] == "The highest of 1 scores of earlier weights: there is none of the present ones yet."
 
 
 @pytest.mark.parametrize(
