@@ -141,12 +141,13 @@ class SAM2UNetApp(MONAILabelApp):
 
     @cached_property
     def _epistemic(self) -> dict[str, EpistemicScoring]:
-        tasks = self._infers.values()
-        return {f"{task.folder.name}_epistemic": EpistemicScoring(task) for task in tasks}
+        names = [folder.name for folder in self.folders]
+        return {f"{name}_epistemic": EpistemicScoring(self._infers[name]) for name in names}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         """Dice of the models' masks; and for each bundle how unsure it is of the images."""
-        return {"dice": DiceScoring(self._infers), **self._epistemic}
+        tasks = {folder.name: self._infers[folder.name] for folder in self.folders}
+        return {"dice": DiceScoring(tasks), **self._epistemic}
 
     def next_sample(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The image to label next; scores that a strategy lacks are made in the background.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 from monai.metrics import compute_dice
+from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.scoring import ScoringMethod
@@ -150,12 +151,12 @@ class DiceScoring(ScoringMethod):
         return str(model)
 
     def _saved(self, store: Datastore, image: str, tag: str, model: str) -> MetaTensor:
-        # A DICOMweb store would look for a series of the label's name; its local copy has the file.
-        uri = LocalDatastore.get_label_uri if isinstance(store, LocalDatastore) else type(store).get_label_uri
+        # MONAI Label's DICOMweb store would look for a series of the label's name; its local copy has the file.
+        local = LocalDatastore if type(store) is DICOMWebDatastore else type(store)
         told = store.get_label_info(image, tag).get("label_info")
         entries = told if isinstance(told, list) else []
         names = {entry["idx"]: str(entry["name"]) for entry in entries if {"idx", "name"} <= set(entry)}
-        return self._read(uri(store, image, tag), model, names)
+        return self._read(local.get_label_uri(store, image, tag), model, names)
 
     def _predicted_anew(self, store: Datastore, image: str, model: str, request: Mapping[str, Any]) -> MetaTensor:
         asked = {"image": store.get_image_uri(image), "device": request.get("device", "cuda")}

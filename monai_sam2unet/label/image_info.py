@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,16 @@ def update_image_info(store: Datastore, image: str, info: Mapping[str, Any], key
     def change(known: Mapping[str, Any]) -> dict[str, Any]:
         return dict(info) if key is None else {key: {**known.get(key, {}), **info}}
 
-    if not isinstance(store, LocalDatastore):
+    written = Path(store._datastore_config_path) if isinstance(store, LocalDatastore) else None
+    if written is None or not written.exists():
         store.update_image_info(image, change(store.get_image_info(image)))
         return
+    # Nothing of the store is called meanwhile: what it locks itself, it locks before the file.
     with FileLock(store._lock_file):
-        written = Path(store._datastore_config_path)
-        if written.exists():
-            store._datastore = LocalDatastoreModel.model_validate_json(written.read_text(encoding="utf-8"))
-            store._datastore.base_path = store._datastore_path
-        if image in store._datastore.objects:
-            known = store._datastore.objects[image].image.info
+        model = LocalDatastoreModel.model_validate_json(written.read_text(encoding="utf-8"))
+        if image in model.objects:
+            known = model.objects[image].image.info
             known.update(change(known))
-            store._update_datastore_file(lock=False)
+            content = json.dumps(model.model_dump(exclude={"base_path"}), indent=2, default=str)
+            written.write_text(content, encoding="utf-8")
+    store._init_from_datastore_file()
