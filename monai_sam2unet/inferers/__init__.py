@@ -2,6 +2,7 @@
 """How a network is run on a batch, and on volumes; and how its result follows an annotator's marks."""
 
 from monai_sam2unet.inferers.autocast_inferer import AutocastInferer
+from monai_sam2unet.inferers.epistemic_score import UncertaintyMaps, epistemic_score
 from monai_sam2unet.inferers.geodesic import geodesic_distances
 from monai_sam2unet.inferers.interactive_refiner import InteractiveRefiner
 from monai_sam2unet.inferers.mark import Mark, strokes
@@ -16,6 +17,8 @@ __all__ = [
     "Mark",
     "SliceTransform",
     "SliceWiseInferer",
+    "UncertaintyMaps",
+    "epistemic_score",
     "geodesic_distances",
     "normalised_entropy",
     "refiner_of_case",

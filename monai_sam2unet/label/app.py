@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.exception import ImageNotFoundException, MONAILabelError, MONAILabelException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
+from monailabel.utils.async_tasks.utils import tasks as background_tasks
 from monailabel.utils.others.generic import strtobool
 
 from monai_sam2unet import __version__
@@ -26,7 +29,10 @@ from monai_sam2unet.errors import ConfigError, UserError
 from monai_sam2unet.label.archive import share_account
 from monai_sam2unet.label.bundle_infer_task import BundleInferTask
 from monai_sam2unet.label.bundle_train_task import BundleTrainTask
+from monai_sam2unet.label.dice_scoring import DiceScoring
 from monai_sam2unet.label.dicomweb_store import DicomwebStore
+from monai_sam2unet.label.epistemic_scoring import EpistemicScoring
+from monai_sam2unet.label.epistemic_strategy import EpistemicStrategy
 from monai_sam2unet.label.find_bundles import find_bundles
 from monai_sam2unet.label.folder_store import FolderStore
 from monai_sam2unet.label.interactive_infer_task import InteractiveInferTask
@@ -67,6 +73,8 @@ class SAM2UNetApp(MONAILabelApp):
             description="Segmentation of medical images by SAM2-UNet",
             version=__version__,
         )
+        # MONAI Label would run all scoring tasks when it starts and at each image; ours run when they are of use.
+        self._auto_update_scoring = False
 
     def init_datastore(self) -> Datastore:
         """The studies, a folder or a DICOMweb store."""
@@ -116,8 +124,55 @@ class SAM2UNetApp(MONAILabelApp):
         return {key: yaml.safe_load(value) for key, value in self.conf.items() if key in keys}
 
     def init_strategies(self) -> dict[str, Strategy]:
-        """Which image comes next: a random one, or the first without a label."""
-        return {"random": Random(), "first": First()}
+        """Which image comes next: a random one, the first without a label, or that which a bundle is most unsure of."""
+        unsure = {name: EpistemicStrategy(scoring) for name, scoring in self._epistemic.items()}
+        return {"random": Random(), "first": First(), **unsure}
+
+    @cached_property
+    def _epistemic(self) -> dict[str, EpistemicScoring]:
+        names = [folder.name for folder in self.folders]
+        return {f"{name}_epistemic": EpistemicScoring(self._infers[name]) for name in names}
+
+    def init_scoring_methods(self) -> dict[str, ScoringMethod]:
+        """Dice of the models' masks; and for each bundle how unsure it is of the images."""
+        tasks = {folder.name: self._infers[folder.name] for folder in self.folders}
+        return {"dice": DiceScoring(tasks), **self._epistemic}
+
+    def next_sample(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The image to label next; scores that a strategy lacks are made in the background.
+
+        Raises:
+            MONAILabelException: When there is no such strategy.
+            UserError: When the bundle of the strategy can read no image, or has no weights that fit.
+        """
+        strategy = request.get("strategy") or "random"
+        if strategy not in self._strategies:
+            told = f"There is no strategy {strategy!r}; there are {', '.join(self._strategies)}."
+            raise MONAILabelException(MONAILabelError.INVALID_INPUT, told)
+        found: dict[str, Any] = super().next_sample({**request, "strategy": strategy})
+        wanted = settings.MONAI_LABEL_AUTO_UPDATE_SCORING and self._server_mode
+        if found.get("unscored") and wanted and not self._is_scoring(strategy):
+            self.async_scoring(strategy)
+        return found
+
+    @staticmethod
+    def _is_scoring(method: str) -> bool:
+        under_way = [task for task in background_tasks("scoring") if task["status"] in ("SUBMITTED", "RUNNING")]
+        return any(task["request"].get("method") == method for task in under_way)
+
+    def scoring(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Run a scoring task.
+
+        Raises:
+            MONAILabelException: When there is none of this name.
+            UserError: As the task says.
+        """
+        method = request.get("method")
+        if method not in self._scoring_methods:
+            told = f"There is no scoring task {method!r}; there are {', '.join(self._scoring_methods)}."
+            raise MONAILabelException(MONAILabelError.INVALID_INPUT, told)
+        found: dict[str, Any] = super().scoring(request, datastore)
+        return found
 
     def trainer(self, model: str) -> TrainTask:
         """What trains a model.
