@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
@@ -74,30 +74,40 @@ class EpistemicStrategy(Strategy):
         left = [image for image in images if image not in refused]
         fresh = {image: current[image].score for image in left if image in current}
         old = {image: known[image].score for image in left if image in known and known[image].score is not None}
-        asked = [image for image in left if image in (fresh or old)] or left
-        image = self._chosen(asked, fresh or old, request["strategy"], datastore)
+        scores = fresh or old
+        image, note = self._chosen([image for image in left if image in scores] or left, scores, request, datastore)
         missing = len(left) - len(fresh)
-        if fresh:
-            note = f"The highest of {len(fresh)} scores" + (f"; {missing} images have none yet." if missing else ".")
-        elif old:
-            note = f"The highest of {len(old)} scores of earlier weights: there is none of the present ones yet."
-        else:
-            note = f"At random: none of the {missing} images has a score yet."
+        if not fresh and old:
+            note += "; scores are those of earlier weights, for there is none of the present ones yet"
+        elif fresh and missing:
+            note += f"; {missing} images have no score yet"
         return {
             "id": image,
-            "score": (fresh or old).get(image),
+            "score": scores.get(image),
             "scored": len(fresh),
             "unscored": missing,
-            "note": note,
+            "note": f"{note}.",
         }
 
     @staticmethod
-    def _chosen(images: Iterable[str], scores: Mapping[str, float | None], strategy: str, datastore: Datastore) -> str:
+    def _chosen(
+        images: Sequence[str], scores: Mapping[str, float | None], request: Mapping[str, Any], datastore: Datastore
+    ) -> tuple[str, str]:
+        """The image, and by what it was chosen."""
         now = time.time()
-
-        def order(image: str) -> tuple[float, float, float]:
-            served = datastore.get_image_info(image).get("strategy", {}).get(strategy, {}).get("ts", 0)
-            # Of those given out lately that which was first.
-            return served if now - served < SERVED_S else 0, -(scores.get(image) or 0.0), random.random()
-
-        return min(images, key=order)
+        served = {
+            image: datastore.get_image_info(image).get("strategy", {}).get(request["strategy"], {}).get("ts", 0)
+            for image in images
+        }
+        waiting = [image for image in images if now - served[image] >= SERVED_S]
+        if not waiting:
+            return min(
+                images, key=served.__getitem__
+            ), f"All {len(images)} were given out in the last day, this one first"
+        if not scores:
+            return random.choice(waiting), f"At random: none of the {len(images)} images has a score yet"
+        lately = len(images) - len(waiting)
+        note = f"The highest of {len(images)} scores" + (
+            f" but for {lately} given out in the last day" if lately else ""
+        )
+        return max(waiting, key=lambda image: scores[image] or 0.0), note

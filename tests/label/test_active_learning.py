@@ -129,8 +129,12 @@ def test_the_highest_score_comes_first_and_annotators_get_different_images(serve
         sample = next_image(server, client_id="me").json()
         assert (sample["id"], sample["score"]) == (name, scores[name])
         assert (sample["scored"], sample["unscored"]) == (2, 0)
-        assert sample["note"] == "The highest of 2 scores."
-    assert next_image(server).json()["id"] in scores
+        lately = 2 - len(order) + order.index(name)
+        told = f" but for {lately} given out in the last day" if lately else ""
+        assert sample["note"] == f"The highest of 2 scores{told}."
+    sample = next_image(server).json()
+    assert sample["id"] in scores
+    assert sample["note"] == "All 2 were given out in the last day, this one first."
 
 
 def test_scores_are_made_by_request_as_many_as_wanted(server: str) -> None:
@@ -279,7 +283,7 @@ def test_scores_are_made_beside_once_and_only_where_wanted(
     sample = app.next_sample({"strategy": UNSURE})
     assert started == [UNSURE]
     assert (sample["id"], sample["score"], sample["scored"], sample["unscored"]) == ("frame1", 0.5, 0, 1)
-    assert sample["note"] == "The highest of 1 scores of earlier weights: there is none of the present ones yet."
+    assert sample["note"].endswith("; scores are those of earlier weights, for there is none of the present ones yet.")
 
 
 @pytest.mark.parametrize(
