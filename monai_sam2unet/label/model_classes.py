@@ -128,6 +128,11 @@ def model_of(labels: Iterable[str], models: Sequence[ModelClasses]) -> ModelClas
     return next((model for model in models if all(model.id_of(label) for label in wanted)), None)
 
 
+def _any_of(labels: Iterable[str], models: Sequence[ModelClasses]) -> ModelClasses | None:
+    wanted = list(labels)
+    return next((model for model in models if any(model.id_of(label) for label in wanted)), None)
+
+
 def _named(info: Mapping[str, Any]) -> list[tuple[int | None, str]]:
     """Value and name of each segment that a viewer tells of."""
     items = info.get("label_info") or []
@@ -136,7 +141,8 @@ def _named(info: Mapping[str, Any]) -> list[tuple[int | None, str]]:
     found = []
     for item in items:
         value = next((item[key] for key in VALUE_KEYS if key in item), None)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        least = 0 if str(item["name"]).casefold() == BACKGROUND else 1
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             raise DataError(f"label_info: the value of {item['name']} must be a whole number from 1, got {value!r}.")
         found.append((value, str(item["name"])))
     return found
@@ -162,15 +168,15 @@ def to_class_ids(
     Args:
         mask: values of segments, of any shape; 0 is background.
         info: what the viewer says of it: ``label_info``, a list with ``name`` and perhaps ``idx`` (or ``id``) of each
-            segment; or ``model``; neither is needed where there is one model.
+            segment, and of others; or ``model``; neither is needed where there is one model.
         models: of the server.
 
     Returns:
         The ids, of the same shape; and the model.
 
     Raises:
-        DataError: When a name is no class of a model, all of them are not classes of one model, it is not known which
-            segment a value means, or values are not whole numbers.
+        DataError: When segments that the label shows are not all classes of one model, it is not known which segment a
+            value means, or values are not whole numbers.
     """
     if not np.array_equal(mask, np.rint(mask)) or mask.min(initial=0) < 0:
         raise DataError("The label must hold whole numbers from 0.")
@@ -183,18 +189,21 @@ def to_class_ids(
             classes = ", ".join(f"{number} {name}" for name, number in model.ids.items())
             raise DataError(f"The label holds {unknown}; the classes of {model.model} are {classes}.")
         return mask.astype(np.uint8), model
-    found = model_of((name for _, name in named if name.casefold() != BACKGROUND), models)
+    names = {value: name for value, name in named if value is not None}
+    if len(names) != len(named) or not set(values) <= set(names):
+        # 3D Slicer counts segments that it leaves out of the label, too.
+        names = {number: name for number, (_, name) in enumerate(named, 1)}
+    if not set(values) <= set(names):
+        raise DataError(f"The label holds {values}, but label_info names {len(named)} segments only.")
+    # Viewers name the classes of all models, whether they are in the label or not.
+    shown = [names[value] for value in values]
+    classes_shown = [name for name in shown if name.casefold() != BACKGROUND]
+    found = model_of(classes_shown, models) if classes_shown else _any_of(names.values(), models)
     if found is None:
         known = "; ".join(f"{model.model}: {', '.join(model.names)}" for model in models)
-        told = ", ".join(name for _, name in named)
-        raise DataError(f"The names {told} (label_info) are not all classes of one model. There are {known}.")
-    told_ids = {value: found.id_of(name) or 0 for value, name in named if value is not None}
-    if len(told_ids) != len(named) or not set(values) <= set(told_ids):
-        # 3D Slicer counts segments that it leaves out of the label, too.
-        told_ids = {number: found.id_of(name) or 0 for number, (_, name) in enumerate(named, 1)}
-    if not set(values) <= set(told_ids):
-        raise DataError(f"The label holds {values}, but label_info names {len(named)} segments only.")
-    table = np.zeros(max(told_ids, default=0) + 1, np.uint8)
-    for value, number in told_ids.items():
-        table[value] = number
+        told = ", ".join(shown or names.values())
+        raise DataError(f"The label shows {told} (label_info), not all of which one model has. There are {known}.")
+    table = np.zeros(max(values, default=0) + 1, np.uint8)
+    for value, name in zip(values, shown, strict=True):
+        table[value] = found.id_of(name) or 0
     return table[mask.astype(np.int64)], found

@@ -160,7 +160,7 @@ def test_labels_go_to_the_archive(
     mask = infer(archive_server, CARDIAC, name).content
     refused = save(archive_server, name, mask, "RV", "MYO", "liver")
     assert refused.status_code == 400
-    assert "RV, MYO, liver (label_info) are not all classes of one model" in refused.json()["detail"]
+    assert "The label shows RV, MYO, liver (label_info), not all of which one model has" in refused.json()["detail"]
     # Of two the newest counts.
     before = requests.get(f"{archive_server}/datastore/", timeout=60).json()["completed"]
     assert save(archive_server, name, mask, "LV", "MYO", "RV").status_code == 200
