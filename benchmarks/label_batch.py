@@ -46,7 +46,7 @@ def label_batch(bundle: Path, data: Path, work: Path, settings: Mapping[str, Any
 
     def predict() -> None:
         done = app.batch_infer(dict(request))
-        failed = sorted(name for name, result in done.items() if not result)
+        failed = sorted(name for name, result in done.items() if not result or "error" in result)
         if failed:
             raise RuntimeError(f"MONAI Label failed for {', '.join(failed)}; its log says why.")
 

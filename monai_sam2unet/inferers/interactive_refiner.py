@@ -25,6 +25,7 @@ MARKED_LOG_ODDS = 4.0
 #: Reach of a mark, as a multiple of its distance to the border of what it is in.
 GROWTH = 6.0
 #: Marks whose influences are kept for the next call, or those of the last one if they are more.
+MAX_MARK_BYTES = 256 * 2**20
 MAX_MARKS = 64
 
 Window = tuple[slice, ...]
@@ -37,6 +38,10 @@ class _Influence:
     window: Window
     distance: NDArray[np.float16]
     follows: NDArray[np.bool_]
+
+    @property
+    def nbytes(self) -> int:
+        return self.distance.nbytes + self.follows.nbytes
 
 
 class InteractiveRefiner:
@@ -113,8 +118,9 @@ class InteractiveRefiner:
 
     @property
     def nbytes(self) -> int:
-        """Memory of what was given."""
-        return self.probabilities.nbytes + self.labels.nbytes + self.image.nbytes
+        """Memory of what was given, and of what is kept of the marks."""
+        kept = sum(influence.nbytes for influence in self._influences.values())
+        return self.probabilities.nbytes + self.labels.nbytes + self.image.nbytes + kept
 
     def __call__(self, marks: Sequence[Mark]) -> NDArray[np.integer]:
         """The mask that follows the marks.
@@ -157,7 +163,9 @@ class InteractiveRefiner:
                 changed[places[number]] |= influences[number].follows & owned
             for number in alike:
                 self._change(result, marks[number], influences[number].window, changed[places[number]])
-        while len(self._influences) > max(MAX_MARKS, len(marks)):
+        while len(self._influences) > len(marks) and (
+            len(self._influences) > MAX_MARKS or sum(one.nbytes for one in self._influences.values()) > MAX_MARK_BYTES
+        ):
             self._influences.popitem(last=False)
         return result
 

@@ -214,7 +214,7 @@ class SAM2UNetApp(MONAILabelApp):
         # MONAI Label itself would take a file of the server that is called like the image.
         result: dict[str, Any] = super().infer({**request, "image": source}, store)
         if request.get("save_label") and result["file"]:
-            info = {"model": request["model"], "params": result["params"]}
+            info = {"model": self._infers[request["model"]].folder.name, "params": result["params"]}
             result["label"] = store.save_label(image, result["file"], request.get("label_tag", result["tag"]), info)
         return result
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,17 @@ from monailabel.transform.post import Restored
 from torch import nn
 
 from monai_sam2unet.bundle import BundleConfig
-from monai_sam2unet.bundle.bundle_config import PUBLISHED
+from monai_sam2unet.bundle.bundle_config import TRAINED
 from monai_sam2unet.bundle.bundle_predictor import trained_network
 from monai_sam2unet.dicom.segmentation_writer import segmentation
 from monai_sam2unet.errors import CheckpointError, DataError
 from monai_sam2unet.label.dicom_images import dicom_files, slices_first
 from monai_sam2unet.label.model_classes import ModelClasses
 
-__all__ = ["BundleInferTask"]
+__all__ = ["MARKED", "BundleInferTask"]
+
+#: Key of a request's data that says whether the annotator had a hand in the mask.
+MARKED = "marked"
 
 
 class BundleInferTask(BasicInferTask):
@@ -47,40 +51,75 @@ class BundleInferTask(BasicInferTask):
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], preload: bool = False) -> None:
         self.folder, self.settings = folder, settings
-        config = self._parts = self._read()
-        self.preset = preset = config.build("preset")
-        self.checkpoint = Path(config.build("ckpt_path"))
+        config = self._read()
+        self._use(config)
         self.classes = ModelClasses.of(folder, settings)
         self._turn = threading.Lock()
-        self._preprocessing = config.build("preprocessing")
-        self._inferer = config.build("inferer")
-        if preset.is_volume:
-            restored = Restored(keys="pred", ref_image="image")
-            self._postprocessing = [config.build("postprocessing"), restored]
-        else:
-            self._postprocessing = [config.build("post_transforms")]
         super().__init__(
             path=str(self.checkpoint),
             network=None,
             type=InferType.SEGMENTATION,
             labels=self.classes.ids,
-            dimension=3 if preset.is_volume else 2,
+            dimension=3 if self.preset.is_volume else 2,
             description=config.metadata["description"],
             # A mask of a JPEG image is none, and that of a DICOM series needs a name.
-            config={"result_extension": ".nii.gz" if preset.is_volume else ".png"},
+            config={"result_extension": ".nii.gz" if self.preset.is_volume else ".png"},
             preload=preload,
         )
 
     def _read(self) -> BundleConfig:
         return BundleConfig.for_inference(self.folder, self.settings)
 
+    def _use(self, config: BundleConfig) -> None:
+        """Make the parts of a config, which belong to its weights."""
+        self.preset = config.build("preset")
+        self.checkpoint = Path(config.build("ckpt_path"))
+        self._preprocessing = config.build("preprocessing")
+        self._inferer = config.build("inferer")
+        if self.preset.is_volume:
+            restored = Restored(keys="pred", ref_image="image")
+            self._postprocessing = [config.build("postprocessing"), restored]
+        else:
+            self._postprocessing = [config.build("post_transforms")]
+
+    def get_path(self, validate: bool = True) -> str | None:
+        """The file of the weights, for MONAI Label's ``/model/`` addresses.
+
+        Args:
+            validate: whether it must be there; else it is where new weights are written to, which is not in the place
+                of those that came with the bundle.
+        """
+        path = Path(self._read().build("ckpt_path"))
+        if not validate and path.suffix == ".safetensors":
+            path = self.folder / TRAINED
+        return str(path) if path.is_file() or not validate else None
+
     def is_valid(self) -> bool:
         """Whether there are weights."""
-        return self.checkpoint.is_file()
+        return self.get_path() is not None
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Wait for those who came before, for a network is for one thread; and look which weights there are now.
+
+        Raises:
+            CheckpointError: When there are none.
+        """
+        with self._turn:
+            config = self._read()
+            path = Path(config.build("ckpt_path"))
+            if not path.is_file():
+                raise CheckpointError(
+                    f"The weights of {self.folder.name} are gone: there is no {path}. Put them back, or train the "
+                    "bundle."
+                )
+            if path != self.checkpoint:
+                self._use(config)
+            yield
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Answer a request, when those that came before are done: a network is for one thread."""
-        with self._turn:
+        """Answer a request."""
+        with self.in_turn():
             return super().__call__(*args, **kwargs)
 
     def pre_transforms(self, data: Mapping[str, Any] | None = None) -> Sequence[Callable[..., Any]]:
@@ -115,24 +154,14 @@ class BundleInferTask(BasicInferTask):
         volume = volume or self.preset.read_dicom(files)
         mask = slices_first(np.asarray(data["pred"])).astype(np.uint8)
         now = datetime.now().astimezone()
-        made = segmentation(mask, volume, self.classes.segments, self.classes.algorithm, now)
+        how = "SEMIAUTOMATIC" if data.get(MARKED) else "AUTOMATIC"
+        made = segmentation(mask, volume, self.classes.segments, self.classes.algorithm, now, algorithm_type=how)
         with tempfile.NamedTemporaryFile(suffix=".dcm", delete=False) as file:
             made.save_as(file)
         return file.name, {}
 
-    def _find_weights(self) -> Path:
-        if self.checkpoint.suffix == ".safetensors" and (self.folder / PUBLISHED).is_file():
-            # A training published the first weights in place of those that came with the bundle.
-            self.checkpoint = Path(self._read().build("ckpt_path"))
-        if not self.checkpoint.is_file():
-            raise CheckpointError(
-                f"The weights of {self.folder.name} are gone: there is no {self.checkpoint}. Put them back, or train "
-                "the bundle."
-            )
-        return self.checkpoint
-
     def _get_network(self, device: str, data: Mapping[str, Any] | None) -> nn.Module:
-        written = self._find_weights().stat().st_mtime_ns
+        written = self.checkpoint.stat().st_mtime_ns
         kept = self._networks.get(device)
         if kept is None or kept[1] != written:
             kept = self._networks[device] = (trained_network(self._read(), device), written)

@@ -159,8 +159,8 @@ class EpistemicScoring(ScoringMethod):
         """
         preset, preprocessing, inferer, activation = self._parts
         image = preprocessing({preset.image_key: path})[preset.image_key]
-        maps = UncertaintyMaps(self.task._get_network(device, None), activation, **self.augmentation)
-        with torch.no_grad():
+        with self.task.in_turn(), torch.no_grad():
+            maps = UncertaintyMaps(self.task._get_network(device, None), activation, **self.augmentation)
             return epistemic_score(inferer(image[None].to(device), maps)[0])
 
     def score(self, store: Datastore, image: str, device: str) -> ImageScore:

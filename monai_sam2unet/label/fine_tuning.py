@@ -120,8 +120,8 @@ class FineTuning:
         network: nn.Module = self.evaluator.network
         load_checkpoint(network, self.best)
         after = self._measure()
-        # NaN, where no label held out shows the object, is not at least anything.
-        published = after >= self.dice_before
+        # NaN, where no label held out shows the object, is above nothing.
+        published = after >= self.dice_before and after > 0
         if published:
             self.weights.replace(network, TrainingCases.path_of(self.best))
         result = self._result(after, published)
@@ -134,4 +134,6 @@ class FineTuning:
         told = f"Dice of the labels held out: {self.dice_before:.4f} before, {after:.4f} after the training"
         if math.isnan(after):
             return f"Not published: none of the labels held out shows the object, so that nothing was measured. {told}."
+        if after == 0:
+            return f"Not published: nothing of the labels held out was found. {told}."
         return f"Published: {told}." if published else f"Not published, for it is worse: {told}."

@@ -15,7 +15,7 @@ from monailabel.transform.post import Restored
 from monai_sam2unet.bundle import BundleConfig
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.inferers import InteractiveRefiner, refiner_of_case
-from monai_sam2unet.label.bundle_infer_task import BundleInferTask
+from monai_sam2unet.label.bundle_infer_task import MARKED, BundleInferTask
 from monai_sam2unet.label.known_images import KnownImage, KnownImages, file_version
 from monai_sam2unet.label.model_classes import BACKGROUND
 from monai_sam2unet.label.requested_marks import click_marks, scribble_marks
@@ -45,17 +45,6 @@ class InteractiveInferTask(BundleInferTask):
 
     def __init__(self, bundle: BundleInferTask, known: KnownImages, type: InferType) -> None:
         super().__init__(bundle.folder, bundle.settings)
-        config = self._parts
-        self._finalise = config.build("postprocessing")
-        self._probabilities = self.preset.probabilities(
-            activation="softmax" if len(config.class_names) > 1 else "sigmoid"
-        )
-        # Of volumes the bundle keeps the classes only, which clicks cannot change.
-        if self.preset.is_volume:
-            self._inferer = BundleConfig.for_inference(self.folder, {**self.settings, "inferer::argmax": False}).build(
-                "inferer"
-            )
-        self._threshold = config.build("threshold") if len(config.class_names) == 1 else 0.5
         self._networks, self._turn, self._known = bundle._networks, bundle._turn, known
         self.type = type
         if type == InferType.DEEPEDIT:
@@ -63,12 +52,23 @@ class InteractiveInferTask(BundleInferTask):
         how = "clicks" if type == InferType.DEEPEDIT else "scribbles"
         self.description = f"{bundle.description} The mask follows {how}."
 
+    def _use(self, config: BundleConfig) -> None:
+        super()._use(config)
+        one_class = len(config.class_names) == 1
+        self._finalise = config.build("postprocessing")
+        self._probabilities = self.preset.probabilities(activation="sigmoid" if one_class else "softmax")
+        self._threshold = config.build("threshold") if one_class else 0.5
+        # Of volumes the bundle keeps the classes only, which clicks cannot change.
+        if self.preset.is_volume:
+            whole = {**self.settings, "inferer::argmax": False}
+            self._inferer = BundleConfig.for_inference(self.folder, whole).build("inferer")
+
     def pre_transforms(self, data: Mapping[str, Any] | None = None) -> Sequence[Callable[..., Any]]:
         """The bundle's preprocessing, unless the image is known."""
         return [self._prepare]
 
     def _version(self, image: str) -> Hashable:
-        return file_version(image), file_version(str(self._find_weights()))
+        return file_version(image), file_version(str(self.checkpoint))
 
     def _prepare(self, data: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(data["image"], str):
@@ -105,10 +105,14 @@ class InteractiveInferTask(BundleInferTask):
         refiner: InteractiveRefiner = data[KNOWN].refiner
         shape = refiner.labels.shape
         if self.type == InferType.DEEPEDIT:
-            mask = refiner(click_marks(data, self.classes.ids, shape))
+            marks = click_marks(data, self.classes.ids, shape)
+            mask = refiner(marks)
         else:
             name, marks = scribble_marks(data, self.classes.ids, self._drawn(data))
-            mask = (refiner(marks) == self.classes.ids[name]).astype(np.uint8)
+            number = self.classes.ids[name]
+            # What is kept has the classes' ids; a viewer takes the answer for the label that it asked for.
+            kept_as = number if data.get("save_label") or data.get("result_extension") == ".dcm" else 1
+            mask = ((refiner(marks) == number) * kept_as).astype(np.uint8)
             self._cut(mask, data.get("roi"))
         # A volume has a channel until it is restored; the writer's pictures are (column, row).
         pred = torch.from_numpy(mask)[None] if self.preset.is_volume else torch.from_numpy(mask.T.copy())
@@ -116,7 +120,7 @@ class InteractiveInferTask(BundleInferTask):
         if self.preset.is_volume:
             found.copy_meta_from(data["image"])
         kept = {key: value for key, value in data.items() if key not in (KNOWN, KEY)}
-        return {**kept, "pred": found}
+        return {**kept, "pred": found, MARKED: bool(marks)}
 
     def _drawn(self, data: Mapping[str, Any]) -> np.ndarray:
         """The label image of a request, on the image's grid."""

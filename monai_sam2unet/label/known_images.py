@@ -60,11 +60,16 @@ class KnownImages:
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
+                # Marks have been added since.
+                self._forget()
             return self._kept.get(key)
 
     def add(self, key: Hashable, image: KnownImage) -> None:
         """Keep an image, and forget the one used longest ago where memory is short."""
         with self._lock:
             self._kept[key] = image
-            while len(self._kept) > 1 and sum(one.refiner.nbytes for one in self._kept.values()) > self.max_bytes:
-                self._kept.popitem(last=False)
+            self._forget()
+
+    def _forget(self) -> None:
+        while len(self._kept) > 1 and sum(one.refiner.nbytes for one in self._kept.values()) > self.max_bytes:
+            self._kept.popitem(last=False)

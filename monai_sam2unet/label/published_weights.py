@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,8 @@ NETWORK_KEYS = ("encoder_size", "adapter_channels", "lora_rank", "spatial_size",
 class PublishedWeights:
     """The weights that a bundle runs with, and how new ones take their place.
 
-    A training's checkpoint is replaced by one of its own kind: full by full, light by light. Weights that came with the
-    bundle stay; ``models/published.pt``, a light checkpoint, and ``models/published.yaml``, with the settings that it
+    A training's checkpoint is replaced by one of its own kind: full by full, light by light; the former one stays
+    beside it as ``NAME.previous.pt``. Weights that came with the bundle stay; ``models/published.pt``, a light checkpoint, and ``models/published.yaml``, with the settings that it
     needs, are put beside them, and :meth:`BundleConfig.for_inference` prefers these.
 
     Args:
@@ -77,6 +78,7 @@ class PublishedWeights:
         content = read_checkpoint(self.current)
         keeps_full = not (self.came_with_bundle or is_light(content))
         weights: Mapping[str, Any] = network.state_dict() if keeps_full else light_state_dict(network)
+        self._keep_former()
         beside = TrainingCases.path_of(self.target)
         # In that order: a kill in between leaves weights of which nothing is known, never those of another training.
         beside.unlink(missing_ok=True)
@@ -85,6 +87,14 @@ class PublishedWeights:
             path.write_bytes(cases.read_bytes())
         if self.came_with_bundle:
             self._write_overlay(content)
+
+    def _keep_former(self) -> None:
+        """The weights that are replaced, and what they were trained on, stay as ``NAME.previous.pt``."""
+        former = self.target.with_name(f"{self.target.stem}.previous{self.target.suffix}")
+        for path, kept in ((self.target, former), (TrainingCases.path_of(self.target), TrainingCases.path_of(former))):
+            kept.unlink(missing_ok=True)
+            if path.is_file():
+                shutil.copyfile(path, kept)
 
     def _write_overlay(self, content: Mapping[str, Any]) -> None:
         settings = {
