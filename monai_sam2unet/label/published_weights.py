@@ -30,8 +30,9 @@ class PublishedWeights:
     """The weights that a bundle runs with, and how new ones take their place.
 
     A training's checkpoint is replaced by one of its own kind: full by full, light by light; the former one stays
-    beside it as ``NAME.previous.pt``. Weights that came with the bundle stay; ``models/published.pt``, a light checkpoint, and ``models/published.yaml``, with the settings that it
-    needs, are put beside them, and :meth:`BundleConfig.for_inference` prefers these.
+    beside it as ``NAME.previous.pt``. Weights that came with the bundle stay; ``models/published.pt``, a light
+    checkpoint, and ``models/published.yaml``, with the settings that it needs, are put beside them, and
+    :meth:`BundleConfig.for_inference` prefers these.
 
     Args:
         config: what the bundle runs with, as :meth:`BundleConfig.for_inference` finds it.

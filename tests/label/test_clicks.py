@@ -170,6 +170,12 @@ def test_scribbles_of_a_volume_are_for_one_label(server: str, predicted: Path, s
     inside = np.zeros(mask.shape, bool)
     inside[missed[0]] = True
     np.testing.assert_array_equal(cut, np.where(inside, mask, 0))
+    # What is kept has the model's ids.
+    saved = {**asked, "save_label": True, "label_tag": "original"}
+    kept = volume(scribbled(server, CARDIAC, "heart1", tmp_path / "scribbles.nii.gz", **saved), tmp_path)
+    np.testing.assert_array_equal(kept, 3 * mask)
+    label = requests.get(f"{server}/datastore/label", params={"label": "heart1", "tag": "original"}, timeout=60)
+    np.testing.assert_array_equal(volume(label, tmp_path), kept)
 
 
 @pytest.mark.parametrize(

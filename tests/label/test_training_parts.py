@@ -204,6 +204,7 @@ def test_light_weights_are_replaced_by_light_ones(small_bundles: Path, tiny_weig
     assert bias_in_use(folder, **settings) == 2.5
     assert (folder / "models" / "model.pt").stat().st_size < 1.1 * size
     assert (folder / "models" / "model.cases.json").read_text() == cases.read_text()
+    assert (folder / "models" / "model.previous.pt").stat().st_size == size
 
 
 def test_weights_that_came_with_the_bundle_stay_and_published_ones_are_run(
@@ -224,14 +225,32 @@ def test_weights_that_came_with_the_bundle_stay_and_published_ones_are_run(
     assert Path(config.build("ckpt_path")) == folder / "models" / "published.pt"
     assert (config.build("encoder_size"), config.build("spatial_size")) == ("tiny", [256, 256])
     assert bias_in_use(folder) == 2.5
-    after = task._get_network("cpu", None)
-    assert after is not before
-    assert task._get_network("cpu", None) is after
+    with task.in_turn():
+        after = task._get_network("cpu", None)
+        assert after is not before
+        assert task._get_network("cpu", None) is after
     # The next ones take the place of these.
     again = weights_of(folder)
     assert again.target == folder / "models" / "published.pt"
     with pytest.raises(ConfigError, match="as its ckpt_path says, which trainings do not replace"):
         weights_of(folder, ckpt_path=str(folder / "models" / "polyp_tiny.safetensors"), encoder_size="tiny")
+    # A training of one's own goes before all of them, with the settings of the config itself.
+    assert task.get_path(validate=False) == str(folder / "models" / "published.pt")
+    shutil.copy(folder / "models" / "published.pt", folder / "models" / "model.pt")
+    with task.in_turn():
+        assert task.checkpoint == folder / "models" / "model.pt"
+        assert task.preset.fit["spatial_size"] == [352, 352]
+    assert task.get_path() == str(folder / "models" / "model.pt")
+
+
+def test_weights_that_are_sent_go_beside_those_that_came_with_the_bundle(repository: Path, tmp_path: Path) -> None:
+    from monai_sam2unet.label.bundle_infer_task import BundleInferTask
+
+    folder = tmp_path / POLYP
+    shutil.copytree(repository / "bundles" / POLYP, folder, ignore=shutil.ignore_patterns("*.pt", "published*"))
+    task = BundleInferTask(folder, {})
+    assert task.get_path() == str(folder / "models" / "polyp_tiny.safetensors")
+    assert task.get_path(validate=False) == str(folder / "models" / "model.pt")
 
 
 @pytest.mark.slow
@@ -245,7 +264,7 @@ def test_pictures_are_trained_on(small_bundles: Path, submitted: Submitted, tmp_
     task, weights = BundleTrainTask(folder, {}), (folder / "models" / "model.pt").read_bytes()
     result = task({"max_epochs": 1, "num_workers": 0, "learning_rate": 0.01}, submitted.store)
     assert result["num_training"] + result["num_validation"] == 3
-    assert result["published"] is (result["dice_after"] >= result["dice_before"])
+    assert result["published"] is (result["dice_after"] >= result["dice_before"] and result["dice_after"] > 0)
     assert ((folder / "models" / "model.pt").read_bytes() != weights) is result["published"]
     assert task.stats() == result
 
