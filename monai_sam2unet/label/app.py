@@ -27,7 +27,7 @@ from monailabel.utils.others.generic import strtobool
 from monai_sam2unet import __version__
 from monai_sam2unet.errors import ConfigError, UserError
 from monai_sam2unet.label.archive import share_account
-from monai_sam2unet.label.bundle_infer_task import BundleInferTask
+from monai_sam2unet.label.bundle_infer_task import KEPT, BundleInferTask
 from monai_sam2unet.label.bundle_train_task import BundleTrainTask
 from monai_sam2unet.label.dice_scoring import DiceScoring
 from monai_sam2unet.label.dicomweb_store import DicomwebStore
@@ -212,7 +212,8 @@ class SAM2UNetApp(MONAILabelApp):
         if not source:
             raise ImageNotFoundException(f"There is no image {image!r} among the {len(store.list_images())} studies.")
         # MONAI Label itself would take a file of the server that is called like the image.
-        result: dict[str, Any] = super().infer({**request, "image": source}, store)
+        asked = {**request, "image": source, KEPT: bool(request.get("save_label"))}
+        result: dict[str, Any] = super().infer(asked, store)
         if request.get("save_label") and result["file"]:
             info = {"model": self._infers[request["model"]].folder.name, "params": result["params"]}
             result["label"] = store.save_label(image, result["file"], request.get("label_tag", result["tag"]), info)

@@ -26,8 +26,10 @@ from monai_sam2unet.errors import CheckpointError, DataError
 from monai_sam2unet.label.dicom_images import dicom_files, slices_first
 from monai_sam2unet.label.model_classes import ModelClasses
 
-__all__ = ["MARKED", "BundleInferTask"]
+__all__ = ["KEPT", "MARKED", "BundleInferTask"]
 
+#: Key of a request that says whether its mask is saved as a label.
+KEPT = "kept"
 #: Key of a request's data that says whether the annotator had a hand in the mask.
 MARKED = "marked"
 

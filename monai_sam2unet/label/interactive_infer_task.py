@@ -15,7 +15,7 @@ from monailabel.transform.post import Restored
 from monai_sam2unet.bundle import BundleConfig
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.inferers import InteractiveRefiner, refiner_of_case
-from monai_sam2unet.label.bundle_infer_task import MARKED, BundleInferTask
+from monai_sam2unet.label.bundle_infer_task import KEPT, MARKED, BundleInferTask
 from monai_sam2unet.label.known_images import KnownImage, KnownImages, file_version
 from monai_sam2unet.label.model_classes import BACKGROUND
 from monai_sam2unet.label.requested_marks import click_marks, scribble_marks
@@ -111,7 +111,7 @@ class InteractiveInferTask(BundleInferTask):
             name, marks = scribble_marks(data, self.classes.ids, self._drawn(data))
             number = self.classes.ids[name]
             # What is kept has the classes' ids; a viewer takes the answer for the label that it asked for.
-            kept_as = number if data.get("save_label") or data.get("result_extension") == ".dcm" else 1
+            kept_as = number if data.get(KEPT) or data.get("result_extension") == ".dcm" else 1
             mask = ((refiner(marks) == number) * kept_as).astype(np.uint8)
             self._cut(mask, data.get("roi"))
         # A volume has a channel until it is restored; the writer's pictures are (column, row).

@@ -58,17 +58,17 @@ def test_images_that_cannot_be_read(server: str, infer: Infer) -> None:
 
 
 def test_weights_that_are_gone_and_come_back(server: str, infer: Infer, own_bundles: Path) -> None:
-    path = own_bundles / POLYP / "models" / "model.pt"
+    path = own_bundles / CARDIAC / "models" / "model.pt"
     weights = path.read_bytes()
     path.unlink()
     try:
-        assert "The weights of polyp_segmentation are gone" in told(infer(server, POLYP, "frame1"), 503)
-        assert POLYP not in requests.get(f"{server}/info/", timeout=60).json()["models"]
+        assert "The weights of cardiac_mr_segmentation are gone" in told(infer(server, CARDIAC, "heart1"), 503)
+        assert CARDIAC not in requests.get(f"{server}/info/", timeout=60).json()["models"]
         path.write_bytes(weights[:1000])
-        assert "model.pt" in told(infer(server, POLYP, "frame1"), 503)
+        assert "model.pt" in told(infer(server, CARDIAC, "heart1"), 503)
     finally:
         path.write_bytes(weights)
-    assert infer(server, POLYP, "frame1").status_code == 200
+    assert infer(server, CARDIAC, "heart1").status_code == 200
 
 
 def test_requests_that_are_not_as_they_must_be(server: str, infer: Infer) -> None:
