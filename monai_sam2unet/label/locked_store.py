@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,9 +13,14 @@ from typing import Any
 from monailabel.config import settings
 from monailabel.datastore.local import LocalDatastore
 
+from monai_sam2unet.batch.identity import hashed_uid
 from monai_sam2unet.errors import DataError
 
 __all__ = ["LockedStore"]
+
+#: PatientID of an image that has none.
+UNKNOWN = "UNK"
+_HASHED = re.compile(r"#[0-9a-f]{10}")
 
 
 def _check_name(kind: str, name: str) -> None:
@@ -28,6 +34,12 @@ def _check_suffix(kind: str, file: str, patterns: Sequence[str]) -> None:
     if not file.endswith(tuple(suffixes)):
         given = "".join(Path(file).suffixes) or "none"
         raise DataError(f"{kind} of this kind ({given}) are not kept here; those kept are {', '.join(suffixes)}.")
+
+
+def _without_patient(info: dict[str, Any]) -> dict[str, Any]:
+    """PatientID is needed to tell patients apart only, and MONAI Label logs what is known of the next image."""
+    patient = str(info.get("PatientID") or UNKNOWN)
+    return info if patient == UNKNOWN or _HASHED.fullmatch(patient) else {**info, "PatientID": hashed_uid(patient)}
 
 
 class LockedStore(LocalDatastore):
@@ -47,7 +59,7 @@ class LockedStore(LocalDatastore):
         Args:
             image_id: its name; empty: that of its file.
             image_filename: its file.
-            image_info: what is known of it.
+            image_info: what is known of it; of PatientID a hash is kept.
 
         Returns:
             Its name.
@@ -58,7 +70,20 @@ class LockedStore(LocalDatastore):
         _check_name("image's name", image_id or "")
         _check_suffix("Images", image_filename, [*self._extensions, "*.dcm"])
         with self._turn:
-            return str(super().add_image(image_id, image_filename, image_info))
+            return str(super().add_image(image_id, image_filename, _without_patient(image_info or {})))
+
+    def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
+        """Add to what is known of an image.
+
+        Args:
+            image_id: its name.
+            info: what is known; of PatientID a hash is kept.
+
+        Raises:
+            ImageNotFoundException: When there is no such image.
+        """
+        with self._turn:
+            super().update_image_info(image_id, _without_patient(info))
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
         """Save a label.
@@ -110,7 +135,6 @@ for _name in (
     "remove_image",
     "remove_label",
     "status",
-    "update_image_info",
     "update_label_info",
 ):
     setattr(LockedStore, _name, _one_at_a_time(getattr(LocalDatastore, _name)))

@@ -110,6 +110,23 @@ def test_the_store_writes_to_its_own_folders_only(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "app").iterdir()] == ["studies"]
 
 
+def test_of_patients_a_hash_is_kept(tmp_path: Path) -> None:
+    from monai_sam2unet.label.locked_store import LockedStore
+
+    store = LockedStore(str(tmp_path / "studies"), extensions=["*.nii.gz"])
+    image = tmp_path / "image.nii.gz"
+    image.touch()
+    for name, patient in {"a": "MRN-0815", "b": "MRN-0815", "c": "MRN-4711", "d": "UNK"}.items():
+        store.add_image(name, str(image), {"PatientID": patient, "Modality": "MR"})
+    store.update_image_info("c", {"PatientID": "MRN-0815"})
+    # As a client that sends back what it was told.
+    store.update_image_info("a", store.get_image_info("a"))
+    a, b, c, d = (store.get_image_info(name)["PatientID"] for name in "abcd")
+    assert a == b == c != d == "UNK"
+    assert "MRN" not in (tmp_path / "studies" / "datastore_v2.json").read_text()
+    assert store.get_image_info("a")["Modality"] == "MR"
+
+
 def test_background_tasks_import_no_code_of_a_request() -> None:
     from monailabel.utils.async_tasks.task import AsyncTask
 
