@@ -19,6 +19,11 @@ from monai_sam2unet.label.authentication import check_authentication  # noqa: E4
 # `sam2unet label` has done so, too; `monailabel start_server` does not.
 check_authentication(settings)
 
+from monailabel.endpoints import wsi_infer  # noqa: E402
+
+# They take files of the server as images, and no model here is one of slides.
+wsi_infer.router.routes.clear()
+
 from monailabel.app import app  # noqa: E402
 from monailabel.interfaces.exception import (  # noqa: E402
     ImageNotFoundException,
@@ -38,12 +43,9 @@ _others = list(app.router.routes)
 for _router in (infer_endpoint.router, train_endpoint.router):
     app.include_router(_router, prefix=settings.MONAI_LABEL_API_STR)
 app.router.routes[:] = [*app.router.routes[len(_others) :], *_others]
-# For slides; they take files of the server as images, and there is no model for them.
-_left_out = [f"{settings.MONAI_LABEL_API_STR}/infer/{name}/{{model}}" for name in ("wsi", "wsi_v2")]
 if settings.MONAI_LABEL_AUTH_ENABLE:
     # Whoever calls it makes the server begin anew; it asks for no token.
-    _left_out.append("/reload")
-app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") not in _left_out]
+    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") != "/reload"]
 
 #: Of these, MONAI Label names a model or a strategy that there is none of.
 NOT_FOUND = (MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR)
