@@ -105,9 +105,8 @@ class BundleTrainTask(TrainTask):
             datastore: the studies.
 
         Raises:
-            ConfigError: When a parameter is not known or not allowed, the weights in use cannot be replaced, or nothing
-                can be written to the bundle's folder.
-            CheckpointError: When there is no such training to resume.
+            ConfigError: When a parameter is not known or not allowed, there is no such training to resume, the weights
+                in use cannot be replaced, or nothing can be written to the bundle's folder.
             DataError: When there are labels of fewer than two patients; or they cannot be read or hold other classes.
         """
         asked = self._asked(request)
@@ -118,7 +117,7 @@ class BundleTrainTask(TrainTask):
         asked = TrainRequest.of(request, self.keys, VAL_SPLIT)
         self._weights()
         if asked.resume and not (self.models / asked.name / "last.pt").is_file():
-            raise CheckpointError(
+            raise ConfigError(
                 f"There is no training {asked.name!r} of {self.folder.name} that finished an epoch and could be "
                 "resumed. Leave out resume to start anew."
             )

@@ -17,6 +17,8 @@ from typing import Any
 import pydicom.uid
 import torch
 
+from monai_sam2unet.errors import ConfigError
+
 __all__ = [
     "answer_in_threads",
     "apply",
@@ -25,6 +27,7 @@ __all__ = [
     "name_signature_algorithm",
     "name_storage_sopclass_uids",
     "prefer_best_weights",
+    "refuse_bundle_path",
 ]
 
 # Operators are declared as long as their library lives.
@@ -89,6 +92,25 @@ def name_signature_algorithm() -> None:
         auth.jwt = SimpleNamespace(decode=functools.partial(jwt.decode, algorithms=["RS256"]))
 
 
+def refuse_bundle_path() -> None:
+    """MONAI Label 0.8.5 lets a request say from which folder its background tasks import Python code."""
+    from monailabel.utils.async_tasks.task import AsyncTask
+
+    original = AsyncTask.run
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def mended(
+        method: str, request: dict[str, Any] | None = None, params: dict[str, Any] | None = None, **options: Any
+    ) -> Any:
+        if "bundle_path" in {**(request or {}), **(params or {})}:
+            raise ConfigError("bundle_path is not set by a request. Leave it out of params.")
+        return original(method, request=request, params=params, **options)
+
+    AsyncTask.run = staticmethod(mended)
+
+
 def _finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
     try:
         coroutine.send(None)
@@ -128,3 +150,4 @@ def apply() -> None:
     prefer_best_weights()
     batch_without_gpu()
     name_signature_algorithm()
+    refuse_bundle_path()

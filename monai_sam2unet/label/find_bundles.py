@@ -15,6 +15,22 @@ def _is_bundle(folder: Path) -> bool:
     return (folder / "configs" / "inference.yaml").is_file()
 
 
+def _told_apart(found: list[Path]) -> list[Path]:
+    """Refuse bundles whose models would have one name; one that is named twice is taken once."""
+    found = list({path.resolve(): path for path in found}.values())
+    folders: dict[str, list[Path]] = {}
+    for path in found:
+        for model in (path.name, *(f"{path.name}{suffix}" for suffix in ("_edit", "_scribbles"))):
+            folders.setdefault(model, []).append(path)
+    problems = [f"{model}: {', '.join(map(str, paths))}" for model, paths in folders.items() if len(paths) > 1]
+    if problems:
+        raise ConfigError(
+            "Models are called as the folders of their bundles, with _edit and _scribbles those for clicks and "
+            f"scribbles. Rename a folder; one name have:\n{listing(problems)}"
+        )
+    return found
+
+
 def find_bundles(root: Path, names: str | None = None) -> list[Path]:
     """The bundles to run.
 
@@ -24,14 +40,15 @@ def find_bundles(root: Path, names: str | None = None) -> list[Path]:
             between them; None: all with weights.
 
     Raises:
-        ConfigError: When there is none, or one that is named is missing or has no weights.
+        ConfigError: When there is none, or one that is named is missing or has no weights; or when two have
+            models of one name.
     """
     known = {path.name: path for path in sorted(root.iterdir()) if _is_bundle(path)} if root.is_dir() else {}
     if names is None:
         found = [path for path in known.values() if has_weights(path)]
         if not found:
             raise ConfigError(f"No bundle in {root.absolute()} has weights ({TRAINED}). Train one, or name others.")
-        return found
+        return _told_apart(found)
     found, problems = [], []
     for name in filter(None, (word.strip() for word in names.split(","))):
         fits = [path for key, path in known.items() if name in (key, key.split("_")[0])]
@@ -45,4 +62,4 @@ def find_bundles(root: Path, names: str | None = None) -> list[Path]:
     if problems:
         told = f"{root.absolute()} has {', '.join(known) or 'none'}"
         raise ConfigError(f"Not all bundles can be run; {told}:\n{listing(problems)}")
-    return found
+    return _told_apart(found)

@@ -15,6 +15,7 @@ from fastapi.responses import Response
 from monailabel.config import settings
 from monailabel.endpoints.infer import ResultType, run_inference
 from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException
 from monailabel.interfaces.utils.app import app_instance
 
@@ -28,13 +29,45 @@ router = APIRouter()
 limiter = CapacityLimiter(8)
 
 
-def _parsed(params: str) -> dict[str, Any]:
+#: Keys of requests that are not a client's to give: files of the server, and what tasks keep there while they work.
+_NOT_ASKED = {
+    *("image", "image_path", "session", "bundle_path", "result_write_to_file"),
+    *("pred", "volume", "known_image", "known_image_key"),
+}
+
+
+def _parsed(params: str, model: str, has_label: bool) -> dict[str, Any]:
+    """What a client asks for in words; MONAI Label would let it replace the model, the image and the files sent.
+
+    Args:
+        params: a JSON object.
+        model: that is asked.
+        has_label: whether a label image was sent.
+
+    Raises:
+        DataError: When it is no JSON object, names files of the server or another model, or would save a final label.
+    """
     try:
         found = json.loads(params) if params else {}
     except json.JSONDecodeError as error:
         raise DataError(f"params is no JSON: {error}.") from error
     if not isinstance(found, dict):
         raise DataError(f'params must be a JSON object, as {{"result_extension": ".nrrd"}}; got {params}.')
+    refused = sorted(_NOT_ASKED & found.keys())
+    if refused:
+        raise DataError(
+            f"params may not hold {', '.join(refused)}. The image is named by image=NAME or session_id=ID, or sent as "
+            "the form's field 'file'."
+        )
+    if found.get("model", model) != model:
+        raise DataError(f"params name the model {found['model']!r}, the address {model!r}. Leave it out of params.")
+    name = found.get("label", "")
+    if "label" in found and (has_label or model.endswith("_scribbles") or not isinstance(name, str)):
+        raise DataError("params may not hold label: label images are sent as the form's field 'label'.")
+    if "/" in name or "\\" in name:
+        raise DataError(f"label in params is the name of a class, got {name!r}. Label images are sent as a file.")
+    if found.get("label_tag") == DefaultLabelTag.FINAL:
+        raise DataError("Masks of a model are not saved as final labels, which are people's: leave out label_tag.")
     return found
 
 
@@ -65,14 +98,14 @@ async def infer(
 
     Raises:
         ImageNotFoundException: When ``image`` is a path: files of the server are none of a client's business.
-        DataError: When there is no image, or ``params`` is no JSON object.
+        DataError: When there is no image, or ``params`` is no JSON object, or holds what is not a client's to give.
     """
     begin = time.perf_counter()
     if not (image or session_id or file):
         raise DataError("Say which image: image=NAME, session_id=ID, or a file.")
     if Path(image).is_absolute():
         raise ImageNotFoundException(f"There is no image {image!r}. Name one of the studies, or send a file.")
-    asked = _parsed(params)
+    asked = _parsed(params, model, label is not None)
     if output is ResultType.dicom_seg and isinstance(app_instance(), SAM2UNetApp):
         # MONAI Label's own converter codes each class as spleen.
         asked, output = {**asked, "result_extension": ".dcm"}, ResultType.image

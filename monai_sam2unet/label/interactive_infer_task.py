@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -136,7 +137,11 @@ class InteractiveInferTask(BundleInferTask):
         """Empty what lies outside of the box that viewers send as first and last i, j and k."""
         if not roi:
             return
-        if not isinstance(roi, list) or len(roi) != 6 or not all(type(value) in (int, float) for value in roi):
+        if not (
+            isinstance(roi, list)
+            and len(roi) == 6
+            and all(type(value) in (int, float) and math.isfinite(value) for value in roi)
+        ):
             raise DataError(f"roi must be six numbers, the first and last i, j and k; got {roi!r}.")
         sides = [sorted(roi[axis : axis + 2]) for axis in (0, 2, 4)]
         if mask.ndim == 2:

@@ -104,7 +104,11 @@ def _number(request: Mapping[str, Any], name: str, otherwise: int) -> int:
     info = request.get("label_info") or []
     if not isinstance(info, list) or not all(isinstance(one, Mapping) for one in info):
         raise DataError(f"label_info must be a list as [{{'name': '{name}', 'id': {otherwise}}}]; got {info!r}.")
-    return next((int(one["id"]) for one in info if one.get("name") == name and "id" in one), otherwise)
+    given = next((one["id"] for one in info if one.get("name") == name and "id" in one), otherwise)
+    try:
+        return int(given)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"The id of {name!r} in label_info must be a number, as {otherwise}; got {given!r}.") from error
 
 
 def scribble_marks(

@@ -12,8 +12,19 @@ import json  # noqa: E402
 import requests  # noqa: E402
 from fastapi import Request  # noqa: E402
 from fastapi.responses import JSONResponse  # noqa: E402
-from monailabel.app import app  # noqa: E402
 from monailabel.config import settings  # noqa: E402
+
+from monai_sam2unet.label.authentication import check_authentication  # noqa: E402
+
+# `sam2unet label` has done so, too; `monailabel start_server` does not.
+check_authentication(settings)
+
+from monailabel.endpoints import wsi_infer  # noqa: E402
+
+# They take files of the server as images, and no model here is one of slides.
+wsi_infer.router.routes.clear()
+
+from monailabel.app import app  # noqa: E402
 from monailabel.interfaces.exception import (  # noqa: E402
     ImageNotFoundException,
     LabelNotFoundException,

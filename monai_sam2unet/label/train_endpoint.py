@@ -62,6 +62,9 @@ def _start(app: Any, model: str, params: dict[str, Any] | None, enqueue: bool) -
         HTTPException: When another training is under way and it may not wait for it.
     """
     trainer = app.trainer(model)
+    named = (params or {}).get("model", model)
+    if named != model:
+        raise ConfigError(f"params name the model {named!r}, the request {model!r}. Leave it out of params.")
     if not enqueue:
         _refuse_second()
     trainer.check(params or {}, app.datastore())

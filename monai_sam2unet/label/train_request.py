@@ -27,7 +27,7 @@ _FIXED = {
 #: MONAI Label's own names of them.
 _ALIASES = {"train_batch_size": "batch_size"}
 #: What MONAI Label and its clients add to each request.
-_PASSED_OVER = {"model", "client_id", "local_rank", "gpus", "bundle_path", "description"}
+_PASSED_OVER = {"model", "client_id", "local_rank", "gpus", "description"}
 #: Parameters of MONAI Label's other apps, with the values that ask for nothing that is not done here.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "pretrained": (True,),
