@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,16 @@ def _conf(words: list[str]) -> list[str]:
     if wrong:
         raise ConfigError(f"--conf takes KEY=VALUE, as encoder_size=tiny; got {', '.join(wrong)}.")
     return [word for key, _, value in pairs for word in ("--conf", key, value)]
+
+
+def _check_port(host: str, port: int) -> None:
+    try:
+        with socket.create_server((host, port)):
+            return
+    except OSError as error:
+        raise ConfigError(
+            f"--port: {host}:{port} cannot be listened at: {error.strerror}. Give another one."
+        ) from error
 
 
 def label(
@@ -78,10 +89,11 @@ def label(
     from monailabel.main import Main
 
     from monai_sam2unet.label.authentication import check_authentication
-    from monai_sam2unet.label.find_bundles import find_bundles
+    from monai_sam2unet.label.find_bundles import check_settings, find_bundles
 
     check_authentication(label_settings)
-    find_bundles(bundles, models[-1] if models else None)
+    check_settings(find_bundles(bundles, models[-1] if models else None), settings[1::3])
+    _check_port(host, port)
     main = Main(actions="start_server")
     words = ["start_server", "--app", str(_app_folder(app)), "--studies", studies, "--host", host, "--port", str(port)]
     words += ["--conf", "bundles", str(bundles.resolve()), *models, *settings]

@@ -160,6 +160,19 @@ class SAM2UNetApp(MONAILabelApp):
         under_way = [task for task in background_tasks("scoring") if task["status"] in ("SUBMITTED", "RUNNING")]
         return any(task["request"].get("method") == method for task in under_way)
 
+    def check_scoring(self, method: Any) -> None:
+        """Look whether there is a scoring task.
+
+        Args:
+            method: its name.
+
+        Raises:
+            MONAILabelException: When there is none.
+        """
+        if method not in self._scoring_methods:
+            told = f"There is no scoring task {method!r}; there are {', '.join(self._scoring_methods)}."
+            raise MONAILabelException(MONAILabelError.INVALID_INPUT, told)
+
     def scoring(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Run a scoring task.
 
@@ -167,10 +180,7 @@ class SAM2UNetApp(MONAILabelApp):
             MONAILabelException: When there is none of this name.
             UserError: As the task says.
         """
-        method = request.get("method")
-        if method not in self._scoring_methods:
-            told = f"There is no scoring task {method!r}; there are {', '.join(self._scoring_methods)}."
-            raise MONAILabelException(MONAILabelError.INVALID_INPUT, told)
+        self.check_scoring(request.get("method"))
         found: dict[str, Any] = super().scoring(request, datastore)
         return found
 

@@ -3,16 +3,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
+
+from monai.bundle import ConfigParser
 
 from monai_sam2unet.bundle.bundle_config import TRAINED, has_weights
 from monai_sam2unet.errors import ConfigError, listing
 
-__all__ = ["find_bundles"]
+__all__ = ["check_settings", "find_bundles"]
+
+INFERENCE = Path("configs", "inference.yaml")
+#: Keys of ``--conf`` that are the app's own.
+APP_KEYS = ("bundles", "models", "preload")
 
 
 def _is_bundle(folder: Path) -> bool:
-    return (folder / "configs" / "inference.yaml").is_file()
+    return (folder / INFERENCE).is_file()
 
 
 def _told_apart(found: list[Path]) -> list[Path]:
@@ -63,3 +71,21 @@ def find_bundles(root: Path, names: str | None = None) -> list[Path]:
         told = f"{root.absolute()} has {', '.join(known) or 'none'}"
         raise ConfigError(f"Not all bundles can be run; {told}:\n{listing(problems)}")
     return _told_apart(found)
+
+
+def check_settings(folders: Iterable[Path], keys: Iterable[str]) -> None:
+    """Refuse settings that no bundle has.
+
+    Args:
+        folders: of the bundles.
+        keys: of the settings.
+
+    Raises:
+        ConfigError: When one is no key of any inference config, nor the app's own.
+    """
+    known = {*APP_KEYS, *(key for folder in folders for key in ConfigParser.load_config_file(folder / INFERENCE))}
+    for key in keys:
+        if key not in known:
+            like = get_close_matches(key, known, 1)
+            hint = f" Did you mean {like[0]}?" if like else ""
+            raise ConfigError(f"--conf {key}: no bundle has this key in its {INFERENCE.name}.{hint}")

@@ -36,6 +36,10 @@ _NOT_ASKED = {
 }
 
 
+#: Files that hold a mask as it is; JPEG changes its values.
+_EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff", ".bmp", ".dcm")
+
+
 def _parsed(params: str, model: str, has_label: bool) -> dict[str, Any]:
     """What a client asks for in words; MONAI Label would let it replace the model, the image and the files sent.
 
@@ -45,7 +49,8 @@ def _parsed(params: str, model: str, has_label: bool) -> dict[str, Any]:
         has_label: whether a label image was sent.
 
     Raises:
-        DataError: When it is no JSON object, names files of the server or another model, or would save a final label.
+        DataError: When it is no JSON object, names files of the server, another model or a format that cannot hold a
+            mask, or would save a final label.
     """
     try:
         found = json.loads(params) if params else {}
@@ -66,6 +71,9 @@ def _parsed(params: str, model: str, has_label: bool) -> dict[str, Any]:
         raise DataError("params may not hold label: label images are sent as the form's field 'label'.")
     if "/" in name or "\\" in name:
         raise DataError(f"label in params is the name of a class, got {name!r}. Label images are sent as a file.")
+    extension = found.get("result_extension", _EXTENSIONS[0])
+    if not str(extension).endswith(_EXTENSIONS):
+        raise DataError(f"result_extension must be one of {', '.join(_EXTENSIONS)}; got {extension!r}.")
     if found.get("label_tag") == DefaultLabelTag.FINAL:
         raise DataError("Masks of a model are not saved as final labels, which are people's: leave out label_tag.")
     return found

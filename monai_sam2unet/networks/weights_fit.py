@@ -36,7 +36,7 @@ def check_named_size(found: str, wanted: str, path: Path) -> None:
     if found != wanted:
         raise WeightsError(
             f"{path} does not fit the network; nothing was loaded. It holds an encoder of size {found!r}, the "
-            f"network's is {wanted!r}. Set `--encoder_size` to it."
+            f"network's is {wanted!r}. Set encoder_size to it."
         )
 
 

@@ -171,6 +171,7 @@ def test_what_is_wrong_is_told(server: str) -> None:
         400,
         "max_samples must be a whole number of images, got 'some'.",
     )
+    assert requests.post(f"{server}/scoring/iou", timeout=60).status_code == 404
     refused = requests.post(f"{server}/scoring/iou", params={"run_sync": True}, timeout=60)
     assert (refused.status_code, refused.json()["detail"]) == (
         404,

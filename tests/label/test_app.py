@@ -185,3 +185,13 @@ def test_bundles_are_found_by_their_names_and_told_apart(bundles: Path, tmp_path
     (bare / "models" / "model.pt").unlink()
     with pytest.raises(ConfigError, match=r"cardiac: no weights .*model\.pt\); train it first"):
         find_bundles(tmp_path, "cardiac")
+
+
+def test_settings_that_no_bundle_has_are_told(bundles: Path) -> None:
+    compat.apply()
+    from monai_sam2unet.label.find_bundles import check_settings
+
+    folders = [bundles / CARDIAC, bundles / POLYP]
+    check_settings(folders, ["encoder_size", "preload"])
+    with pytest.raises(ConfigError, match=r"--conf encodersize: no bundle .* Did you mean encoder_size\?"):
+        check_settings(folders, ["encodersize"])

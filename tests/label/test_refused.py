@@ -39,6 +39,7 @@ def mended() -> None:
         ({"label": "..\\secret.png"}, "the name of a class"),
         ({"label": {"path": "x"}}, "sent as the form's field"),
         ({"save_label": True, "label_tag": "final"}, "not saved as final labels"),
+        ({"result_extension": ".jpg"}, r"result_extension must be one of \.nii\.gz, .*; got '\.jpg'"),
     ],
 )
 def test_params_name_no_files_and_save_no_final_labels(params: dict[str, Any], told: str) -> None:

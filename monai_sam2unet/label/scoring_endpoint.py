@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``POST /scoring/METHOD`` as MONAI Label has it, but that unknown methods are refused before anything is started."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from monailabel.config import settings
+from monailabel.endpoints.scoring import run_method
+from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.interfaces.utils.app import app_instance
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+
+@router.post("/scoring/{method}", include_in_schema=False)
+def score(
+    method: str,
+    user: Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))],
+    params: dict[str, Any] | None = None,
+    run_sync: bool = False,
+) -> Any:
+    """Start a scoring task.
+
+    Args:
+        method: its name.
+        user: who asks.
+        params: of the task.
+        run_sync: whether the answer waits for its end.
+
+    Raises:
+        MONAILabelException: When there is none of this name.
+    """
+    app_instance().check_scoring(method)
+    return run_method(method, params, run_sync)
