@@ -44,8 +44,8 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
     """Series of a PACS as images, and its DICOM segmentations as final labels.
 
     An image's name is its SeriesInstanceUID, and so is its label's. What is fetched is kept in a folder. A series is
-    labelled when there is a segmentation of it whose segments are all classes of one of the models; of several the
-    newest counts.
+    labelled when there is a segmentation of it whose segments are all classes of one of the models, and none of them is
+    AUTOMATIC (SegmentAlgorithmType): those are what models predicted. Of several the newest counts.
 
     Args:
         url: root of the DICOMweb service.
@@ -90,6 +90,8 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
         for label in self.archive.segmentations():
             if label.image not in images:
                 logger.info("A segmentation is passed over: it is of none of the series that are listed")
+            elif label.automatic:
+                logger.info("A segmentation is passed over: an algorithm made it, and nobody has looked at it")
             elif not label.labels or model_of(label.labels, self.models) is None:
                 logger.info("A segmentation is passed over: no model has the classes %s", ", ".join(label.labels))
             else:
