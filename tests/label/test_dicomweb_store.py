@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
@@ -14,6 +16,11 @@ from monai_sam2unet.label import compat
 
 pytestmark = pytest.mark.label
 FIRST, SECOND = "1.2.3", "1.2.4"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def mended() -> None:
+    compat.apply()
 
 
 def series(uid: str) -> Dataset:
@@ -56,7 +63,6 @@ class Listed:
 
 
 def store_of(folder: Path, images: list[str], *headers: Dataset) -> Any:
-    compat.apply()
     from monai_sam2unet.label.dicomweb_store import DicomwebStore
     from monai_sam2unet.label.model_classes import ModelClasses
 
@@ -72,3 +78,21 @@ def test_what_an_algorithm_made_is_no_label(tmp_path: Path) -> None:
     assert store.get_labeled_images() == [FIRST]
     assert store.get_unlabeled_images() == [SECOND]
     assert store.json()["objects"][FIRST]["labels"]["final"]["info"]["SOPInstanceUID"] == corrected.SOPInstanceUID
+
+
+def test_trainings_take_labels_of_their_own_classes_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from monai_sam2unet.label.locked_store import LockedStore
+    from monai_sam2unet.label.submitted_labels import submitted_labels
+
+    store = store_of(tmp_path / "cache", [FIRST, SECOND])
+    pairs = []
+    for uid, names in ((FIRST, ("RV", "LV")), (SECOND, ("Anterior", "Posterior"))):
+        nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)), file := tmp_path / "file.nii.gz")
+        LockedStore.add_image(store, uid, str(file), {})
+        info = {"label_info": [{"name": name, "idx": number} for number, name in enumerate(names, 1)]}
+        LockedStore.save_label(store, uid, str(file), "final", info)
+        local = (LockedStore.get_image_uri(store, uid), LockedStore.get_label_uri(store, uid, "final"))
+        pairs.append(dict(zip(("image", "label"), local, strict=True)))
+    monkeypatch.setattr(store, "datalist", lambda: pairs)
+    (label,) = submitted_labels(store, True, {"RV": 1, "MYO": 2, "LV": 3})
+    assert (label.id, label.names) == (FIRST, {1: "RV", 2: "LV"})
