@@ -17,7 +17,7 @@ from monai_sam2unet.bundle.folds import patients_of
 from monai_sam2unet.dicom import is_dicom
 from monai_sam2unet.errors import DataError
 
-__all__ = ["VOLUME_SUFFIXES", "SubmittedLabel", "by_patient", "submitted_labels"]
+__all__ = ["SubmittedLabel", "by_patient", "submitted_labels"]
 
 logger = logging.getLogger(__name__)
 
