@@ -102,6 +102,15 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
         """The series that have a segmentation."""
         return list(self._labels())
 
+    def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
+        """The tags of a series' labels, those that have not been fetched, too; each with the label's name.
+
+        Args:
+            image_id: SeriesInstanceUID.
+        """
+        kept = {tag: name for tag, name in LockedStore.get_labels_by_image_id(self, image_id).items() if tag != FINAL}
+        return kept | ({FINAL: image_id} if image_id in self._labels() else {})
+
     def status(self) -> dict[str, Any]:
         """How many images there are, and how many of them have a label."""
         done = len(self._labels())
@@ -173,6 +182,14 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
             DataError: Always.
         """
         raise DataError(f"Images are sent to the PACS, {self.archive.server}; then they are listed here.")
+
+    def remove_image(self, image_id: str) -> None:
+        """Refused: images are removed in the PACS.
+
+        Raises:
+            DataError: Always.
+        """
+        raise DataError(f"Images are in the PACS, {self.archive.server}; remove them there.")
 
     def get_label_uri(self, label_id: str, label_tag: str, image_id: str = "") -> str:
         """A label as NIfTI on its image's grid, with the class ids of the model; empty where there is none.

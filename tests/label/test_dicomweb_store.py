@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
@@ -74,7 +75,9 @@ def store_of(folder: Path, images: list[str], *headers: Dataset) -> Any:
 
 def test_what_an_algorithm_made_is_no_label(tmp_path: Path) -> None:
     corrected, predicted = header(FIRST, "1000", "RV"), header(FIRST, "1100", "RV", algorithm="AUTOMATIC")
-    store = store_of(tmp_path, [FIRST, SECOND], corrected, predicted, header(SECOND, "1200", "LV", algorithm="AUTOMATIC"))
+    store = store_of(
+        tmp_path, [FIRST, SECOND], corrected, predicted, header(SECOND, "1200", "LV", algorithm="AUTOMATIC")
+    )
     assert store.get_labeled_images() == [FIRST]
     assert store.get_unlabeled_images() == [SECOND]
     assert store.json()["objects"][FIRST]["labels"]["final"]["info"]["SOPInstanceUID"] == corrected.SOPInstanceUID
@@ -96,3 +99,30 @@ def test_trainings_take_labels_of_their_own_classes_only(tmp_path: Path, monkeyp
     monkeypatch.setattr(store, "datalist", lambda: pairs)
     (label,) = submitted_labels(store, True, {"RV": 1, "MYO": 2, "LV": 3})
     assert (label.id, label.names) == (FIRST, {1: "RV", 2: "LV"})
+
+
+def test_labels_that_were_not_fetched_are_scored_by_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from monai_sam2unet.label.dice_scoring import DiceScoring
+    from monai_sam2unet.label.locked_store import LockedStore
+
+    store = store_of(tmp_path / "cache", [FIRST, SECOND], header(FIRST, "1000", "RV"))
+    assert (store.get_labels_by_image_id(FIRST), store.get_labels_by_image_id(SECOND)) == ({"final": FIRST}, {})
+    nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)), file := tmp_path / "file.nii.gz")
+
+    def fetch(image: str, tag: str) -> str:
+        LockedStore.add_image(store, image, str(file), {})
+        LockedStore.save_label(store, image, str(file), tag, {"label_info": [{"name": "LV", "idx": 1}]})
+        return str(file)
+
+    monkeypatch.setattr(type(store), "get_label_uri", lambda _, image, tag: fetch(image, tag))
+    scoring = DiceScoring({"heart": SimpleNamespace(dimension=3, labels={"RV": 1, "LV": 2})})  # type: ignore[dict-item]
+    assert scoring._saved(store, FIRST, "final", "heart").unique().tolist() == [2]
+
+
+def test_images_are_removed_in_the_pacs(tmp_path: Path) -> None:
+    from monai_sam2unet.errors import DataError
+
+    with pytest.raises(DataError, match="remove them there"):
+        store_of(tmp_path, [FIRST]).remove_image(FIRST)
