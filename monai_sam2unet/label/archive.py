@@ -69,6 +69,7 @@ class ArchivedSegmentation:
         instance: SOPInstanceUID.
         written: ContentDate and ContentTime.
         labels: SegmentLabel of each segment.
+        automatic: whether an algorithm alone made one of the segments (SegmentAlgorithmType).
     """
 
     image: str
@@ -77,6 +78,7 @@ class ArchivedSegmentation:
     instance: str
     written: str
     labels: tuple[str, ...]
+    automatic: bool = False
 
     @classmethod
     def of(cls, header: Dataset) -> ArchivedSegmentation:
@@ -85,13 +87,15 @@ class ArchivedSegmentation:
         Args:
             header: of the instance.
         """
+        segments = header.get("SegmentSequence") or ()
         return cls(
             image=next(iter(referenced_series(header)), ""),
             study=first_value(header, "StudyInstanceUID"),
             series=first_value(header, "SeriesInstanceUID"),
             instance=first_value(header, "SOPInstanceUID"),
             written=first_value(header, "ContentDate") + first_value(header, "ContentTime"),
-            labels=tuple(str(item.get("SegmentLabel", "")) for item in header.get("SegmentSequence") or ()),
+            labels=tuple(str(item.get("SegmentLabel", "")) for item in segments),
+            automatic=any(item.get("SegmentAlgorithmType") == "AUTOMATIC" for item in segments),
         )
 
 

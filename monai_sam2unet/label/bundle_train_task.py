@@ -137,7 +137,7 @@ class BundleTrainTask(TrainTask):
         return found
 
     def _patients(self, datastore: Datastore, asked: TrainRequest) -> dict[str, list[SubmittedLabel]]:
-        labels = submitted_labels(datastore, self._preset().is_volume)
+        labels = submitted_labels(datastore, self._preset().is_volume, self.label_ids)
         pattern = asked.settings.get("group_pattern", self.keys.get("group_pattern"))
         patients = by_patient(labels, pattern) if labels else {}
         if len(patients) < 2:

@@ -20,6 +20,7 @@ from torch import Tensor
 from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.label.bundle_infer_task import BundleInferTask
 from monai_sam2unet.label.image_info import update_image_info
+from monai_sam2unet.label.single_slice import as_picture
 from monai_sam2unet.transforms import LoadAnyImage, MatchOrientation
 from monai_sam2unet.transforms.tensors import plain
 
@@ -153,10 +154,12 @@ class DiceScoring(ScoringMethod):
     def _saved(self, store: Datastore, image: str, tag: str, model: str) -> MetaTensor:
         # MONAI Label's DICOMweb store would look for a series of the label's name; its local copy has the file.
         local = LocalDatastore if type(store) is DICOMWebDatastore else type(store)
+        # A store of a PACS fetches the label and what is known of it now.
+        path = local.get_label_uri(store, image, tag)
         told = store.get_label_info(image, tag).get("label_info")
         entries = told if isinstance(told, list) else []
         names = {entry["idx"]: str(entry["name"]) for entry in entries if {"idx", "name"} <= set(entry)}
-        return self._read(local.get_label_uri(store, image, tag), model, names)
+        return self._read(path, model, names)
 
     def _predicted_anew(self, store: Datastore, image: str, model: str, request: Mapping[str, Any]) -> MetaTensor:
         asked = {"image": store.get_image_uri(image), "device": request.get("device", "cuda")}
@@ -168,10 +171,9 @@ class DiceScoring(ScoringMethod):
 
     def _read(self, path: str, model: str, names: Mapping[int, str] | None = None) -> MetaTensor:
         task = self.tasks[model]
-        values: Tensor = LoadAnyImage("label", require_orientation=False)(path)
-        if task.dimension == 2 and values.ndim == 4 and values.shape[-1] == 1:
-            # Viewers of volumes save the mask of a picture as one of a single slice, columns first.
-            values = values[..., 0].transpose(1, 2)
+        values = LoadAnyImage("label", require_orientation=False)(path)
+        if task.dimension == 2:
+            values = as_picture(values)
         if values.ndim != task.dimension + 1:
             kind = "volume" if task.dimension == 3 else "picture"
             raise DataError(f"{path} is no mask of a {kind}: its shape is {tuple(values.shape[1:])}.")

@@ -44,8 +44,8 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
     """Series of a PACS as images, and its DICOM segmentations as final labels.
 
     An image's name is its SeriesInstanceUID, and so is its label's. What is fetched is kept in a folder. A series is
-    labelled when there is a segmentation of it whose segments are all classes of one of the models; of several the
-    newest counts.
+    labelled when there is a segmentation of it whose segments are all classes of one of the models, and none of them is
+    AUTOMATIC (SegmentAlgorithmType): those are what models predicted. Of several the newest counts.
 
     Args:
         url: root of the DICOMweb service.
@@ -90,6 +90,8 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
         for label in self.archive.segmentations():
             if label.image not in images:
                 logger.info("A segmentation is passed over: it is of none of the series that are listed")
+            elif label.automatic:
+                logger.info("A segmentation is passed over: an algorithm made it, and nobody has looked at it")
             elif not label.labels or model_of(label.labels, self.models) is None:
                 logger.info("A segmentation is passed over: no model has the classes %s", ", ".join(label.labels))
             else:
@@ -99,6 +101,15 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """The series that have a segmentation."""
         return list(self._labels())
+
+    def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
+        """The tags of a series' labels, those that have not been fetched, too; each with the label's name.
+
+        Args:
+            image_id: SeriesInstanceUID.
+        """
+        kept = {tag: name for tag, name in LockedStore.get_labels_by_image_id(self, image_id).items() if tag != FINAL}
+        return kept | ({FINAL: image_id} if image_id in self._labels() else {})
 
     def status(self) -> dict[str, Any]:
         """How many images there are, and how many of them have a label."""
@@ -171,6 +182,14 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
             DataError: Always.
         """
         raise DataError(f"Images are sent to the PACS, {self.archive.server}; then they are listed here.")
+
+    def remove_image(self, image_id: str) -> None:
+        """Refused: images are removed in the PACS.
+
+        Raises:
+            DataError: Always.
+        """
+        raise DataError(f"Images are in the PACS, {self.archive.server}; remove them there.")
 
     def get_label_uri(self, label_id: str, label_tag: str, image_id: str = "") -> str:
         """A label as NIfTI on its image's grid, with the class ids of the model; empty where there is none.

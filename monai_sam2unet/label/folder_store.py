@@ -18,6 +18,7 @@ from monai_sam2unet.errors import DataError
 from monai_sam2unet.label.dicom_images import save_label_volume
 from monai_sam2unet.label.locked_store import LockedStore
 from monai_sam2unet.label.model_classes import ModelClasses, to_class_ids
+from monai_sam2unet.label.single_slice import as_picture
 from monai_sam2unet.transforms import LoadAnyImage, MatchOrientation
 
 __all__ = ["FolderStore", "load_label"]
@@ -40,6 +41,8 @@ def load_label(label: str, image: str | Sequence[str]) -> MetaTensor:
     found = LoadAnyImage("label", require_orientation=False)(label)
     if picture.ndim == found.ndim == 4:
         return MatchOrientation()(found, picture)
+    if picture.ndim == 3:
+        found = as_picture(found)
     if picture.shape[1:] != found.shape[1:]:
         raise DataError(f"The label has {tuple(found.shape[1:])} pixels, its image {tuple(picture.shape[1:])}.")
     return found

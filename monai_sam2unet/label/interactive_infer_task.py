@@ -20,6 +20,9 @@ from monai_sam2unet.label.bundle_infer_task import KEPT, MARKED, BundleInferTask
 from monai_sam2unet.label.known_images import KnownImage, KnownImages, file_version
 from monai_sam2unet.label.model_classes import BACKGROUND
 from monai_sam2unet.label.requested_marks import click_marks, scribble_marks
+from monai_sam2unet.label.single_slice import as_picture
+from monai_sam2unet.transforms import LoadAnyImage
+from monai_sam2unet.transforms.check_case import CheckLabeld
 
 __all__ = ["InteractiveInferTask"]
 
@@ -129,9 +132,14 @@ class InteractiveInferTask(BundleInferTask):
         if not isinstance(file, str) or not file:
             raise DataError("Scribbles come as a label image, in the form's field 'label'; there is none.")
         refiner: InteractiveRefiner = data[KNOWN].refiner
-        image = data["image"] if self.preset.is_volume else MetaTensor(torch.from_numpy(refiner.image))
-        found = self.preset.labels()({self.preset.image_key: image, self.preset.label_key: file})
-        return np.asarray(found[self.preset.label_key][0].cpu())
+        image_key, label_key = self.preset.image_key, self.preset.label_key
+        if self.preset.is_volume:
+            found = self.preset.labels()({image_key: data["image"], label_key: file})
+        else:
+            drawn = as_picture(LoadAnyImage("label", require_orientation=False)(file))
+            image = MetaTensor(torch.from_numpy(refiner.image))
+            found = CheckLabeld(label_key, image_key, None)({image_key: image, label_key: drawn})
+        return np.asarray(found[label_key][0].cpu())
 
     def _cut(self, mask: np.ndarray, roi: Any) -> None:
         """Empty what lies outside of the box that viewers send as first and last i, j and k."""

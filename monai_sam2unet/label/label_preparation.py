@@ -10,16 +10,15 @@ from typing import Any, TypeVar
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from PIL import Image
 
 from monai_sam2unet.bundle import check_volumes
-from monai_sam2unet.data import PICTURES, check_pairs
-from monai_sam2unet.data.image_check import READ_ERRORS
+from monai_sam2unet.data import check_pairs
 from monai_sam2unet.dicom import is_dicom
 from monai_sam2unet.errors import DataError, listing
-from monai_sam2unet.label.submitted_labels import VOLUME_SUFFIXES, SubmittedLabel
+from monai_sam2unet.label.single_slice import as_picture
+from monai_sam2unet.label.submitted_labels import SubmittedLabel
 from monai_sam2unet.transforms import LoadAnyImage, Preset
 
 __all__ = ["LabelPreparation"]
@@ -150,16 +149,8 @@ class LabelPreparation:
 
 
 def _picture(path: str) -> NDArray[Any]:
-    """A mask (rows, columns); viewers of volumes save it as one of a single slice."""
-    try:
-        if path.lower().endswith(VOLUME_SUFFIXES):
-            values = sitk.GetArrayFromImage(sitk.ReadImage(path))
-            values = values.reshape(values.shape[-2:]) if values.size == np.prod(values.shape[-2:]) else values
-        else:
-            with Image.open(path) as opened:
-                values = np.asarray(PICTURES["label"](opened))
-    except (*READ_ERRORS, RuntimeError) as error:
-        raise DataError(f"{path} cannot be read ({str(error).strip().splitlines()[-1]}).") from error
-    if values.ndim != 2:
+    """A mask (rows, columns)."""
+    values = as_picture(LoadAnyImage("label", require_orientation=False)(path)).numpy()
+    if values.ndim != 3 or len(values) != 1:
         raise DataError(f"{path} is no mask of a picture: its shape is {values.shape}.")
-    return values
+    return values[0]

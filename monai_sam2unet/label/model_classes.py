@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ __all__ = ["ModelClasses", "model_of", "to_class_ids"]
 VALUE_KEYS = ("idx", "id", "labelID")
 #: Models that take clicks name it, so that viewers have a segment for those that exclude.
 BACKGROUND = "background"
+#: A mask of one class may be an image of black and white.
+WHITE = 255
 
 
 @functools.lru_cache(maxsize=32)
@@ -116,6 +118,17 @@ class ModelClasses:
             known = {segment.label.casefold(): segment.number for segment in self.segments} | known
         return known.get(label.strip().casefold())
 
+    def meaning(self, labels: Sequence[str]) -> tuple[Segment | str, ...]:
+        """What classes are, whatever their ids: as DICOM describes them, or else their names in small letters.
+
+        Args:
+            labels: names, or SegmentLabels, of classes that the model has.
+        """
+        if not self.metadata.get("segmentAttributes"):
+            return tuple(label.strip().casefold() for label in labels)
+        segments = {segment.number: replace(segment, number=1) for segment in self.segments}
+        return tuple(segments[self.id_of(label) or 0] for label in labels)
+
 
 def model_of(labels: Iterable[str], models: Sequence[ModelClasses]) -> ModelClasses | None:
     """The first model that has classes of these names; None for none.
@@ -126,6 +139,18 @@ def model_of(labels: Iterable[str], models: Sequence[ModelClasses]) -> ModelClas
     """
     wanted = list(labels)
     return next((model for model in models if all(model.id_of(label) for label in wanted)), None)
+
+
+def _model_shown(labels: Sequence[str], info: Mapping[str, Any], models: Sequence[ModelClasses]) -> ModelClasses | None:
+    """The model that has all of these classes: the stated one if it does; None where none does."""
+    fitting = [model for model in models if all(model.id_of(label) for label in labels)]
+    stated = [model for model in fitting if model.model == info.get("model")]
+    if not stated and len({model.meaning(labels) for model in fitting}) > 1:
+        raise DataError(
+            f"Several models have the class {', '.join(labels)}, and mean different things by it: "
+            f"{', '.join(model.model for model in fitting)}. Say by model whose classes the label has."
+        )
+    return next(iter(stated or fitting), None)
 
 
 def _any_of(labels: Iterable[str], models: Sequence[ModelClasses]) -> ModelClasses | None:
@@ -168,15 +193,16 @@ def to_class_ids(
     Args:
         mask: values of segments, of any shape; 0 is background.
         info: what the viewer says of it: ``label_info``, a list with ``name`` and perhaps ``idx`` (or ``id``) of each
-            segment, and of others; or ``model``; neither is needed where there is one model.
+            segment, and of others; and ``model``, where several have such a class. Without names ``model`` is enough,
+            and where there is one model nothing is needed. The value 255 alone is the one class that there is.
         models: of the server.
 
     Returns:
         The ids, of the same shape; and the model.
 
     Raises:
-        DataError: When segments that the label shows are not all classes of one model, it is not known which segment a
-            value means, or values are not whole numbers.
+        DataError: When segments that the label shows are not all classes of one model, several models have them and
+            mean different things, it is not known which segment a value means, or values are not whole numbers.
     """
     if not np.array_equal(mask, np.rint(mask)) or mask.min(initial=0) < 0:
         raise DataError("The label must hold whole numbers from 0.")
@@ -184,13 +210,18 @@ def to_class_ids(
     named = _named(info)
     if not named:
         model = _without_names(info, models)
+        if values == [WHITE] and len(model.names) == 1:
+            return (mask == WHITE).astype(np.uint8), model
         unknown = [value for value in values if value > len(model.names)]
         if unknown:
-            classes = ", ".join(f"{number} {name}" for name, number in model.ids.items())
-            raise DataError(f"The label holds {unknown}; the classes of {model.model} are {classes}.")
+            known = ", ".join(f"{number} {name}" for name, number in model.ids.items())
+            raise DataError(f"The label holds {unknown}; the classes of {model.model} are {known}.")
         return mask.astype(np.uint8), model
     names = {value: name for value, name in named if value is not None}
-    if len(names) != len(named) or not set(values) <= set(names):
+    classes = [name for _, name in named if name.casefold() != BACKGROUND]
+    if values == [WHITE] and len(classes) == 1 and WHITE not in names:
+        names = {WHITE: classes[0]}
+    elif len(names) != len(named) or not set(values) <= set(names):
         # 3D Slicer counts segments that it leaves out of the label, too.
         names = {number: name for number, (_, name) in enumerate(named, 1)}
     if not set(values) <= set(names):
@@ -198,12 +229,12 @@ def to_class_ids(
     # Viewers name the classes of all models, whether they are in the label or not.
     shown = [names[value] for value in values]
     classes_shown = [name for name in shown if name.casefold() != BACKGROUND]
-    found = model_of(classes_shown, models) if classes_shown else _any_of(names.values(), models)
+    found = _model_shown(classes_shown, info, models) if classes_shown else _any_of(names.values(), models)
     if found is None:
         known = "; ".join(f"{model.model}: {', '.join(model.names)}" for model in models)
         told = ", ".join(shown or names.values())
         raise DataError(f"The label shows {told} (label_info), not all of which one model has. There are {known}.")
-    table = np.zeros(max(values, default=0) + 1, np.uint8)
+    ids = np.zeros(mask.shape, np.uint8)
     for value, name in zip(values, shown, strict=True):
-        table[value] = found.id_of(name) or 0
-    return table[mask.astype(np.int64)], found
+        ids[mask == value] = found.id_of(name) or 0
+    return ids, found

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from monai_sam2unet.bundle.folds import patients_of
 from monai_sam2unet.dicom import is_dicom
 from monai_sam2unet.errors import DataError
 
-__all__ = ["VOLUME_SUFFIXES", "SubmittedLabel", "by_patient", "submitted_labels"]
+__all__ = ["SubmittedLabel", "by_patient", "submitted_labels"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +59,13 @@ def _names(info: Mapping[str, Any]) -> dict[int, str]:
     return {number: name for number, name in numbers.items() if isinstance(number, int)}
 
 
-def submitted_labels(store: Datastore, is_volume: bool) -> list[SubmittedLabel]:
+def submitted_labels(store: Datastore, is_volume: bool, classes: Collection[str]) -> list[SubmittedLabel]:
     """The final labels of a datastore whose images are of a bundle's kind.
 
     Args:
         store: the studies; from a DICOMweb store what is missing is fetched.
         is_volume: whether the bundle takes volumes; else it takes pictures.
+        classes: the bundle's. A PACS may hold labels of other models, too: those are left out.
     """
     pairs = store.datalist()
     # A DICOMweb store's own list of them may be two hours old; what it just fetched is in its local copy.
@@ -74,8 +75,11 @@ def submitted_labels(store: Datastore, is_volume: bool) -> list[SubmittedLabel]:
     for pair in pairs:
         name = ids.get(pair["image"]) or Path(pair["image"]).name.partition(".")[0]
         patient = str(store.get_image_info(name).get("PatientID") or "UNK")
-        # There a label is a segmentation, whose segments were given the bundle's numbers by their own names.
-        names = {} if isinstance(store, DICOMWebDatastore) else _names(store.get_label_info(name, _FINAL))
+        names = _names(store.get_label_info(name, _FINAL))
+        others = set(names.values()) - set(classes)
+        if others and isinstance(store, DICOMWebDatastore):
+            logger.info(f"A label is left out: its classes are of another model ({', '.join(sorted(others))}).")
+            continue
         known_patient = None if patient == "UNK" else patient
         found.append(SubmittedLabel(name, pair["image"], pair["label"], names, known_patient))
     found.sort(key=lambda label: label.id)

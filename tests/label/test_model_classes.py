@@ -28,8 +28,8 @@ def heart_and_polyp() -> list[Any]:
         )
     ]  # fmt: skip
     return [
-        ModelClasses("heart", ("RV", "LV"), {"segmentAttributes": [segments]}, Path("model.pt")),
-        ModelClasses("polyp", ("polyp",), {}, Path("model.pt")),
+        ModelClasses("heart", {"RV": 1, "LV": 2}, {"segmentAttributes": [segments]}, lambda: Path("model.pt")),
+        ModelClasses("polyp", {"polyp": 1}, {}, lambda: Path("model.pt")),
     ]
 
 
@@ -49,6 +49,10 @@ def named(*pairs: tuple[str, int | None]) -> dict[str, Any]:
         ([0, 1, 2], named(("LV", None), ("RV", None)), "heart", [0, 2, 1]),
         ([0, 0, 0], named(("polyp", 1)), "polyp", [0, 0, 0]),
         ([0, 1, 2], {"model": "heart"}, "heart", [0, 1, 2]),
+        ([0, 1, 10**9], named(("RV", 1), ("LV", 10**9)), "heart", [0, 1, 2]),
+        # Black and white.
+        ([0, 255, 0], named(("polyp", 1)), "polyp", [0, 1, 0]),
+        ([0, 255, 0], {"model": "polyp"}, "polyp", [0, 1, 0]),
     ],
 )
 def test_values_become_ids(values: list[int], info: dict[str, Any], model: str, ids: list[int]) -> None:
@@ -77,6 +81,21 @@ def test_what_is_not_known_is_told(values: list[float], info: dict[str, Any], to
 
     with pytest.raises(DataError, match=told):
         to_class_ids(np.array(values, np.float32), info, heart_and_polyp())
+
+
+def test_the_stated_model_is_taken_where_several_have_the_class() -> None:
+    from monai_sam2unet.label.model_classes import ModelClasses, to_class_ids
+
+    heart = heart_and_polyp()[0]
+    other = ModelClasses("other", {"LV": 1}, {}, heart.checkpoint)
+    copy = ModelClasses("copy", heart.ids, heart.metadata, heart.checkpoint)
+    mask, info = np.array([0, 1]), named(("LV", 1))
+    with pytest.raises(DataError, match="mean different things by it: heart, other"):
+        to_class_ids(mask, info, [heart, other])
+    for model, ids in ((heart, [0, 2]), (other, [0, 1])):
+        found, of = to_class_ids(mask, {**info, "model": model.model}, [heart, other])
+        assert (found.tolist(), of) == (ids, model)
+    assert to_class_ids(mask, info, [heart, copy])[1] is heart
 
 
 def test_classes_without_codes_make_no_dicom() -> None:

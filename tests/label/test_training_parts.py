@@ -80,7 +80,7 @@ def prepared(submitted: Submitted, preset: Preset, label_ids: dict[str, int]) ->
     from monai_sam2unet.label.label_preparation import LabelPreparation
     from monai_sam2unet.label.submitted_labels import submitted_labels
 
-    labels = submitted_labels(submitted.store, preset.is_volume)
+    labels = submitted_labels(submitted.store, preset.is_volume, label_ids)
     preparation = LabelPreparation(preset, label_ids)
     preparation.check(labels)
     cases = preparation.write(labels, submitted.files / "written")
@@ -141,15 +141,15 @@ def test_patients_are_told_by_patient_id_by_the_pattern_or_by_image(submitted: S
     empty = np.zeros((4, 4, 4), np.uint8)
     for name in ("patient1_a", "patient1_b", "patient2_a"):
         submitted.volume(name, empty)
-    labels = submitted_labels(submitted.store, True)
+    labels = submitted_labels(submitted.store, True, HEART_IDS)
     assert {key: len(own) for key, own in by_patient(labels, "patient([0-9])").items()} == {"1": 2, "2": 1}
     assert len(by_patient(labels, "case([0-9])")) == 3
     submitted.volume("heart", empty)
     with pytest.raises(DataError, match="finds no patient in the name of heart"):
-        by_patient(submitted_labels(submitted.store, True), "patient([0-9])")
+        by_patient(submitted_labels(submitted.store, True, HEART_IDS), "patient([0-9])")
     for name in ("patient1_a", "patient1_b", "patient2_a", "heart"):
         submitted.volume(name, empty, patient="anna" if name == "heart" else name[:8])
-    labels = submitted_labels(submitted.store, True)
+    labels = submitted_labels(submitted.store, True, HEART_IDS)
     assert sorted(map(len, by_patient(labels, None).values())) == [1, 1, 2]
 
 

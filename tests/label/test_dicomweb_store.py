@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the images and labels of a PACS are, told by what it lists; no PACS is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from monai_sam2unet.label import compat
+
+pytestmark = pytest.mark.label
+FIRST, SECOND = "1.2.3", "1.2.4"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def mended() -> None:
+    compat.apply()
+
+
+def series(uid: str) -> Dataset:
+    found = Dataset()
+    found.SeriesInstanceUID = uid
+    return found
+
+
+def header(image: str, written: str, *labels: str, algorithm: str = "SEMIAUTOMATIC") -> Dataset:
+    """Of a segmentation."""
+    found = Dataset()
+    found.StudyInstanceUID, found.SeriesInstanceUID, found.SOPInstanceUID = "1.2", f"{image}.{written}", f"9.{written}"
+    found.ContentDate, found.ContentTime = "20260101", written
+    found.ReferencedSeriesSequence = [series(image)]
+    found.SegmentSequence = [Dataset() for _ in labels]
+    for segment, label in zip(found.SegmentSequence, labels, strict=True):
+        segment.SegmentLabel, segment.SegmentAlgorithmType = label, algorithm
+    return found
+
+
+class Listed:
+    """Stands in for the archive: what it lists is given."""
+
+    def __init__(self, server: Any, images: list[str], *headers: Dataset) -> None:
+        from monai_sam2unet.label.archive import ArchivedSegmentation
+
+        self.server, self.images = server, images
+        self.found = [ArchivedSegmentation.of(one) for one in headers]
+        self.asked = 0
+
+    def series(self, conditions: Mapping[str, Any]) -> list[Dataset]:
+        return [series(uid) for uid in self.images]
+
+    def find(self, uid: str) -> Dataset | None:
+        return None
+
+    def segmentations(self) -> list[Any]:
+        self.asked += 1
+        return self.found
+
+
+def store_of(folder: Path, images: list[str], *headers: Dataset) -> Any:
+    from monai_sam2unet.label.dicomweb_store import DicomwebStore
+    from monai_sam2unet.label.model_classes import ModelClasses
+
+    models = [ModelClasses("heart", {"RV": 1, "LV": 2}, {}, Path)]
+    store = DicomwebStore("http://127.0.0.1:9/dicom-web", models, {}, str(folder))
+    store.archive = Listed(store.archive.server, images, *headers)  # type: ignore[assignment]
+    return store
+
+
+def test_what_an_algorithm_made_is_no_label(tmp_path: Path) -> None:
+    corrected, predicted = header(FIRST, "1000", "RV"), header(FIRST, "1100", "RV", algorithm="AUTOMATIC")
+    store = store_of(
+        tmp_path, [FIRST, SECOND], corrected, predicted, header(SECOND, "1200", "LV", algorithm="AUTOMATIC")
+    )
+    assert store.get_labeled_images() == [FIRST]
+    assert store.get_unlabeled_images() == [SECOND]
+    assert store.json()["objects"][FIRST]["labels"]["final"]["info"]["SOPInstanceUID"] == corrected.SOPInstanceUID
+
+
+def test_trainings_take_labels_of_their_own_classes_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from monai_sam2unet.label.locked_store import LockedStore
+    from monai_sam2unet.label.submitted_labels import submitted_labels
+
+    store = store_of(tmp_path / "cache", [FIRST, SECOND])
+    pairs = []
+    for uid, names in ((FIRST, ("RV", "LV")), (SECOND, ("Anterior", "Posterior"))):
+        nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)), file := tmp_path / "file.nii.gz")
+        LockedStore.add_image(store, uid, str(file), {})
+        info = {"label_info": [{"name": name, "idx": number} for number, name in enumerate(names, 1)]}
+        LockedStore.save_label(store, uid, str(file), "final", info)
+        local = (LockedStore.get_image_uri(store, uid), LockedStore.get_label_uri(store, uid, "final"))
+        pairs.append(dict(zip(("image", "label"), local, strict=True)))
+    monkeypatch.setattr(store, "datalist", lambda: pairs)
+    (label,) = submitted_labels(store, True, {"RV": 1, "MYO": 2, "LV": 3})
+    assert (label.id, label.names) == (FIRST, {1: "RV", 2: "LV"})
+
+
+def test_labels_that_were_not_fetched_are_scored_by_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from monai_sam2unet.label.dice_scoring import DiceScoring
+    from monai_sam2unet.label.locked_store import LockedStore
+
+    store = store_of(tmp_path / "cache", [FIRST, SECOND], header(FIRST, "1000", "RV"))
+    assert (store.get_labels_by_image_id(FIRST), store.get_labels_by_image_id(SECOND)) == ({"final": FIRST}, {})
+    nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)), file := tmp_path / "file.nii.gz")
+
+    def fetch(image: str, tag: str) -> str:
+        LockedStore.add_image(store, image, str(file), {})
+        LockedStore.save_label(store, image, str(file), tag, {"label_info": [{"name": "LV", "idx": 1}]})
+        return str(file)
+
+    monkeypatch.setattr(type(store), "get_label_uri", lambda _, image, tag: fetch(image, tag))
+    scoring = DiceScoring({"heart": SimpleNamespace(dimension=3, labels={"RV": 1, "LV": 2})})  # type: ignore[dict-item]
+    assert scoring._saved(store, FIRST, "final", "heart").unique().tolist() == [2]
+
+
+def test_images_are_removed_in_the_pacs(tmp_path: Path) -> None:
+    from monai_sam2unet.errors import DataError
+
+    with pytest.raises(DataError, match="remove them there"):
+        store_of(tmp_path, [FIRST]).remove_image(FIRST)
