@@ -12,6 +12,7 @@ import numpy as np
 from monai.data import MetaTensor
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException
+from numpy.typing import NDArray
 from PIL import Image
 
 from monai_sam2unet.errors import DataError
@@ -48,6 +49,18 @@ def load_label(label: str, image: str | Sequence[str]) -> MetaTensor:
     return found
 
 
+def _check_numbers(values: NDArray, models: Sequence[ModelClasses]) -> None:
+    """Numbers whose names are not told must be classes of a model."""
+    problems = []
+    for model in models:
+        try:
+            to_class_ids(values, {"model": model.model}, [model])
+            return
+        except DataError as error:
+            problems.append(str(error))
+    raise DataError("\n".join(problems))
+
+
 class FolderStore(LockedStore):
     """Files of a folder as images.
 
@@ -78,16 +91,16 @@ class FolderStore(LockedStore):
 
         Raises:
             ImageNotFoundException: When there is no such image.
-            DataError: When a final label cannot be read, is not on its image's grid, or names classes that no model
-                has.
+            DataError: When a final label cannot be read, is not on its image's grid, or has classes that no model has.
         """
         image = self.get_image_uri(image_id)
         if not image:
             raise ImageNotFoundException(f"There is no image {image_id!r} among the {len(self.list_images())} studies.")
-        if label_tag != DefaultLabelTag.FINAL or label_filename.endswith((".json", ".xml")):
+        if label_tag != DefaultLabelTag.FINAL:
             return str(super().save_label(image_id, label_filename, label_tag, label_info))
         label = load_label(label_filename, image)
         if not label_info.get("label_info"):
+            _check_numbers(label[0].numpy(), self.models)
             return str(super().save_label(image_id, label_filename, label_tag, label_info))
         ids, model = to_class_ids(label[0].numpy(), label_info, self.models)
         with tempfile.TemporaryDirectory() as work:

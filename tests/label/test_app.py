@@ -142,8 +142,14 @@ def test_what_is_not_there_is_told(server: str, infer: Infer) -> None:
     assert requests.get(f"{server}/info/", timeout=60).status_code == 200
 
 
-def test_the_datastore_keeps_what_annotators_send(server: str, studies: Path) -> None:
-    label = (studies / "heart1.nii.gz").read_bytes()
+def test_the_datastore_keeps_what_annotators_send(server: str, studies: Path, predicted: Path) -> None:
+    image, label = (studies / "heart1.nii.gz").read_bytes(), (predicted / "heart1.nii.gz").read_bytes()
+    for content, name in ((image, "label.nii.gz"), (b"{}", "label.json")):
+        refused = requests.put(
+            f"{server}/datastore/label", params={"image": "heart1", "tag": "final"},
+            files={"label": (name, content)}, timeout=60,
+        )  # fmt: skip
+        assert refused.status_code == 400, refused.text
     saved = requests.put(
         f"{server}/datastore/label", params={"image": "heart1", "tag": "final"},
         files={"label": ("label.nii.gz", label)}, timeout=60,
