@@ -9,11 +9,10 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from cachetools import TTLCache, cachedmethod
+from cachetools import TTLCache
 from dicomweb_client.api import DICOMwebClient
 from monailabel.config import settings
 from monailabel.datastore.dicom import DICOMWebDatastore
@@ -21,6 +20,7 @@ from monailabel.datastore.utils.convert import binary_to_image
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException
 
+from monai_sam2unet.batch.identity import hashed_uid
 from monai_sam2unet.batch.sources.wado_series import first_value
 from monai_sam2unet.batch.transfer import TransferError
 from monai_sam2unet.dicom import read_volume
@@ -37,7 +37,9 @@ logger = logging.getLogger(__name__)
 
 FINAL, INSTANCE = DefaultLabelTag.FINAL.value, "SOPInstanceUID"
 #: Of an image or label, told to viewers.
-ABOUT = ("StudyDate", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID")
+ABOUT = ("Modality", "StudyInstanceUID", "SeriesInstanceUID")
+#: Below the folder of MONAI Label's own store, whose files were made otherwise.
+CACHE = "sam2unet"
 
 
 class DicomwebStore(DICOMWebDatastore, LockedStore):
@@ -51,7 +53,7 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
         url: root of the DICOMweb service.
         models: of the server.
         conditions: on the series that are listed, as ``{"Modality": "CT"}``.
-        cache_path: where what is fetched is kept; None: below ``~/.cache/monailabel/dicom``.
+        cache_path: where what is fetched is kept, in its folder ``sam2unet``; None: ``~/.cache/monailabel/dicom``.
 
     Raises:
         ConfigError: When the address is none of HTTP, or holds a password.
@@ -65,7 +67,8 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
         self._lists_turn = threading.RLock()
         self._image_turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
         # Upstream's own methods take from the client its address.
-        super().__init__(DICOMwebClient(self.archive.server.url), dict(conditions), cache_path)
+        cache = Path(cache_path) if cache_path else Path.home() / ".cache" / "monailabel" / "dicom"
+        super().__init__(DICOMwebClient(self.archive.server.url), dict(conditions), str(cache / CACHE))
 
     @contextmanager
     def _turn_of(self, image_id: str) -> Iterator[None]:
@@ -79,13 +82,24 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
         with tempfile.TemporaryDirectory(prefix=".work-", dir=self._datastore_path) as folder:
             yield Path(folder)
 
-    @cachedmethod(attrgetter("_lists"), key=lambda _: "images", lock=attrgetter("_lists_turn"))
     def list_images(self) -> list[str]:
         """SeriesInstanceUID of all series that fulfil the conditions."""
-        return [first_value(series, "SeriesInstanceUID") for series in self.archive.series(self._search_filter)]
+        with self._lists_turn:
+            found: list[str] | None = self._lists.get("images")
+            if found is None:
+                listed = self.archive.series(self._search_filter)
+                found = self._lists["images"] = [first_value(series, "SeriesInstanceUID") for series in listed]
+            return list(found)
 
-    @cachedmethod(attrgetter("_lists"), key=lambda _: "labels", lock=attrgetter("_lists_turn"))
     def _labels(self) -> dict[str, ArchivedSegmentation]:
+        # Nobody else may ask meanwhile: what is saved while the archive answers comes to this list afterwards.
+        with self._lists_turn:
+            found: dict[str, ArchivedSegmentation] | None = self._lists.get("labels")
+            if found is None:
+                found = self._lists["labels"] = self._listed_labels()
+            return dict(found)
+
+    def _listed_labels(self) -> dict[str, ArchivedSegmentation]:
         images, found = set(self.list_images()), {}
         for label in self.archive.segmentations():
             if label.image not in images:
@@ -166,6 +180,9 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
             volume = read_volume(dicom_files(self.fetch(image_id)))
             header = volume.first.dataset
             info = {keyword: first_value(header, keyword) or "UNK" for keyword in ABOUT}
+            # It goes to viewers and logs; trainings need to know no more than who is the same.
+            patient = first_value(header, "PatientID")
+            info["PatientID"] = hashed_uid(patient) if patient else "UNK"
             with self._work() as work:
                 path = volume.first.path
                 if volume.in_patient_space:
@@ -266,8 +283,11 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
         with self._work() as work:
             made.save_as(work / "label.dcm")
             self.archive.store(work / "label.dcm")
+        # The archive may list it a little later only.
         with self._lists_turn:
-            self._lists.pop("labels", None)
+            if image_id in self.list_images():
+                self._labels()
+                self._lists["labels"][image_id] = ArchivedSegmentation.of(made)
         if label.grid.in_patient_space:
             about = {"SeriesInstanceUID": str(made.SeriesInstanceUID), INSTANCE: str(made.SOPInstanceUID)}
             self._keep(image_id, label, {**info, **about})
@@ -299,7 +319,8 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
             except TransferError:
                 raise
             except UserError as error:
-                logger.warning("A label is left out: %s", error)
+                name = hashed_uid(image)
+                logger.warning("The label of %s is left out: %s", name, str(error).replace(image, name))
                 continue
             base = Path(self._datastore_path).resolve()
             found.append(pair if full_path else {key: str(Path(path).relative_to(base)) for key, path in pair.items()})

@@ -18,9 +18,11 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.utils.others.generic import name_to_device
 
+from monai_sam2unet.batch.identity import hashed_uid
 from monai_sam2unet.bundle import BundleConfig
 from monai_sam2unet.errors import CheckpointError, ConfigError, DataError
 from monai_sam2unet.inferers import UncertaintyMaps, epistemic_score
+from monai_sam2unet.label.archive import is_uid
 from monai_sam2unet.label.bundle_infer_task import BundleInferTask
 from monai_sam2unet.label.image_info import update_image_info
 from monai_sam2unet.transforms import Preset
@@ -177,7 +179,8 @@ class EpistemicScoring(ScoringMethod):
         except DataError as error:
             found = ImageScore(None, weights, " ".join(str(error).split()))
         update_image_info(store, image, {self.name: asdict(found)}, key=EPISTEMIC)
-        logger.info(f"{self.name}: {image} has epistemic score {found.score}")
+        name = hashed_uid(image) if is_uid(image) else image
+        logger.info(f"{self.name}: {name} has epistemic score {found.score}")
         return found
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:

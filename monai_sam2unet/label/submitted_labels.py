@@ -34,7 +34,7 @@ class SubmittedLabel:
         image: file, or folder of a DICOM series.
         label: file.
         names: what the viewer called the numbers in it; empty: it did not say.
-        patient: PatientID, of an image from a DICOMweb store; None: not known.
+        patient: a hash of PatientID, of an image from a DICOMweb store; None: not known.
     """
 
     id: str

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +13,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from monai_sam2unet.batch.identity import hashed_uid
 from monai_sam2unet.label import compat
 
 pytestmark = pytest.mark.label
@@ -126,3 +130,37 @@ def test_images_are_removed_in_the_pacs(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="remove them there"):
         store_of(tmp_path, [FIRST]).remove_image(FIRST)
+
+
+def test_a_saved_label_counts_though_the_archive_listed_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from monai_sam2unet.label import dicomweb_store
+
+    store = store_of(tmp_path, [FIRST, SECOND], header(SECOND, "1000", "RV"))
+    made = header(FIRST, "1100", "RV")
+    monkeypatch.setattr(made, "save_as", lambda path: None, raising=False)
+    label = SimpleNamespace(grid=SimpleNamespace(in_patient_space=False))
+    monkeypatch.setattr(dicomweb_store, "segmentation_of", lambda *given: (made, label))
+    monkeypatch.setattr(store, "fetch", lambda image: tmp_path)
+    with ThreadPoolExecutor() as pool:
+        answer, asked = threading.Event(), threading.Event()
+        listed = store.archive.segmentations
+        monkeypatch.setattr(store.archive, "segmentations", lambda: (asked.set(), answer.wait(20), listed())[-1])
+        monkeypatch.setattr(store.archive, "store", lambda path: None, raising=False)
+        first = pool.submit(store.get_labeled_images)
+        assert asked.wait(20)
+        saved = pool.submit(store._save_final, FIRST, "label.nii.gz", {})
+        answer.set()
+        assert (first.result(), saved.result()) == ([SECOND], None)
+    assert store.get_labeled_images() == [SECOND, FIRST]
+
+
+def test_viewers_and_logs_do_not_get_the_patient(phantom_series: Path, tmp_path: Path) -> None:
+    store = store_of(tmp_path, [FIRST])
+    files = sorted(phantom_series.iterdir())
+    store.fetch = lambda image: phantom_series
+    path = Path(store.get_image_uri(FIRST))
+    patient = store.get_image_info(FIRST)["PatientID"]
+    assert patient == hashed_uid(dcmread(files[0]).PatientID)
+    assert "StudyDate" not in store.get_image_info(FIRST)
+    # What MONAI Label's own store left is not taken for ours.
+    assert path.relative_to(tmp_path).parts[0] == "sam2unet"
