@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 FINAL, INSTANCE = DefaultLabelTag.FINAL.value, "SOPInstanceUID"
 #: Of an image or label, told to viewers.
-ABOUT = ("Modality", "StudyInstanceUID", "SeriesInstanceUID")
+ABOUT = ("PatientID", "Modality", "StudyInstanceUID", "SeriesInstanceUID")
 #: Below the folder of MONAI Label's own store, whose files were made otherwise.
 CACHE = "sam2unet"
 
@@ -180,9 +180,6 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
             volume = read_volume(dicom_files(self.fetch(image_id)))
             header = volume.first.dataset
             info = {keyword: first_value(header, keyword) or "UNK" for keyword in ABOUT}
-            # It goes to viewers and logs; trainings need to know no more than who is the same.
-            patient = first_value(header, "PatientID")
-            info["PatientID"] = hashed_uid(patient) if patient else "UNK"
             with self._work() as work:
                 path = volume.first.path
                 if volume.in_patient_space:
