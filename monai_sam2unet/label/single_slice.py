@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from monai.data import MetaTensor
 
 __all__ = ["as_picture"]
@@ -22,5 +24,5 @@ def as_picture(values: MetaTensor) -> MetaTensor:
         (1, 3, 1)
     """
     if values.ndim == 4 and values.shape[-1] == 1:
-        return values[..., 0].transpose(1, 2)
+        return cast(MetaTensor, values[..., 0].transpose(1, 2))
     return values
