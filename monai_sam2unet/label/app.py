@@ -46,6 +46,9 @@ logger = logging.getLogger(__name__)
 #: Files of a studies folder that MONAI Label's settings do not name, but the presets read.
 MORE_FILES = ("*.jpeg", "*.tiff", "*.bmp", "*.mha", "*.dcm")
 
+#: Series of a PACS that are scored after one request for the next image.
+SCORED_OF_PACS = 20
+
 
 class SAM2UNetApp(MONAILabelApp):
     """Bundles as models of MONAI Label: pictures and volumes.
@@ -152,7 +155,9 @@ class SAM2UNetApp(MONAILabelApp):
         found: dict[str, Any] = super().next_sample({**request, "strategy": strategy})
         wanted = settings.MONAI_LABEL_AUTO_UPDATE_SCORING and self._server_mode
         if found.get("unscored") and wanted and not self._is_scoring(strategy):
-            self.async_scoring(strategy)
+            # Of a PACS all that is scored is fetched first.
+            bound = {"max_samples": SCORED_OF_PACS} if isinstance(self.datastore(), DicomwebStore) else {}
+            self.async_scoring(strategy, {strategy: bound})
         return found
 
     @staticmethod

@@ -269,11 +269,17 @@ def test_scores_are_made_beside_once_and_only_where_wanted(
     app = SAM2UNetApp(str(tmp_path), str(tmp_path), {"bundles": str(small_bundles), "models": POLYP})
     app.server_mode(True)
     started: list[str] = []
-    monkeypatch.setattr(app, "async_scoring", started.append)
+    bounds: list[Any] = []
+    monkeypatch.setattr(app, "async_scoring", lambda name, params: (started.append(name), bounds.append(params[name])))
     app.next_sample({"strategy": "first"})
     assert started == []
     app.next_sample({"strategy": UNSURE})
-    assert started == [UNSURE]
+    assert (started, bounds) == ([UNSURE], [{}])
+    with monkeypatch.context() as patch:
+        patch.setattr("monai_sam2unet.label.app.DicomwebStore", type(app.datastore()))
+        app.next_sample({"strategy": UNSURE})
+    assert bounds == [{}, {"max_samples": 20}]
+    started.pop()
     under_way = {"status": "RUNNING", "request": {"method": UNSURE}}
     with monkeypatch.context() as patch:
         patch.setitem(background_tasks, "scoring", [under_way])
