@@ -6,6 +6,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -57,6 +58,8 @@ class BundleInferTask(BasicInferTask):
         self._use(config)
         self.classes = ModelClasses.of(folder, settings)
         self._turn = threading.Lock()
+        # Each thread that runs a network keeps memory for itself.
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=folder.name)
         super().__init__(
             path=str(self.checkpoint),
             network=None,
@@ -121,6 +124,9 @@ class BundleInferTask(BasicInferTask):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Answer a request."""
+        return self._worker.submit(self._answer, *args, **kwargs).result()
+
+    def _answer(self, *args: Any, **kwargs: Any) -> Any:
         with self.in_turn():
             return super().__call__(*args, **kwargs)
 

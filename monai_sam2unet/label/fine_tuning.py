@@ -134,6 +134,6 @@ class FineTuning:
         told = f"Dice of the labels held out: {self.dice_before:.4f} before, {after:.4f} after the training"
         if math.isnan(after):
             return f"Not published: none of the labels held out shows the object, so that nothing was measured. {told}."
-        if after == 0:
-            return f"Not published: nothing of the labels held out was found. {told}."
-        return f"Published: {told}." if published else f"Not published, for it is worse: {told}."
+        if after < self.dice_before:
+            return f"Not published, for it is worse: {told}."
+        return f"Published: {told}." if published else f"Not published: neither finds anything of them. {told}."

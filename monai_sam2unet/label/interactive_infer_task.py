@@ -49,7 +49,8 @@ class InteractiveInferTask(BundleInferTask):
 
     def __init__(self, bundle: BundleInferTask, known: KnownImages, type: InferType) -> None:
         super().__init__(bundle.folder, bundle.settings)
-        self._networks, self._turn, self._known = bundle._networks, bundle._turn, known
+        self._networks, self._turn, self._worker = bundle._networks, bundle._turn, bundle._worker
+        self._known = known
         self.type = type
         if type == InferType.DEEPEDIT:
             self.labels = {**self.classes.ids, BACKGROUND: 0}
