@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,12 @@ MORE_FILES = ("*.jpeg", "*.tiff", "*.bmp", "*.mha", "*.dcm")
 
 #: Series of a PACS that are scored after one request for the next image.
 SCORED_OF_PACS = 20
+
+
+def _check_known(kind: str, name: Any, known: Collection[str], purpose: str = "") -> None:
+    if name not in known:
+        told = f"There is no {kind} {name!r}{purpose}; there are {', '.join(known) or 'none'}."
+        raise MONAILabelException(MONAILabelError.INVALID_INPUT, told)
 
 
 class SAM2UNetApp(MONAILabelApp):
@@ -149,9 +155,7 @@ class SAM2UNetApp(MONAILabelApp):
             UserError: When the bundle of the strategy can read no image, or has no weights that fit.
         """
         strategy = request.get("strategy") or "random"
-        if strategy not in self._strategies:
-            told = f"There is no strategy {strategy!r}; there are {', '.join(self._strategies)}."
-            raise MONAILabelException(MONAILabelError.INVALID_INPUT, told)
+        _check_known("strategy", strategy, self._strategies)
         found: dict[str, Any] = super().next_sample({**request, "strategy": strategy})
         wanted = settings.MONAI_LABEL_AUTO_UPDATE_SCORING and self._server_mode
         if found.get("unscored") and wanted and not self._is_scoring(strategy):
@@ -174,9 +178,7 @@ class SAM2UNetApp(MONAILabelApp):
         Raises:
             MONAILabelException: When there is none.
         """
-        if method not in self._scoring_methods:
-            told = f"There is no scoring task {method!r}; there are {', '.join(self._scoring_methods)}."
-            raise MONAILabelException(MONAILabelError.INVALID_INPUT, told)
+        _check_known("scoring task", method, self._scoring_methods)
 
     def scoring(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Run a scoring task.
@@ -198,9 +200,7 @@ class SAM2UNetApp(MONAILabelApp):
         Raises:
             MONAILabelException: When there is none.
         """
-        if model not in self._trainers:
-            told = f"There is no model {model!r} to train; there are {', '.join(self._trainers) or 'none'}."
-            raise MONAILabelException(MONAILabelError.INVALID_INPUT, told)
+        _check_known("model", model, self._trainers, " to train")
         return self._trainers[model]
 
     def info(self) -> dict[str, Any]:
@@ -218,7 +218,7 @@ class SAM2UNetApp(MONAILabelApp):
             UserError: When the image cannot be read, or the weights do not fit.
         """
         image, store = request.get("image"), datastore or self.datastore()
-        self._check_model(request.get("model"))
+        _check_known("model", request.get("model"), self._infers)
         # What a client has sent lies at an absolute path, and so do images of sessions.
         if not isinstance(image, str) or Path(image).is_absolute():
             return dict(super().infer(request, store))
@@ -234,11 +234,6 @@ class SAM2UNetApp(MONAILabelApp):
             result["label"] = store.save_label(image, result["file"], request.get("label_tag", result["tag"]), info)
         return result
 
-    def _check_model(self, model: Any) -> None:
-        if model not in self._infers:
-            told = f"There is no model {model!r}; there are {', '.join(self._infers)}."
-            raise MONAILabelException(MONAILabelError.INVALID_INPUT, told)
-
     def batch_infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Masks of many images, saved as labels; of those that fail it is told why.
 
@@ -253,6 +248,6 @@ class SAM2UNetApp(MONAILabelApp):
                 logger.warning("%s has no mask: %s", one["image"], error)
                 return {"error": str(error)}
 
-        self._check_model(request.get("model"))
+        _check_known("model", request.get("model"), self._infers)
         found: dict[str, Any] = self._batch_infer(request, datastore or self.datastore(), infer)
         return found
