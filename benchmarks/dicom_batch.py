@@ -17,7 +17,8 @@ import platform
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,12 +31,14 @@ from benchmarks.label_batch import label_batch
 from benchmarks.timing import in_turns
 from monai_sam2unet.batch.batch_events import BatchSummary
 from monai_sam2unet.batch.bundle_processor import BundleProcessor
+from monai_sam2unet.batch.cpu_workers import shared_cores
 from monai_sam2unet.batch.dicom_batch import DicomBatch
 from monai_sam2unet.batch.sources import find_jobs
 from monai_sam2unet.bundle import BundleConfig
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "abdominal_ct_segmentation"
 PROGRAM, LOOP, NETWORK, LABEL = "sam2unet dicom", "loop", "network alone", "MONAI Label's batch inference"
+WORKERS = "network alone, as many at once as the program's"
 
 
 def make_data(folder: Path, series: int, slices: int, rows: int) -> None:
@@ -69,6 +72,13 @@ def alone(processor: BundleProcessor, count: int) -> None:
     with torch.no_grad():
         for first in range(0, count, predictor.batch_size):
             autocast(images[: count - first], predictor.network)
+
+
+def alone_at_once(processors: Sequence[BundleProcessor], count: int) -> None:
+    """The same by several threads, each with its share of torch's threads and of the slices."""
+    with shared_cores(len(processors)), ThreadPoolExecutor(len(processors)) as pool:
+        for done in [pool.submit(alone, processor, count // len(processors)) for processor in processors]:
+            done.result()
 
 
 def main(
@@ -105,6 +115,7 @@ def main(
 
         calls: dict[str, Callable[[], None]] = {
             NETWORK: lambda: alone(processors[0], series * slices),
+            WORKERS: lambda: alone_at_once(processors, series * slices),
             LOOP: lambda: one_by_one(processors[0], root / "data", root / f"loop{next(turn)}"),
             PROGRAM: program,
         }

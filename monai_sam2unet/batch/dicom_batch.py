@@ -13,6 +13,7 @@ from typing import Any
 from monai_sam2unet.batch.batch_events import BatchSummary, Listener
 from monai_sam2unet.batch.batch_runner import BatchRunner
 from monai_sam2unet.batch.bundle_processor import BundleProcessor
+from monai_sam2unet.batch.cpu_workers import cpu_workers, shared_cores
 from monai_sam2unet.batch.journal_file import read_journal
 from monai_sam2unet.batch.output_files import DICOM_OUTPUTS, OUTPUTS, output_writers
 from monai_sam2unet.batch.pipeline import PipelineLimits
@@ -90,7 +91,8 @@ class DicomBatch:
     cluster: RayResources | None = None
 
     def processors(self) -> list[BundleProcessor]:
-        """Load the network, once for each device.
+        """Load the network, once for each device. A CPU gets several processors of one network, see
+        :func:`~monai_sam2unet.batch.cpu_workers.cpu_workers`.
 
         Raises:
             ConfigError: When a setting is not allowed, the bundle does not say what its classes are, or the output
@@ -130,7 +132,11 @@ class DicomBatch:
             segmentation_type=self.segmentation_type,
             secret=secret if self.deidentify else "",
         )
-        return [BundleProcessor(predictor, model, writers, self.output_dir, senders) for predictor in predictors]
+        return [
+            BundleProcessor(predictor, model, writers, self.output_dir, senders)
+            for predictor in predictors
+            for _ in range(cpu_workers(predictor.device))
+        ]
 
     def _keeping_all(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Settings under which the predictor keeps what the type of segmentation needs."""
@@ -167,7 +173,8 @@ class DicomBatch:
             runner = BatchRunner(named, own, self.output_dir, limits=self.limits, **options)
         else:
             runner = RayRunner(named, partial(_first_processor, self), self.output_dir, self.cluster, **options)
-        summary = runner.run()
+        with shared_cores(sum(processor.predictor.device.type == "cpu" for processor in own)):
+            summary = runner.run()
         try:
             rows = read_journal(self.output_dir)
             write_run_report(self.output_dir, rows, summary.progress.seconds, options["made_with"])

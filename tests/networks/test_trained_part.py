@@ -136,7 +136,7 @@ def test_what_cannot_be_written(folder, trained_part, tmp_path, checkpoint, outp
 def test_another_size_is_named(trained_part):
     with torch.device("meta"):
         net = SAM2UNet(**{**CHOICES, "size": "small"})
-    with pytest.raises(WeightsError, match=r"'tiny'.*'small'.*--encoder_size"):
+    with pytest.raises(WeightsError, match=r"'tiny'.*'small'.*Set encoder_size"):
         load_weights(net, trained_part.path)
 
 
