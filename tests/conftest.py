@@ -25,6 +25,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from monai_sam2unet.data import write_polyp_phantoms
 
+from .warm_python import WarmPython
+
 REPOSITORY = Path(__file__).parents[1]
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 USER, PASSWORD = "reader", "a word that no log may hold"
@@ -33,6 +35,13 @@ USER, PASSWORD = "reader", "a word that no log may hold"
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def python_m() -> Iterator[WarmPython]:
+    """Runs ``python -m`` with MONAI imported already."""
+    with WarmPython() as run:
+        yield run
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ..warm_python import WarmPython
+
 REQUIRED = (
     "schema", "version", "changelog", "monai_version", "pytorch_version", "numpy_version", "required_packages_version",
     "task", "description", "authors", "copyright", "network_data_format",
@@ -78,13 +80,13 @@ def command(bundle: Path) -> Callable[..., list[str]]:
 
 
 @pytest.fixture(scope="session")
-def run(bundle: Path, command: Callable[..., list[str]]) -> Run:
+def run(bundle: Path, command: Callable[..., list[str]], python_m: WarmPython) -> Run:
     def start(
         run_id: str, config: str, check: bool = True, in_bundle: str = bundle.name, **overrides: object
     ) -> subprocess.CompletedProcess[str]:
         words = command(run_id, config, **overrides)
         folder = bundle.parent / in_bundle
-        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
+        done = python_m(words[2:], cwd=folder)
         if check and done.returncode != 0:
             pytest.fail(f"{words}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
         return done

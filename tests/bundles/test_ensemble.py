@@ -7,7 +7,7 @@ import csv
 import json
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -23,6 +23,8 @@ from monai_sam2unet.errors import ConfigError, WeightsError
 from monai_sam2unet.inferers import SliceWiseInferer
 from monai_sam2unet.networks import SAM2UNet
 from monai_sam2unet.transforms import Preset
+
+from ..warm_python import WarmPython
 
 CARDIAC = "cardiac_mr_segmentation"
 SETTINGS = ("--encoder_size", "tiny", "--spatial_size", "[64,64]", "--num_workers", "0")
@@ -51,9 +53,9 @@ def networks(paths: list[Path], out_channels: int) -> list[SAM2UNet]:
     return made
 
 
-def ensemble(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "monai_sam2unet", "ensemble", *map(str, words), *SETTINGS]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+@pytest.fixture
+def ensemble(python_m: WarmPython) -> Callable[..., subprocess.CompletedProcess[str]]:
+    return lambda *words: python_m(["monai_sam2unet", "ensemble", *words, *SETTINGS])
 
 
 def pixels(folder: Path) -> dict[str, np.ndarray]:
@@ -61,7 +63,9 @@ def pixels(folder: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
-def test_masks_of_pictures_are_those_of_the_mean_probability(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
+def test_masks_of_pictures_are_those_of_the_mean_probability(
+    ensemble, bundle: Path, phantoms: Path, tmp_path: Path
+) -> None:
     images = phantoms / "TestDataset" / "Phantom" / "images"
     preset = Preset("endoscopy", spatial_size=(64, 64))
     items = [preset.inference()({"image": str(path)}) for path in sorted(images.iterdir())]
@@ -89,7 +93,7 @@ def test_masks_of_pictures_are_those_of_the_mean_probability(bundle: Path, phant
 
 
 @pytest.mark.slow
-def test_one_checkpoint_gives_what_inference_gives(run, bundle: Path, phantoms: Path, tmp_path: Path) -> None:
+def test_one_checkpoint_gives_what_inference_gives(ensemble, run, bundle: Path, phantoms: Path, tmp_path: Path) -> None:
     (path,) = untrained(tmp_path, 1, 1)
     images = phantoms / "TestDataset" / "Phantom" / "images"
     run("inferring", "inference", dataset_dir=images, ckpt_path=path, output_dir=tmp_path / "alone")
@@ -113,7 +117,7 @@ def test_evaluation_of_pictures(run, phantoms: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_one_of_the_networks_knows_is_not_measured(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
+def test_what_one_of_the_networks_knows_is_not_measured(ensemble, bundle: Path, phantoms: Path, tmp_path: Path) -> None:
     paths = untrained(tmp_path, 1)
     for fold, path in enumerate(paths):
         cases = TrainingCases.from_items(**training_datalist(phantoms, fold=fold), dataset_dir=phantoms)
@@ -129,7 +133,7 @@ def test_what_one_of_the_networks_knows_is_not_measured(bundle: Path, phantoms: 
 
 
 @pytest.mark.slow
-def test_label_maps_of_volumes_and_their_evaluation(repository, heart_volumes: Path, tmp_path: Path) -> None:
+def test_label_maps_of_volumes_and_their_evaluation(ensemble, repository, heart_volumes: Path, tmp_path: Path) -> None:
     paths = untrained(tmp_path, 4)
     folder = repository / "bundles" / CARDIAC
     name = "patient001_frame01.nii.gz"
@@ -166,7 +170,7 @@ def test_a_checkpoint_of_another_network_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_names_it_too(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
+def test_the_command_names_it_too(ensemble, bundle: Path, phantoms: Path, tmp_path: Path) -> None:
     paths = untrained(tmp_path, 1)
     torch.save(SAM2UNet(size="tiny", adapter_channels=8).state_dict(), paths[1])
     done = ensemble(bundle, *paths, "--input", phantoms / "TestDataset", "--output", tmp_path / "out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,14 @@ from PIL import Image
 from monai_sam2unet.export import export_openvino, export_torchscript
 from monai_sam2unet.networks import SAM2UNet, load_weights
 
+from ..warm_python import WarmPython
+
 PHANTOM_IMAGES = Path("TestDataset") / "Phantom" / "images"
 
 
-def bundle_command(bundle: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "monai.bundle", *map(str, words)]
-    return subprocess.run(command, cwd=bundle, capture_output=True, text=True, timeout=300, check=False)
+@pytest.fixture
+def bundle_command(bundle: Path, python_m: WarmPython) -> Callable[..., subprocess.CompletedProcess[str]]:
+    return lambda *words: python_m(["monai.bundle", *words], cwd=bundle)
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +47,10 @@ def check_in_onnxruntime(path: Path, network: SAM2UNet, sizes: list[tuple[int, i
 
 
 @pytest.mark.slow
-def test_onnx_export_takes_any_batch_and_size(bundle: Path, trained: Path, network: SAM2UNet, tmp_path: Path) -> None:
+def test_onnx_export_takes_any_batch_and_size(bundle_command, trained: Path, network: SAM2UNet, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     done = bundle_command(
-        bundle, "onnx_export", "--args_file", "configs/onnx_export.yaml", "--encoder_size", "tiny",
+        "onnx_export", "--args_file", "configs/onnx_export.yaml", "--encoder_size", "tiny",
         "--ckpt_file", trained / "model.pt", "--filepath", tmp_path / "model.onnx",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -57,9 +59,9 @@ def test_onnx_export_takes_any_batch_and_size(bundle: Path, trained: Path, netwo
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="would go on to build an engine")
-def test_trt_export_goes_as_far_as_it_can_without_a_gpu(bundle: Path, trained: Path, tmp_path: Path) -> None:
+def test_trt_export_goes_as_far_as_it_can_without_a_gpu(bundle_command, trained: Path, tmp_path: Path) -> None:
     done = bundle_command(
-        bundle, "trt_export", "--args_file", "configs/trt_export.yaml", "--encoder_size", "tiny",
+        "trt_export", "--args_file", "configs/trt_export.yaml", "--encoder_size", "tiny",
         "--ckpt_file", trained / "model.pt", "--filepath", tmp_path / "model.ts",
     )  # fmt: skip
     assert done.returncode == 1

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,16 @@ from monai.utils import set_determinism
 
 from monai_sam2unet.networks import SAM2UNet
 
+from ..warm_python import WarmPython
 
-def check_bundle_command(bundle: Path, *words: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "monai.bundle", *words], cwd=bundle, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+
+@pytest.fixture
+def check_bundle_command(bundle: Path, python_m: WarmPython) -> Callable[..., None]:
+    def check(*words: object) -> None:
+        done = python_m(["monai.bundle", *words], cwd=bundle)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    return check
 
 
 @pytest.mark.parametrize(("config", "kind"), [("train", "train"), ("evaluate", "infer"), ("inference", "infer")])
@@ -56,19 +62,19 @@ def test_versions_are_those_of_the_package_and_its_constraints(bundle: Path, rep
 
 
 @pytest.mark.parametrize("config", ["train", "inference"])
-def test_network_matches_the_metadata(bundle: Path, config: str) -> None:
+def test_network_matches_the_metadata(check_bundle_command, config: str) -> None:
     check_bundle_command(
-        bundle, "verify_net_in_out", "network_def", "--meta_file", "configs/metadata.json",
+        "verify_net_in_out", "network_def", "--meta_file", "configs/metadata.json",
         "--config_file", f"configs/{config}.yaml", "--encoder_size", "tiny", "--weights", "random", "--n", "2",
     )  # fmt: skip
 
 
-def test_exported_script_is_the_network(bundle: Path, tmp_path: Path) -> None:
+def test_exported_script_is_the_network(check_bundle_command, bundle: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = SAM2UNet(size="tiny", deep_supervision=True)
     torch.save(network.state_dict(), tmp_path / "model.pt")
     check_bundle_command(
-        bundle, "ckpt_export", "network_def", "--filepath", str(tmp_path / "model.ts"),
+        "ckpt_export", "network_def", "--filepath", str(tmp_path / "model.ts"),
         "--ckpt_file", str(tmp_path / "model.pt"), "--meta_file", "configs/metadata.json",
         "--config_file", "configs/inference.yaml", "--encoder_size", "tiny",
     )  # fmt: skip

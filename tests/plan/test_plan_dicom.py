@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -19,6 +17,8 @@ from monai_sam2unet.dicom import read_volume
 from monai_sam2unet.plan.nnunet_export import export_volumes
 from monai_sam2unet.plan.plan_volumes import plan_volumes
 from monai_sam2unet.plan.volume_survey import holds_volumes, survey_volumes
+
+from ..warm_python import WarmPython
 
 SHAPE = (20, 18, 6)
 AFFINE = nib.affines.from_matvec(np.diag([-1.5, -1.5, 6.0]), [20.0, 15.0, -40.0])
@@ -134,14 +134,12 @@ def test_series_for_nnunet(data: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_from_a_folder_of_series_to_label_maps(data: Path, tmp_path: Path):
+def test_from_a_folder_of_series_to_label_maps(python_m: WarmPython, data: Path, tmp_path: Path):
     """`sam2unet plan`, one epoch, and inference of one of the series, by the commands that users type."""
     environment = {**os.environ, "HOME": str(tmp_path)}
 
     def command(*words: object, cwd: Path | None = None) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", *map(str, words)], cwd=cwd, capture_output=True, text=True, env=environment
-        )
+        done = python_m(words, cwd=cwd, env=environment)
         assert done.returncode == 0, done.stderr[-2000:]
         return " ".join(done.stdout.split())
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,8 @@ from PIL import Image
 from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.plan.picture_survey import PictureSurvey, survey_pictures
 from monai_sam2unet.plan.plan_pictures import plan_pictures
+
+from ..warm_python import WarmPython
 
 SETS = {"isic2017": 1, "busi": 1, "cxr-lungs": 1, "cxr-multiclass": 4, "chasedb1": 1, "dsb2018": 1}
 
@@ -34,7 +34,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_bundle_trains_as_it_is(data: Path, tmp_path: Path):
+def test_the_bundle_trains_as_it_is(python_m: WarmPython, data: Path, tmp_path: Path):
     folder = tmp_path / "two_parts"
     choices = plan_pictures(survey_pictures(data, workers=1), data, folder, class_names=["upper", "lower"])
     text = (folder / "plan.md").read_text(encoding="utf-8")
@@ -53,8 +53,7 @@ def test_the_bundle_trains_as_it_is(data: Path, tmp_path: Path):
         ["training", "--config_file", "configs/train.yaml", "--weights", "random", "--max_epochs", "1"],
         ["evaluating", "--config_file", "configs/evaluate.yaml"],
     ):
-        command = [sys.executable, "-m", "monai.bundle", "run", *words, *small]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        done = python_m(["monai.bundle", "run", *words, *small], cwd=folder)
         assert done.returncode == 0, done.stderr[-2000:]
     assert "dice_lower" in (folder / "eval" / "metrics.csv").read_text()
     assert len((folder / "eval" / "metrics.csv").read_text().splitlines()) == 3

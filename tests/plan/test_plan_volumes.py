@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +16,8 @@ from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.plan.plan_volumes import plan_volumes
 from monai_sam2unet.plan.volume_fingerprint import fingerprint_volume
 from monai_sam2unet.plan.volume_survey import survey_volumes
+
+from ..warm_python import WarmPython
 
 SHAPE = (40, 36, 6)
 SPACING = (1.5, 1.5, 8.0)
@@ -67,7 +67,7 @@ def test_what_a_volume_is_like(data: Path):
     assert 60 <= found.inside[0] <= found.inside[2] <= 160
 
 
-def test_the_bundle_trains_as_it_is(data: Path, tmp_path: Path):
+def test_the_bundle_trains_as_it_is(python_m: WarmPython, data: Path, tmp_path: Path):
     folder = tmp_path / "two_parts"
     plan_volumes(survey_volumes(data, workers=1), data, folder, class_names=["upper", "lower"])
     train = yaml.safe_load((folder / "configs" / "train.yaml").read_text())
@@ -77,8 +77,7 @@ def test_the_bundle_trains_as_it_is(data: Path, tmp_path: Path):
         ["training", "--config_file", "configs/train.yaml", "--weights", "random", "--max_epochs", "1"],
         ["evaluating", "--config_file", "configs/evaluate.yaml"],
     ):
-        command = [sys.executable, "-m", "monai.bundle", "run", *words, *small]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        done = python_m(["monai.bundle", "run", *words, *small], cwd=folder)
         assert done.returncode == 0, done.stderr[-2000:]
     assert "hd95_lower" in (folder / "eval" / "metrics.csv").read_text()
 
