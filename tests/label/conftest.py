@@ -33,10 +33,9 @@ from pydicom.uid import MRImageStorage
 from monai_sam2unet.data import make_polyp_phantom
 
 Serve = Callable[..., contextlib.AbstractContextManager[str]]
-Start = Callable[[], contextlib.AbstractContextManager[str]]
+Start = Callable[..., contextlib.AbstractContextManager[str]]
 USER, PASSWORD = "reader", "a word that no log may hold"
 ACCOUNT = {"MONAI_LABEL_DICOMWEB_USERNAME": USER, "MONAI_LABEL_DICOMWEB_PASSWORD": PASSWORD}
-ONLY_MR = {"MONAI_LABEL_DICOMWEB_SEARCH_FILTER": json.dumps({"Modality": "MR"})}
 SMALL = {"encoder_size: large": "encoder_size: tiny", "spatial_size: [352, 352]": "spatial_size: [64, 64]"}
 
 
@@ -60,18 +59,32 @@ def _write_weights(bundle: Path) -> None:
     torch.save({"network": {}, "optimizer": {}, "epoch": 1}, bundle / "models" / "last.pt")
 
 
+def _small_bundle(repository: Path, name: str, folder: Path) -> None:
+    """A bundle as it is, but for the size of its network; with random weights."""
+    shutil.copytree(repository / "bundles" / name, folder / name)
+    for config in (folder / name / "configs").glob("*.yaml"):
+        text = config.read_text()
+        for old, new in SMALL.items():
+            text = text.replace(old, new)
+        config.write_text(text)
+    _write_weights(folder / name)
+
+
 @pytest.fixture(scope="session")
 def small_bundles(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two bundles as they are, but for the size of their networks; with random weights."""
+    """A folder of two small bundles."""
     folder = tmp_path_factory.mktemp("bundles")
     for name in ("cardiac_mr_segmentation", "polyp_segmentation"):
-        shutil.copytree(repository / "bundles" / name, folder / name)
-        for config in (folder / name / "configs").glob("*.yaml"):
-            text = config.read_text()
-            for old, new in SMALL.items():
-                text = text.replace(old, new)
-            config.write_text(text)
-        _write_weights(folder / name)
+        _small_bundle(repository, name, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def volume_bundles(repository: Path, small_bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two small bundles of volumes, MR and CT, that may be trained."""
+    folder, heart = tmp_path_factory.mktemp("volume_bundles"), "cardiac_mr_segmentation"
+    shutil.copytree(small_bundles / heart, folder / heart)
+    _small_bundle(repository, "abdominal_ct_segmentation", folder)
     return folder
 
 
@@ -273,12 +286,15 @@ def start_for_archive(
     small_bundles: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Start:
-    """What starts a server for the archive, which has fetched nothing yet."""
+    """What starts a server for the archive; unless told otherwise one for MR, which has fetched nothing yet."""
 
-    def begin() -> contextlib.AbstractContextManager[str]:
-        cache = {"MONAI_LABEL_DICOMWEB_CACHE_PATH": str(tmp_path_factory.mktemp("cache"))}
-        given = ["--studies", archive, "--bundles", small_bundles, "--app", tmp_path_factory.mktemp("app")]
-        return serve("monai_sam2unet", "label", *given, **ACCOUNT, **ONLY_MR, **cache)
+    def begin(
+        bundles: Path = small_bundles, modality: str = "MR", cache: Path | None = None
+    ) -> contextlib.AbstractContextManager[str]:
+        listed = {"MONAI_LABEL_DICOMWEB_SEARCH_FILTER": json.dumps({"Modality": modality})}
+        kept = {"MONAI_LABEL_DICOMWEB_CACHE_PATH": str(cache or tmp_path_factory.mktemp("cache"))}
+        given = ["--studies", archive, "--bundles", bundles, "--app", tmp_path_factory.mktemp("app")]
+        return serve("monai_sam2unet", "label", *given, **ACCOUNT, **listed, **kept)
 
     return begin
 
