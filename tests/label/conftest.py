@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -36,15 +38,20 @@ Serve = Callable[..., contextlib.AbstractContextManager[str]]
 Start = Callable[..., contextlib.AbstractContextManager[str]]
 USER, PASSWORD = "reader", "a word that no log may hold"
 ACCOUNT = {"MONAI_LABEL_DICOMWEB_USERNAME": USER, "MONAI_LABEL_DICOMWEB_PASSWORD": PASSWORD}
+#: Fixtures of servers that several files ask.
+SERVERS = ("folder_server", "archive_server")
 SMALL = {"encoder_size: large": "encoder_size: tiny", "spatial_size: [352, 352]": "spatial_size: [64, 64]"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if importlib.util.find_spec("monailabel") is None:
-        skip = pytest.mark.skip(reason="MONAI Label is not installed here: make test-label")
-        for item in items:
-            if item.get_closest_marker("label"):
-                item.add_marker(skip)
+    """Skip what cannot run; and keep together what shares a server, for each of pytest's processes starts its own."""
+    labelling = [item for item in items if item.get_closest_marker("label")]
+    shared = {item.path: name for item in labelling for name in SERVERS if name in getattr(item, "fixturenames", ())}
+    skip = pytest.mark.skip(reason="MONAI Label is not installed here: make test-label")
+    for item in labelling:
+        item.add_marker(pytest.mark.xdist_group(shared.get(item.path, item.path.name)))
+        if importlib.util.find_spec("monailabel") is None:
+            item.add_marker(skip)
 
 
 def _write_weights(bundle: Path) -> None:
@@ -133,6 +140,46 @@ def infer() -> Callable[..., requests.Response]:
     return ask
 
 
+@pytest.fixture(scope="session")
+def save_label() -> Callable[..., requests.Response]:
+    """What sends a label, as viewers do: (server, image, file or content of NIfTI, tag, what the viewer says of it)."""
+
+    def send(server: str, image: str, label: Path | bytes, tag: str = "final", **info: object) -> requests.Response:
+        name, content = ("label.nii.gz", label) if isinstance(label, bytes) else (label.name, label.read_bytes())
+        return requests.put(
+            f"{server}/datastore/label", params={"image": image, "tag": tag}, data={"params": json.dumps(info)},
+            files={"label": (name, content)}, timeout=120,
+        )  # fmt: skip
+
+    return send
+
+
+@pytest.fixture(scope="session")
+def read_mask() -> Callable[[requests.Response], np.ndarray]:
+    """What reads the PNG or NIfTI of an answer."""
+
+    def read(response: requests.Response) -> np.ndarray:
+        assert response.status_code == 200, response.text
+        if response.content.startswith(b"\x1f\x8b"):
+            return np.asarray(nib.Nifti1Image.from_bytes(gzip.decompress(response.content)).dataobj)
+        return np.asarray(Image.open(io.BytesIO(response.content)))
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def own_mask(predicted: Path) -> Callable[[str], np.ndarray]:
+    """What reads the bundle's own mask of one of the studies."""
+
+    def read(name: str) -> np.ndarray:
+        volume = predicted / f"{name}.nii.gz"
+        if volume.is_file():
+            return np.asarray(nib.load(volume).dataobj)
+        return np.asarray(Image.open(predicted / "masks" / f"{name}.png")) // 255
+
+    return read
+
+
 def _free_port() -> int:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -201,6 +248,23 @@ def folder_server(
     app = tmp_path_factory.mktemp("app")
     with serve("monai_sam2unet", "label", "--studies", own_studies, "--bundles", own_bundles, "--app", app) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def other_bias(own_bundles: Path) -> Callable[[str, list[float]], contextlib.AbstractContextManager[None]]:
+    """What gives a model of :func:`folder_server` another bias for a while: new weights, that find what one wants."""
+
+    @contextlib.contextmanager
+    def replaced(model: str, bias: list[float]) -> Iterator[None]:
+        path = own_bundles / model / "models" / "model.pt"
+        before = path.read_bytes()
+        torch.save({**torch.load(path, weights_only=True), "head.bias": torch.tensor(bias)}, path)
+        try:
+            yield
+        finally:
+            path.write_bytes(before)
+
+    return replaced
 
 
 @pytest.fixture(scope="session")
