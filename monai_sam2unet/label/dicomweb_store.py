@@ -27,8 +27,9 @@ from monai_sam2unet.dicom import read_volume
 from monai_sam2unet.errors import DataError, UserError
 from monai_sam2unet.label.archive import Archive, ArchivedSegmentation, is_uid
 from monai_sam2unet.label.dicom_images import dicom_files, save_label_volume, save_volume
+from monai_sam2unet.label.image_notes import ImageNotes
 from monai_sam2unet.label.label_segmentation import KeptLabel, label_of, segmentation_of
-from monai_sam2unet.label.locked_store import LockedStore
+from monai_sam2unet.label.locked_store import LockedStore, without_patient
 from monai_sam2unet.label.model_classes import ModelClasses, model_of
 
 __all__ = ["DicomwebStore"]
@@ -40,6 +41,8 @@ FINAL, INSTANCE = DefaultLabelTag.FINAL.value, "SOPInstanceUID"
 ABOUT = ("PatientID", "Modality", "StudyInstanceUID", "SeriesInstanceUID")
 #: Below the folder of MONAI Label's own store, whose files were made otherwise.
 CACHE = "sam2unet"
+#: Beside what is fetched: what is known of series of which no file is kept, as those that cannot be read.
+NOTES = "notes.json"
 
 
 class DicomwebStore(DICOMWebDatastore, LockedStore):
@@ -69,6 +72,7 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
         # Upstream's own methods take from the client its address.
         cache = Path(cache_path) if cache_path else Path.home() / ".cache" / "monailabel" / "dicom"
         super().__init__(DICOMwebClient(self.archive.server.url), dict(conditions), str(cache / CACHE))
+        self._notes = ImageNotes(Path(self._datastore_path) / NOTES)
 
     @contextmanager
     def _turn_of(self, image_id: str) -> Iterator[None]:
@@ -137,7 +141,8 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
         """All images and labels, those that have not been fetched, too."""
         told: dict[str, Any] = LockedStore.json(self)
         for image in self.list_images():
-            told["objects"].setdefault(image, {"image": {"ext": ".nii.gz", "info": {}}, "labels": {}})
+            about = {"ext": ".nii.gz", "info": self._notes.of(image)}
+            told["objects"].setdefault(image, {"image": about, "labels": {}})
         for image, label in self._labels().items():
             info = {"SeriesInstanceUID": label.series, "SOPInstanceUID": label.instance}
             told["objects"][image]["labels"].setdefault(FINAL, {"ext": ".nii.gz", "info": info})
@@ -188,6 +193,32 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
                     save_volume(volume, path := work / "image.nii.gz")
                 LockedStore.add_image(self, image_id, str(path), info)
             return str(LockedStore.get_image_uri(self, image_id))
+
+    def get_image_info(self, image_id: str) -> dict[str, Any]:
+        """What is known of a series, also of one that was not fetched or cannot be read.
+
+        Args:
+            image_id: SeriesInstanceUID.
+        """
+        return {**self._notes.of(image_id), **LockedStore.get_image_info(self, image_id)}
+
+    def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
+        """Add to what is known of a series.
+
+        Args:
+            image_id: SeriesInstanceUID.
+            info: what is known; of PatientID a hash is kept.
+
+        Raises:
+            ImageNotFoundException: When it is not listed.
+            TransferError: When the PACS does not answer.
+        """
+        if image_id in LockedStore.list_images(self):
+            LockedStore.update_image_info(self, image_id, info)
+        elif image_id in self.list_images():
+            self._notes.add(image_id, without_patient(info))
+        else:
+            raise ImageNotFoundException(f"There is no series {image_id!r} among those that are listed.")
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """Refused: images are sent to the PACS.

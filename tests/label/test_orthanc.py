@@ -23,6 +23,7 @@ from monai.bundle import create_workflow
 pytestmark = [pytest.mark.label, pytest.mark.orthanc]
 Start = Callable[..., AbstractContextManager[str]]
 Infer = Callable[..., requests.Response]
+Restarted = tuple[str, dict[str, nib.Nifti1Image]]
 REAL = "mr_series_t1post_oblique10deg"
 CARDIAC, ABDOMINAL = "cardiac_mr_segmentation", "abdominal_ct_segmentation"
 #: Class id in the abdominal bundle.
@@ -204,14 +205,29 @@ def ct_series(
 
 
 @pytest.fixture(scope="module")
+def series_with_gap(
+    running_orthanc,
+    archive: str,
+    make_dicom_volume: Callable[..., list[Path]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> str:
+    """The name of a CT series in the archive that lacks a slice."""
+    folder = tmp_path_factory.mktemp("ct") / "gap"
+    files = make_dicom_volume(folder, np.zeros((40, 32, 6)), np.diag([-4.0, -4.0, 5.0, 1.0]))
+    running_orthanc.upload([*files[:3], *files[4:]])
+    return uid_of(folder)
+
+
+@pytest.fixture(scope="module")
 def restarted(
     start_for_archive: Start,
     volume_bundles: Path,
     archived_series: dict[str, Path],
     ct_series: dict[str, np.ndarray],
+    series_with_gap: str,
     infer: Infer,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[str, dict[str, nib.Nifti1Image]]]:
+) -> Iterator[Restarted]:
     """A server that was stopped and lost its cache, and the final labels that were saved before, by class ids."""
     folder, cache, labels = tmp_path_factory.mktemp("labels"), tmp_path_factory.mktemp("kept"), {}
     with start_for_archive(volume_bundles, CT_AND_MR, cache) as first:
@@ -238,7 +254,7 @@ def restarted(
 
 
 def test_a_server_that_lost_its_cache_trains_from_the_archive(
-    restarted: tuple[str, dict[str, nib.Nifti1Image]],
+    restarted: Restarted,
     ct_series: dict[str, np.ndarray],
     volume_bundles: Path,
     infer: Infer,
@@ -264,9 +280,7 @@ def test_a_server_that_lost_its_cache_trains_from_the_archive(
         assert gzip.decompress(infer(server, ABDOMINAL, next(iter(ct_series))).content) != gzip.decompress(mask)
 
 
-def test_labels_come_back_to_a_server_that_lost_its_cache(
-    restarted: tuple[str, dict[str, nib.Nifti1Image]], tmp_path: Path
-) -> None:
+def test_labels_come_back_to_a_server_that_lost_its_cache(restarted: Restarted, tmp_path: Path) -> None:
     server, labels = restarted
     objects = requests.get(f"{server}/datastore/?output=all", timeout=60).json()["objects"]
     pairs = requests.get(f"{server}/datastore/?output=train", timeout=60).json()
@@ -278,7 +292,21 @@ def test_labels_come_back_to_a_server_that_lost_its_cache(
         (pair,) = [pair for pair in pairs if uid in pair["label"]]
         assert_same(Path(pair["label"]).read_bytes(), expected, tmp_path)
         assert nib.load(pair["image"]).shape == expected.shape
-    assert requests.post(f"{server}/activelearning/first", timeout=60).json() == {}
+
+
+def test_series_that_cannot_be_read_are_told(restarted: Restarted, series_with_gap: str) -> None:
+    server, _ = restarted
+    scoring = f"{server}/scoring/{ABDOMINAL}_epistemic?run_sync=true"
+    first, second = (requests.post(scoring, json={}, timeout=120).json() for _ in range(2))
+    assert first["failed"].keys() == {series_with_gap}
+    assert "1 slices are missing" in first["failed"][series_with_gap]
+    assert (first["executed"], second["executed"], second["skipped"]) == (1, 0, 1)
+    info = requests.get(f"{server}/datastore/image/info", params={"image": series_with_gap}, timeout=60).json()
+    assert info["epistemic"][ABDOMINAL]["reason"] == first["failed"][series_with_gap]
+    # All others have labels.
+    refused = requests.post(f"{server}/activelearning/{ABDOMINAL}_epistemic", timeout=60)
+    assert refused.status_code == 400
+    assert f"can read none of the 1 images. {series_with_gap}: " in refused.json()["detail"]
 
 
 def test_an_archive_that_is_down_is_told(archive_server: str, infer: Infer, cable, phantom_series: Path) -> None:
