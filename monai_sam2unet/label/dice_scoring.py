@@ -162,7 +162,7 @@ class DiceScoring(ScoringMethod):
         return self._read(path, model, names)
 
     def _predicted_anew(self, store: Datastore, image: str, model: str, request: Mapping[str, Any]) -> MetaTensor:
-        asked = {"image": store.get_image_uri(image), "device": request.get("device", "cuda")}
+        asked = {"image": store.get_image_uri(image), "device": request.get("device")}
         path, _ = self.tasks[model](asked)
         try:
             return self._read(str(path), model)

@@ -22,8 +22,10 @@ def _merged(known: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]
     found = dict(known)
     for key, value in more.items():
         before = found.get(key)
-        both = isinstance(before, Mapping) and isinstance(value, Mapping)
-        found[key] = _merged(before, value) if both else value
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            found[key] = _merged(before, value)
+        else:
+            found[key] = value
     return found
 
 
