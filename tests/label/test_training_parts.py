@@ -129,8 +129,8 @@ def test_labels_that_are_none_of_the_bundle_are_told_all_at_once(submitted: Subm
         prepared(submitted, Preset("endoscopy", mask_threshold=127.5), {"polyp": 1})
     for part in (
         "2 submitted labels cannot be trained on. The classes are polyp (1);",
-        "several: it holds the numbers 2, which are no class.",
-        "other: it shows tumour (1), which is no class of this bundle.",
+        "several: The label holds 2, which is no class; the classes are 1 polyp.",
+        "other: The label holds 1 (tumour), which is no class; the classes are 1 polyp.",
     ):
         assert part in str(error.value)
 
