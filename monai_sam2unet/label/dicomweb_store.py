@@ -43,6 +43,8 @@ ABOUT = ("PatientID", "Modality", "StudyInstanceUID", "SeriesInstanceUID")
 CACHE = "sam2unet"
 #: Beside what is fetched: what is known of series of which no file is kept, as those that cannot be read.
 NOTES = "notes.json"
+#: Key of what is known of a series: why no volume is made of it.
+REASON = "reason"
 
 
 class DicomwebStore(DICOMWebDatastore, LockedStore):
@@ -120,6 +122,13 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
         """The series that have a segmentation."""
         return list(self._labels())
 
+    def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        """The series that have no segmentation, without those that cannot be read, unless there are no others."""
+        done = self._labels()
+        left = [image for image in self.list_images() if image not in done]
+        # Who asks for the next one is told why, when only such are left.
+        return [image for image in left if REASON not in self._notes.of(image)] or left
+
     def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
         """The tags of a series' labels, those that have not been fetched, too; each with the label's name.
 
@@ -182,17 +191,28 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
             kept = LockedStore.get_image_uri(self, image_id)
             if kept and Path(kept).is_file():
                 return kept
-            volume = read_volume(dicom_files(self.fetch(image_id)))
-            header = volume.first.dataset
-            info = {keyword: first_value(header, keyword) or "UNK" for keyword in ABOUT}
-            with self._work() as work:
-                path = volume.first.path
-                if volume.in_patient_space:
-                    if volume.pixels.ndim > 3:
-                        raise DataError(f"The series {image_id} is a volume in colours; there is no NIfTI file of it.")
-                    save_volume(volume, path := work / "image.nii.gz")
-                LockedStore.add_image(self, image_id, str(path), info)
+            files = dicom_files(self.fetch(image_id))
+            reason = self._notes.of(image_id).get(REASON)
+            if reason is not None:
+                raise DataError(reason)
+            try:
+                self._make_image(image_id, files)
+            except DataError as error:
+                self._notes.add(image_id, {REASON: " ".join(str(error).split())})
+                raise
             return str(LockedStore.get_image_uri(self, image_id))
+
+    def _make_image(self, image_id: str, files: Sequence[Path]) -> None:
+        volume = read_volume(files)
+        header = volume.first.dataset
+        info = {keyword: first_value(header, keyword) or "UNK" for keyword in ABOUT}
+        with self._work() as work:
+            path = volume.first.path
+            if volume.in_patient_space:
+                if volume.pixels.ndim > 3:
+                    raise DataError(f"The series {image_id} is a volume in colours; there is no NIfTI file of it.")
+                save_volume(volume, path := work / "image.nii.gz")
+            LockedStore.add_image(self, image_id, str(path), info)
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """What is known of a series, also of one that was not fetched or cannot be read.

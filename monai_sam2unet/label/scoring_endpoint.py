@@ -11,6 +11,7 @@ from monailabel.endpoints.scoring import run_method
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.utils.app import app_instance
 
+from monai_sam2unet.label.app import SAM2UNetApp
 from monai_sam2unet.label.requested_device import requested_device
 
 __all__ = ["router"]
@@ -37,6 +38,8 @@ def score(
         MONAILabelException: When there is none of this name.
         ConfigError: When the server has no device as is asked for.
     """
-    app_instance().check_scoring(method)
+    app = app_instance()
+    if isinstance(app, SAM2UNetApp):
+        app.check_scoring(method)
     requested_device((params or {}).get("device"))
     return run_method(method, params, run_sync)

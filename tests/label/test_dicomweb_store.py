@@ -180,6 +180,33 @@ def test_what_cannot_be_read_is_noted_and_not_tried_again(
             EpistemicStrategy(scoring)({"strategy": "epistemic"}, own)
 
 
+def test_series_that_cannot_be_read_hold_up_nobody(
+    phantom_series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from monailabel.tasks.activelearning.first import First
+
+    from monai_sam2unet.errors import DataError
+    from monai_sam2unet.label import dicomweb_store
+
+    broken = shutil.copytree(phantom_series, tmp_path / "broken")
+    sorted(broken.iterdir())[4].unlink()
+    read: list[int] = []
+    original = dicomweb_store.read_volume
+    monkeypatch.setattr(dicomweb_store, "read_volume", lambda files: (read.append(len(files)), original(files))[-1])
+    store = store_of(tmp_path, [FIRST, SECOND])
+    monkeypatch.setattr(store, "fetch", lambda image: broken if image == FIRST else phantom_series)
+    assert First()({}, store) == {"id": FIRST}
+    for _ in range(2):
+        with pytest.raises(DataError, match="1 slices are missing"):
+            store.get_image_uri(FIRST)
+    assert read == [9]
+    assert "1 slices are missing" in store.get_image_info(FIRST)["reason"]
+    assert First()({}, store) == {"id": SECOND}
+    assert Path(store.get_image_uri(SECOND)).is_file()
+    # Where no other is left, it is told why.
+    assert First()({}, store_of(tmp_path, [FIRST, SECOND], header(SECOND, "1000", "RV"))) == {"id": FIRST}
+
+
 def test_notes_are_of_series_that_are_listed(tmp_path: Path) -> None:
     from monailabel.interfaces.exception import ImageNotFoundException
 
