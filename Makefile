@@ -46,7 +46,7 @@ $(LABEL)/.label: $(VENV)/.core constraints-label.txt
 label: $(LABEL)/.label
 
 test-label: $(VENV)/.test $(LABEL)/.label
-	OMP_NUM_THREADS=1 $(LABEL)/bin/python -m pytest tests/label -n $(WORKERS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(LABEL)/bin/python -m pytest tests/label -n $(WORKERS) --dist loadfile
 
 demo: $(VENV)/.core
 	$(BIN)/sam2unet demo
