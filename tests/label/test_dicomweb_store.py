@@ -75,7 +75,7 @@ def store_of(folder: Path, images: list[str], *headers: Dataset) -> Any:
 
     models = [ModelClasses("heart", {"RV": 1, "LV": 2}, {}, Path)]
     store = DicomwebStore("http://127.0.0.1:9/dicom-web", models, {}, str(folder))
-    store.archive = Listed(store.archive.server, images, *headers)  # type: ignore[assignment]
+    store.archive = store.lists.archive = Listed(store.archive.server, images, *headers)  # type: ignore[assignment]
     return store
 
 
