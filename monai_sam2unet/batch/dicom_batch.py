@@ -91,8 +91,9 @@ class DicomBatch:
     cluster: RayResources | None = None
 
     def processors(self) -> list[BundleProcessor]:
-        """Load the network, once for each device. A CPU gets several processors of one network, see
-        :func:`~monai_sam2unet.batch.cpu_workers.cpu_workers`.
+        """Load the network, once for each device.
+
+        A CPU gets several processors of one network, see :func:`~monai_sam2unet.batch.cpu_workers.cpu_workers`.
 
         Raises:
             ConfigError: When a setting is not allowed, the bundle does not say what its classes are, or the output

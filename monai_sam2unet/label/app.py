@@ -209,16 +209,27 @@ class SAM2UNetApp(MONAILabelApp):
         stats = sorted(found["train_stats"].items(), key=lambda item: -item[1].get("start_ts", 0))
         return {**found, "train_stats": dict(stats)}
 
+    def check_model(self, model: Any) -> None:
+        """Look whether there is a model.
+
+        Args:
+            model: its name.
+
+        Raises:
+            MONAILabelException: When there is none.
+        """
+        _check_known("model", model, self._infers)
+
     def infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Masks of an image, as MONAI Label asks for them.
 
         Raises:
             MONAILabelException: When there is no such model.
             ImageNotFoundException: When there is no such image.
-            UserError: When the image cannot be read, or the weights do not fit.
+            UserError: When the image cannot be read, the weights do not fit, or there is no device as is asked for.
         """
         image, store = request.get("image"), datastore or self.datastore()
-        _check_known("model", request.get("model"), self._infers)
+        self.check_model(request.get("model"))
         # What a client has sent lies at an absolute path, and so do images of sessions.
         if not isinstance(image, str) or Path(image).is_absolute():
             return dict(super().infer(request, store))
@@ -248,6 +259,6 @@ class SAM2UNetApp(MONAILabelApp):
                 logger.warning("%s has no mask: %s", one["image"], error)
                 return {"error": str(error)}
 
-        _check_known("model", request.get("model"), self._infers)
+        self.check_model(request.get("model"))
         found: dict[str, Any] = self._batch_infer(request, datastore or self.datastore(), infer)
         return found

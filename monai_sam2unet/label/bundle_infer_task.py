@@ -26,6 +26,7 @@ from monai_sam2unet.dicom.segmentation_writer import segmentation
 from monai_sam2unet.errors import CheckpointError, DataError
 from monai_sam2unet.label.dicom_images import dicom_files, slices_first
 from monai_sam2unet.label.model_classes import ModelClasses
+from monai_sam2unet.label.requested_device import requested_device
 
 __all__ = ["KEPT", "MARKED", "BundleInferTask"]
 
@@ -122,9 +123,19 @@ class BundleInferTask(BasicInferTask):
                 self._use(config)
             yield
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Answer a request."""
-        return self._worker.submit(self._answer, *args, **kwargs).result()
+    def __call__(self, request: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Answer a request.
+
+        Args:
+            request: as MONAI Label has it; ``device`` as :func:`requested_device` knows it.
+            args: as MONAI Label has them.
+            kwargs: as MONAI Label has them.
+
+        Raises:
+            UserError: When there is no such device, there are no weights that fit, or the image cannot be read.
+        """
+        asked = {**request, "device": requested_device(request.get("device"))}
+        return self._worker.submit(self._answer, asked, *args, **kwargs).result()
 
     def _answer(self, *args: Any, **kwargs: Any) -> Any:
         with self.in_turn():

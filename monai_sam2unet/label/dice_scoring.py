@@ -20,42 +20,12 @@ from torch import Tensor
 from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.label.bundle_infer_task import BundleInferTask
 from monai_sam2unet.label.image_info import update_image_info
+from monai_sam2unet.label.label_numbers import class_numbers, names_by_number
 from monai_sam2unet.label.single_slice import as_picture
 from monai_sam2unet.transforms import LoadAnyImage, MatchOrientation
 from monai_sam2unet.transforms.tensors import plain
 
-__all__ = ["DiceScoring", "class_dice", "class_indices"]
-
-
-def class_indices(values: Tensor, classes: Mapping[str, int], names: Mapping[int, str] | None = None) -> Tensor:
-    """The numbers of a label file as those of a model.
-
-    Args:
-        values: numbers of any shape.
-        classes: the model's numbers by name.
-        names: what a viewer called the numbers in the file; None or empty: they are the model's. Of a model with one
-            class, 255 is it, too.
-
-    Raises:
-        DataError: When there are numbers without a name, or names that are no class.
-
-    Example:
-        >>> class_indices(torch.tensor([0, 1, 2]), {"RV": 1, "LV": 3}, {1: "LV", 2: "RV"}).tolist()
-        [0, 3, 1]
-    """
-    told = dict(names or {number: name for name, number in classes.items()})
-    if not names and len(classes) == 1:
-        told[255] = next(iter(classes))
-    found = torch.zeros(values.shape, dtype=torch.int64)
-    for number in torch.unique(values).tolist():
-        name = told.get(number)
-        if number and name not in classes:
-            what = f"the number {number:g}" + ("" if name is None else f", called {name!r}")
-            known = ", ".join(f"{key} ({value})" for key, value in classes.items())
-            raise DataError(f"The label holds {what}, which is no class; the classes are {known}.")
-        if number:
-            found[values == number] = classes[str(name)]
-    return found
+__all__ = ["DiceScoring", "class_dice"]
 
 
 def class_dice(predicted: Tensor, truth: Tensor, classes: Mapping[str, int]) -> dict[str, float]:
@@ -156,13 +126,10 @@ class DiceScoring(ScoringMethod):
         local = LocalDatastore if type(store) is DICOMWebDatastore else type(store)
         # A store of a PACS fetches the label and what is known of it now.
         path = local.get_label_uri(store, image, tag)
-        told = store.get_label_info(image, tag).get("label_info")
-        entries = told if isinstance(told, list) else []
-        names = {entry["idx"]: str(entry["name"]) for entry in entries if {"idx", "name"} <= set(entry)}
-        return self._read(path, model, names)
+        return self._read(path, model, names_by_number(store.get_label_info(image, tag)))
 
     def _predicted_anew(self, store: Datastore, image: str, model: str, request: Mapping[str, Any]) -> MetaTensor:
-        asked = {"image": store.get_image_uri(image), "device": request.get("device", "cuda")}
+        asked = {"image": store.get_image_uri(image), "device": request.get("device")}
         path, _ = self.tasks[model](asked)
         try:
             return self._read(str(path), model)
@@ -178,7 +145,7 @@ class DiceScoring(ScoringMethod):
             kind = "volume" if task.dimension == 3 else "picture"
             raise DataError(f"{path} is no mask of a {kind}: its shape is {tuple(values.shape[1:])}.")
         try:
-            found = class_indices(plain(values), task.labels, names)
+            found = torch.from_numpy(class_numbers(plain(values).numpy(), task.labels, names))
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
         return MetaTensor(found).copy_meta_from(values)

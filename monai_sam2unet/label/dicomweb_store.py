@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cachetools import TTLCache
 from dicomweb_client.api import DICOMwebClient
 from monailabel.config import settings
 from monailabel.datastore.dicom import DICOMWebDatastore
@@ -26,10 +25,12 @@ from monai_sam2unet.batch.transfer import TransferError
 from monai_sam2unet.dicom import read_volume
 from monai_sam2unet.errors import DataError, UserError
 from monai_sam2unet.label.archive import Archive, ArchivedSegmentation, is_uid
+from monai_sam2unet.label.archive_lists import ArchiveLists
 from monai_sam2unet.label.dicom_images import dicom_files, save_label_volume, save_volume
+from monai_sam2unet.label.image_notes import ImageNotes
 from monai_sam2unet.label.label_segmentation import KeptLabel, label_of, segmentation_of
-from monai_sam2unet.label.locked_store import LockedStore
-from monai_sam2unet.label.model_classes import ModelClasses, model_of
+from monai_sam2unet.label.locked_store import LockedStore, without_patient
+from monai_sam2unet.label.model_classes import ModelClasses
 
 __all__ = ["DicomwebStore"]
 
@@ -40,14 +41,17 @@ FINAL, INSTANCE = DefaultLabelTag.FINAL.value, "SOPInstanceUID"
 ABOUT = ("PatientID", "Modality", "StudyInstanceUID", "SeriesInstanceUID")
 #: Below the folder of MONAI Label's own store, whose files were made otherwise.
 CACHE = "sam2unet"
+#: Beside what is fetched: what is known of series of which no file is kept, as those that cannot be read.
+NOTES = "notes.json"
+#: Key of what is known of a series: why no volume is made of it.
+REASON = "reason"
 
 
 class DicomwebStore(DICOMWebDatastore, LockedStore):
     """Series of a PACS as images, and its DICOM segmentations as final labels.
 
-    An image's name is its SeriesInstanceUID, and so is its label's. What is fetched is kept in a folder. A series is
-    labelled when there is a segmentation of it whose segments are all classes of one of the models, and none of them is
-    AUTOMATIC (SegmentAlgorithmType): those are what models predicted. Of several the newest counts.
+    An image's name is its SeriesInstanceUID, and so is its label's. What is fetched is kept in a folder. Which series
+    are labelled, :class:`ArchiveLists` says.
 
     Args:
         url: root of the DICOMweb service.
@@ -63,12 +67,13 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
         self, url: str, models: Sequence[ModelClasses], conditions: Mapping[str, Any], cache_path: str | None = None
     ) -> None:
         self.archive, self.models = Archive(url), list(models)
-        self._lists: TTLCache[Any, Any] = TTLCache(8, settings.MONAI_LABEL_DICOMWEB_CACHE_EXPIRY)
-        self._lists_turn = threading.RLock()
+        expiry = settings.MONAI_LABEL_DICOMWEB_CACHE_EXPIRY
+        self.lists = ArchiveLists(self.archive, self.models, conditions, expiry)
         self._image_turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
         # Upstream's own methods take from the client its address.
         cache = Path(cache_path) if cache_path else Path.home() / ".cache" / "monailabel" / "dicom"
         super().__init__(DICOMwebClient(self.archive.server.url), dict(conditions), str(cache / CACHE))
+        self._notes = ImageNotes(Path(self._datastore_path) / NOTES)
 
     @contextmanager
     def _turn_of(self, image_id: str) -> Iterator[None]:
@@ -84,37 +89,18 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
 
     def list_images(self) -> list[str]:
         """SeriesInstanceUID of all series that fulfil the conditions."""
-        with self._lists_turn:
-            found: list[str] | None = self._lists.get("images")
-            if found is None:
-                listed = self.archive.series(self._search_filter)
-                found = self._lists["images"] = [first_value(series, "SeriesInstanceUID") for series in listed]
-            return list(found)
-
-    def _labels(self) -> dict[str, ArchivedSegmentation]:
-        # Nobody else may ask meanwhile: what is saved while the archive answers comes to this list afterwards.
-        with self._lists_turn:
-            found: dict[str, ArchivedSegmentation] | None = self._lists.get("labels")
-            if found is None:
-                found = self._lists["labels"] = self._listed_labels()
-            return dict(found)
-
-    def _listed_labels(self) -> dict[str, ArchivedSegmentation]:
-        images, found = set(self.list_images()), {}
-        for label in self.archive.segmentations():
-            if label.image not in images:
-                logger.info("A segmentation is passed over: it is of none of the series that are listed")
-            elif label.automatic:
-                logger.info("A segmentation is passed over: an algorithm made it, and nobody has looked at it")
-            elif not label.labels or model_of(label.labels, self.models) is None:
-                logger.info("A segmentation is passed over: no model has the classes %s", ", ".join(label.labels))
-            else:
-                found[label.image] = label
-        return found
+        return self.lists.images()
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """The series that have a segmentation."""
-        return list(self._labels())
+        return list(self.lists.labels())
+
+    def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        """The series that have no segmentation, without those that cannot be read, unless there are no others."""
+        done = self.lists.labels()
+        left = [image for image in self.list_images() if image not in done]
+        # Who asks for the next one is told why, when only such are left.
+        return [image for image in left if REASON not in self._notes.of(image)] or left
 
     def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
         """The tags of a series' labels, those that have not been fetched, too; each with the label's name.
@@ -123,11 +109,11 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
             image_id: SeriesInstanceUID.
         """
         kept = {tag: name for tag, name in LockedStore.get_labels_by_image_id(self, image_id).items() if tag != FINAL}
-        return kept | ({FINAL: image_id} if image_id in self._labels() else {})
+        return kept | ({FINAL: image_id} if image_id in self.lists.labels() else {})
 
     def status(self) -> dict[str, Any]:
         """How many images there are, and how many of them have a label."""
-        done = len(self._labels())
+        done = len(self.lists.labels())
         tags = LockedStore.json(self)["objects"].values()
         kept = [tag for known in tags for tag in known["labels"] if tag != FINAL]
         counts = {tag: kept.count(tag) for tag in dict.fromkeys(kept)} | ({FINAL: done} if done else {})
@@ -137,8 +123,9 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
         """All images and labels, those that have not been fetched, too."""
         told: dict[str, Any] = LockedStore.json(self)
         for image in self.list_images():
-            told["objects"].setdefault(image, {"image": {"ext": ".nii.gz", "info": {}}, "labels": {}})
-        for image, label in self._labels().items():
+            about = {"ext": ".nii.gz", "info": self._notes.of(image)}
+            told["objects"].setdefault(image, {"image": about, "labels": {}})
+        for image, label in self.lists.labels().items():
             info = {"SeriesInstanceUID": label.series, "SOPInstanceUID": label.instance}
             told["objects"][image]["labels"].setdefault(FINAL, {"ext": ".nii.gz", "info": info})
         return told
@@ -177,17 +164,54 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
             kept = LockedStore.get_image_uri(self, image_id)
             if kept and Path(kept).is_file():
                 return kept
-            volume = read_volume(dicom_files(self.fetch(image_id)))
-            header = volume.first.dataset
-            info = {keyword: first_value(header, keyword) or "UNK" for keyword in ABOUT}
-            with self._work() as work:
-                path = volume.first.path
-                if volume.in_patient_space:
-                    if volume.pixels.ndim > 3:
-                        raise DataError(f"The series {image_id} is a volume in colours; there is no NIfTI file of it.")
-                    save_volume(volume, path := work / "image.nii.gz")
-                LockedStore.add_image(self, image_id, str(path), info)
+            files = dicom_files(self.fetch(image_id))
+            reason = self._notes.of(image_id).get(REASON)
+            if reason is not None:
+                raise DataError(reason)
+            try:
+                self._make_image(image_id, files)
+            except DataError as error:
+                self._notes.add(image_id, {REASON: " ".join(str(error).split())})
+                raise
             return str(LockedStore.get_image_uri(self, image_id))
+
+    def _make_image(self, image_id: str, files: Sequence[Path]) -> None:
+        volume = read_volume(files)
+        header = volume.first.dataset
+        info = {keyword: first_value(header, keyword) or "UNK" for keyword in ABOUT}
+        with self._work() as work:
+            path = volume.first.path
+            if volume.in_patient_space:
+                if volume.pixels.ndim > 3:
+                    raise DataError(f"The series {image_id} is a volume in colours; there is no NIfTI file of it.")
+                save_volume(volume, path := work / "image.nii.gz")
+            LockedStore.add_image(self, image_id, str(path), info)
+
+    def get_image_info(self, image_id: str) -> dict[str, Any]:
+        """What is known of a series, also of one that was not fetched or cannot be read.
+
+        Args:
+            image_id: SeriesInstanceUID.
+        """
+        return {**self._notes.of(image_id), **LockedStore.get_image_info(self, image_id)}
+
+    def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
+        """Add to what is known of a series.
+
+        Args:
+            image_id: SeriesInstanceUID.
+            info: what is known; of PatientID a hash is kept.
+
+        Raises:
+            ImageNotFoundException: When it is not listed.
+            TransferError: When the PACS does not answer.
+        """
+        if image_id in LockedStore.list_images(self):
+            LockedStore.update_image_info(self, image_id, info)
+        elif image_id in self.list_images():
+            self._notes.add(image_id, without_patient(info))
+        else:
+            raise ImageNotFoundException(f"There is no series {image_id!r} among those that are listed.")
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """Refused: images are sent to the PACS.
@@ -219,7 +243,7 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
         """
         if label_tag != FINAL:
             return str(LockedStore.get_label_uri(self, image_id or label_id, label_tag))
-        labels = self._labels()
+        labels = self.lists.labels()
         label = labels.get(image_id or label_id) or next(
             (one for one in labels.values() if one.series == label_id), None
         )
@@ -280,11 +304,7 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
         with self._work() as work:
             made.save_as(work / "label.dcm")
             self.archive.store(work / "label.dcm")
-        # The archive may list it a little later only.
-        with self._lists_turn:
-            if image_id in self.list_images():
-                self._labels()
-                self._lists["labels"][image_id] = ArchivedSegmentation.of(made)
+        self.lists.add(ArchivedSegmentation.of(made))
         if label.grid.in_patient_space:
             about = {"SeriesInstanceUID": str(made.SeriesInstanceUID), INSTANCE: str(made.SOPInstanceUID)}
             self._keep(image_id, label, {**info, **about})
@@ -308,7 +328,7 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
         Raises:
             TransferError: When the PACS does not answer.
         """
-        labels, found = self._labels(), []
+        labels, found = self.lists.labels(), []
         self._forget_labels_but(labels)
         for image in labels:
             try:

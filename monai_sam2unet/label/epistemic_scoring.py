@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from monai.bundle import ConfigParser
 from monai.inferers import Inferer
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
-from monailabel.utils.others.generic import name_to_device
 
 from monai_sam2unet.batch.identity import hashed_uid
 from monai_sam2unet.bundle import BundleConfig
@@ -25,6 +23,7 @@ from monai_sam2unet.inferers import UncertaintyMaps, epistemic_score
 from monai_sam2unet.label.archive import is_uid
 from monai_sam2unet.label.bundle_infer_task import BundleInferTask
 from monai_sam2unet.label.image_info import update_image_info
+from monai_sam2unet.label.requested_device import requested_device
 from monai_sam2unet.transforms import Preset
 
 __all__ = ["EPISTEMIC", "EpistemicScoring", "ImageScore", "at_most", "test_time_augmentation"]
@@ -110,14 +109,18 @@ class EpistemicScoring(ScoringMethod):
         super().__init__(f"Score the images without a label by how unsure {self.name} is of them")
         self.task = task
         self.augmentation = test_time_augmentation(task.folder)
+        self._made: tuple[Path, tuple[Preset, Callable[..., Any], Inferer, str]] | None = None
 
-    @cached_property
     def _parts(self) -> tuple[Preset, Callable[..., Any], Inferer, str]:
-        """The bundle's preset, preprocessing and inferer, and its activation; made when they are first needed."""
-        keys = self._config({}).parser
-        config = self._config({key: value for key, value in ONE_PASS.items() if key in keys})
-        activation = "softmax" if len(config.class_names) > 1 else "sigmoid"
-        return config.build("preset"), config.build("preprocessing"), config.build("inferer"), activation
+        """The bundle's preset, preprocessing and inferer, and its activation, as its weights in use need them."""
+        # Other weights, as those of a training in the place of those that came with it, have other settings.
+        if self._made is None or self._made[0] != self.task.checkpoint:
+            keys = self._config({}).parser
+            config = self._config({key: value for key, value in ONE_PASS.items() if key in keys})
+            activation = "softmax" if len(config.class_names) > 1 else "sigmoid"
+            parts = config.build("preset"), config.build("preprocessing"), config.build("inferer"), activation
+            self._made = self.task.checkpoint, parts
+        return self._made[1]
 
     def _config(self, settings: Mapping[str, Any]) -> BundleConfig:
         return BundleConfig.for_inference(self.task.folder, {**self.task.settings, **settings})
@@ -156,12 +159,13 @@ class EpistemicScoring(ScoringMethod):
 
         Raises:
             DataError: When the bundle cannot read the image.
+            CheckpointError: When there are no weights.
             ConfigError: When a part of the bundle cannot be made.
             WeightsError: When the weights do not fit the network.
         """
-        preset, preprocessing, inferer, activation = self._parts
-        image = preprocessing({preset.image_key: path})[preset.image_key]
         with self.task.in_turn(), torch.no_grad():
+            preset, preprocessing, inferer, activation = self._parts()
+            image = preprocessing({preset.image_key: path})[preset.image_key]
             maps = UncertaintyMaps(self.task._get_network(device, None), activation, **self.augmentation)
             return epistemic_score(inferer(image[None].to(device), maps)[0])
 
@@ -195,12 +199,12 @@ class EpistemicScoring(ScoringMethod):
             cannot be read, and why; ``latency``, seconds.
 
         Raises:
-            ConfigError: When ``max_samples`` is no number.
+            ConfigError: When ``max_samples`` is no number, or the server has no such device.
             CheckpointError: When there are no weights.
             WeightsError: When they do not fit the network.
         """
         start = time.time()
-        limit, device = at_most(request), name_to_device(request.get("device", "cuda"))
+        limit, device = at_most(request), requested_device(request.get("device"))
         images, weights = datastore.get_unlabeled_images(), self.weights()
         before = {image: self.known(datastore, image) for image in images}
         todo = [image for image, score in before.items() if score is None or score.weights != weights]

@@ -12,6 +12,8 @@ from filelock import FileLock
 from monailabel.datastore.local import LocalDatastore, LocalDatastoreModel
 from monailabel.interfaces.datastore import Datastore
 
+from monai_sam2unet.label.dicomweb_store import DicomwebStore
+
 __all__ = ["update_image_info"]
 
 
@@ -23,9 +25,13 @@ def update_image_info(store: Datastore, image: str, info: Mapping[str, Any], key
 
     Args:
         store: the studies.
-        image: its name; nothing is done when it has been removed.
+        image: its name; nothing is done when it has been removed from a folder.
         info: what is added.
         key: of the dictionary, in the information, that it is added to; None: to the information itself.
+
+    Raises:
+        ImageNotFoundException: When a PACS does not list it.
+        TransferError: When the PACS does not answer.
     """
 
     def change(known: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,9 +44,11 @@ def update_image_info(store: Datastore, image: str, info: Mapping[str, Any], key
     # Nothing of the store is called meanwhile: what it locks itself, it locks before the file.
     with FileLock(store._lock_file):
         model = LocalDatastoreModel.model_validate_json(written.read_text(encoding="utf-8"))
-        if image in model.objects:
-            known = model.objects[image].image.info
-            known.update(change(known))
+        kept = model.objects.get(image)
+        if kept is not None:
+            kept.image.info.update(change(kept.image.info))
             content = json.dumps(model.model_dump(exclude={"base_path"}), indent=2, default=str)
             written.write_text(content, encoding="utf-8")
     store._init_from_datastore_file()
+    if kept is None and isinstance(store, DicomwebStore):
+        store.update_image_info(image, change({}))

@@ -18,7 +18,7 @@ from monai_sam2unet.errors import DataError
 from monai_sam2unet.inferers import InteractiveRefiner, refiner_of_case
 from monai_sam2unet.label.bundle_infer_task import KEPT, MARKED, BundleInferTask
 from monai_sam2unet.label.known_images import KnownImage, KnownImages, file_version
-from monai_sam2unet.label.model_classes import BACKGROUND
+from monai_sam2unet.label.label_numbers import BACKGROUND
 from monai_sam2unet.label.requested_marks import click_marks, scribble_marks
 from monai_sam2unet.label.single_slice import as_picture
 from monai_sam2unet.transforms import LoadAnyImage

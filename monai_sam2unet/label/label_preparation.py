@@ -17,6 +17,7 @@ from monai_sam2unet.bundle import check_volumes
 from monai_sam2unet.data import check_pairs
 from monai_sam2unet.dicom import is_dicom
 from monai_sam2unet.errors import DataError, listing
+from monai_sam2unet.label.label_numbers import WHITE, class_numbers
 from monai_sam2unet.label.single_slice import as_picture
 from monai_sam2unet.label.submitted_labels import SubmittedLabel
 from monai_sam2unet.transforms import LoadAnyImage, Preset
@@ -24,7 +25,6 @@ from monai_sam2unet.transforms import LoadAnyImage, Preset
 __all__ = ["LabelPreparation"]
 
 _NUM_THREADS = 4
-_WHITE = 255
 T = TypeVar("T")
 
 
@@ -128,24 +128,8 @@ class LabelPreparation:
 
     def _classes(self, values: NDArray[Any], label: SubmittedLabel) -> NDArray[np.uint8]:
         """The bundle's class indices, or where it reads masks by a threshold, 0 and 255."""
-        unique = np.unique(values)
-        if not np.array_equal(unique, np.round(unique)):
-            raise DataError("it holds broken numbers, which are no classes.")
-        found = [int(value) for value in unique if value != 0]
-        names = label.names or {number: name for name, number in self.label_ids.items()}
-        if len(self.label_ids) == 1 and not label.names and found == [_WHITE]:
-            names = {_WHITE: next(iter(self.label_ids))}
-        nameless = [str(number) for number in found if number not in names]
-        if nameless:
-            raise DataError(f"it holds the numbers {', '.join(nameless[:5])}, which are no class.")
-        others = [f"{names[number]} ({number})" for number in found if names[number] not in self.label_ids]
-        if others:
-            raise DataError(f"it shows {', '.join(others)}, which is no class of this bundle.")
-        classes = np.zeros(values.shape, np.uint8)
-        for number in found:
-            index = self.label_ids[names[number]]
-            classes[values == number] = _WHITE if self.preset.mask_threshold is not None else index
-        return classes
+        numbers = class_numbers(values, self.label_ids, label.names)
+        return numbers if self.preset.mask_threshold is None else np.where(numbers > 0, np.uint8(WHITE), np.uint8(0))
 
 
 def _picture(path: str) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from monailabel.datastore.local import LocalDatastore
 from monai_sam2unet.batch.identity import hashed_uid
 from monai_sam2unet.errors import DataError
 
-__all__ = ["LockedStore"]
+__all__ = ["LockedStore", "without_patient"]
 
 #: PatientID of an image that has none.
 UNKNOWN = "UNK"
@@ -36,8 +36,14 @@ def _check_suffix(kind: str, file: str, patterns: Sequence[str]) -> None:
         raise DataError(f"{kind} of this kind ({given}) are not kept here; those kept are {', '.join(suffixes)}.")
 
 
-def _without_patient(info: dict[str, Any]) -> dict[str, Any]:
-    """PatientID is needed to tell patients apart only, and MONAI Label logs what is known of the next image."""
+def without_patient(info: dict[str, Any]) -> dict[str, Any]:
+    """What is known of an image, with a hash in the place of PatientID.
+
+    That is needed to tell patients apart only, and MONAI Label logs what is known of the next image.
+
+    Args:
+        info: what is known.
+    """
     patient = str(info.get("PatientID") or UNKNOWN)
     return info if patient == UNKNOWN or _HASHED.fullmatch(patient) else {**info, "PatientID": hashed_uid(patient)}
 
@@ -70,7 +76,7 @@ class LockedStore(LocalDatastore):
         _check_name("image's name", image_id or "")
         _check_suffix("Images", image_filename, [*self._extensions, "*.dcm"])
         with self._turn:
-            return str(super().add_image(image_id, image_filename, _without_patient(image_info or {})))
+            return str(super().add_image(image_id, image_filename, without_patient(image_info or {})))
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         """Add to what is known of an image.
@@ -83,7 +89,7 @@ class LockedStore(LocalDatastore):
             ImageNotFoundException: When there is no such image.
         """
         with self._turn:
-            super().update_image_info(image_id, _without_patient(info))
+            super().update_image_info(image_id, without_patient(info))
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
         """Save a label.

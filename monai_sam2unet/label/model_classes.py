@@ -17,15 +17,16 @@ from monai_sam2unet.bundle import BundleConfig
 from monai_sam2unet.dicom.derived_object import Algorithm
 from monai_sam2unet.dicom.segments import Segment, read_segments
 from monai_sam2unet.errors import CheckpointError, ConfigError, DataError
+from monai_sam2unet.label.label_numbers import (
+    BACKGROUND,
+    WHITE,
+    class_numbers,
+    named_segments,
+    names_by_number,
+    numbers_in,
+)
 
 __all__ = ["ModelClasses", "model_of", "to_class_ids"]
-
-#: Under which a viewer tells the value of a segment: 3D Slicer when it saves, and when it asks.
-VALUE_KEYS = ("idx", "id", "labelID")
-#: Models that take clicks name it, so that viewers have a segment for those that exclude.
-BACKGROUND = "background"
-#: A mask of one class may be an image of black and white.
-WHITE = 255
 
 
 @functools.lru_cache(maxsize=32)
@@ -158,21 +159,6 @@ def _any_of(labels: Iterable[str], models: Sequence[ModelClasses]) -> ModelClass
     return next((model for model in models if any(model.id_of(label) for label in wanted)), None)
 
 
-def _named(info: Mapping[str, Any]) -> list[tuple[int | None, str]]:
-    """Value and name of each segment that a viewer tells of."""
-    items = info.get("label_info") or []
-    if not isinstance(items, list) or not all(isinstance(item, dict) and item.get("name") for item in items):
-        raise DataError(f'label_info must be a list of {{"name": ..., "idx": ...}}, one for each segment; got {items}.')
-    found = []
-    for item in items:
-        value = next((item[key] for key in VALUE_KEYS if key in item), None)
-        least = 0 if str(item["name"]).casefold() == BACKGROUND else 1
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise DataError(f"label_info: the value of {item['name']} must be a whole number from 1, got {value!r}.")
-        found.append((value, str(item["name"])))
-    return found
-
-
 def _without_names(info: Mapping[str, Any], models: Sequence[ModelClasses]) -> ModelClasses:
     name = info.get("model")
     chosen = [model for model in models if model.model == name] if name else list(models)
@@ -204,20 +190,11 @@ def to_class_ids(
         DataError: When segments that the label shows are not all classes of one model, several models have them and
             mean different things, it is not known which segment a value means, or values are not whole numbers.
     """
-    if not np.array_equal(mask, np.rint(mask)) or mask.min(initial=0) < 0:
-        raise DataError("The label must hold whole numbers from 0.")
-    values = [int(value) for value in np.unique(mask) if value]
-    named = _named(info)
+    values, named = numbers_in(mask), named_segments(info)
     if not named:
         model = _without_names(info, models)
-        if values == [WHITE] and len(model.names) == 1:
-            return (mask == WHITE).astype(np.uint8), model
-        unknown = [value for value in values if value > len(model.names)]
-        if unknown:
-            known = ", ".join(f"{number} {name}" for name, number in model.ids.items())
-            raise DataError(f"The label holds {unknown}; the classes of {model.model} are {known}.")
-        return mask.astype(np.uint8), model
-    names = {value: name for value, name in named if value is not None}
+        return class_numbers(mask, model.ids), model
+    names = names_by_number(info)
     classes = [name for _, name in named if name.casefold() != BACKGROUND]
     if values == [WHITE] and len(classes) == 1 and WHITE not in names:
         names = {WHITE: classes[0]}
@@ -234,7 +211,4 @@ def to_class_ids(
         known = "; ".join(f"{model.model}: {', '.join(model.names)}" for model in models)
         told = ", ".join(shown or names.values())
         raise DataError(f"The label shows {told} (label_info), not all of which one model has. There are {known}.")
-    ids = np.zeros(mask.shape, np.uint8)
-    for value, name in zip(values, shown, strict=True):
-        ids[mask == value] = found.id_of(name) or 0
-    return ids, found
+    return class_numbers(mask, {name: found.id_of(name) or 0 for name in classes_shown}, names), found

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.inferers import Mark, strokes
-from monai_sam2unet.label.model_classes import BACKGROUND
+from monai_sam2unet.label.label_numbers import BACKGROUND
 
 __all__ = ["click_marks", "scribble_marks"]
 

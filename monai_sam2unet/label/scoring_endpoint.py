@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``POST /scoring/METHOD`` as MONAI Label has it, but that unknown methods are refused before anything is started."""
+"""``POST /scoring/METHOD`` as MONAI Label has it, but that mistakes are told before anything is started."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from monailabel.config import settings
 from monailabel.endpoints.scoring import run_method
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.utils.app import app_instance
+
+from monai_sam2unet.label.app import SAM2UNetApp
+from monai_sam2unet.label.requested_device import requested_device
 
 __all__ = ["router"]
 
@@ -33,6 +36,10 @@ def score(
 
     Raises:
         MONAILabelException: When there is none of this name.
+        ConfigError: When the server has no device as is asked for.
     """
-    app_instance().check_scoring(method)
+    app = app_instance()
+    if isinstance(app, SAM2UNetApp):
+        app.check_scoring(method)
+    requested_device((params or {}).get("device"))
     return run_method(method, params, run_sync)

@@ -34,14 +34,20 @@ from monailabel.interfaces.exception import (  # noqa: E402
 
 from monai_sam2unet.batch.transfer import TransferError  # noqa: E402
 from monai_sam2unet.errors import CheckpointError, UserError, WeightsError  # noqa: E402
-from monai_sam2unet.label import infer_endpoint, scoring_endpoint, train_endpoint  # noqa: E402
+from monai_sam2unet.label import (  # noqa: E402
+    batch_endpoint,
+    infer_endpoint,
+    model_endpoint,
+    scoring_endpoint,
+    train_endpoint,
+)
 
 __all__ = ["app"]
 
 # Of two endpoints for one address the first answers.
 _others = list(app.router.routes)
-for _router in (infer_endpoint.router, train_endpoint.router, scoring_endpoint.router):
-    app.include_router(_router, prefix=settings.MONAI_LABEL_API_STR)
+for _endpoint in (infer_endpoint, train_endpoint, scoring_endpoint, batch_endpoint, model_endpoint):
+    app.include_router(_endpoint.router, prefix=settings.MONAI_LABEL_API_STR)
 app.router.routes[:] = [*app.router.routes[len(_others) :], *_others]
 if settings.MONAI_LABEL_AUTH_ENABLE:
     # Whoever calls it makes the server begin anew; it asks for no token.

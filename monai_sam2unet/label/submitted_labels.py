@@ -16,6 +16,7 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monai_sam2unet.bundle.folds import patients_of
 from monai_sam2unet.dicom import is_dicom
 from monai_sam2unet.errors import DataError
+from monai_sam2unet.label.label_numbers import names_by_number
 
 __all__ = ["SubmittedLabel", "by_patient", "submitted_labels"]
 
@@ -51,14 +52,6 @@ def _is_volume(path: str) -> bool | None:
     return None if Path(path).is_dir() or is_dicom(path) else False
 
 
-def _names(info: Mapping[str, Any]) -> dict[int, str]:
-    """By number the names that a viewer sent along, as ``{"label_info": [{"name": "LV", "idx": 3}]}``."""
-    told = info.get("label_info")
-    entries = [entry for entry in told if isinstance(entry, dict)] if isinstance(told, list) else []
-    numbers = {entry.get("idx", entry.get("labelID")): str(entry.get("name")) for entry in entries}
-    return {number: name for number, name in numbers.items() if isinstance(number, int)}
-
-
 def submitted_labels(store: Datastore, is_volume: bool, classes: Collection[str]) -> list[SubmittedLabel]:
     """The final labels of a datastore whose images are of a bundle's kind.
 
@@ -66,6 +59,9 @@ def submitted_labels(store: Datastore, is_volume: bool, classes: Collection[str]
         store: the studies; from a DICOMweb store what is missing is fetched.
         is_volume: whether the bundle takes volumes; else it takes pictures.
         classes: the bundle's. A PACS may hold labels of other models, too: those are left out.
+
+    Raises:
+        DataError: When what is known of a label cannot be made sense of.
     """
     pairs = store.datalist()
     # A DICOMweb store's own list of them may be two hours old; what it just fetched is in its local copy.
@@ -75,7 +71,10 @@ def submitted_labels(store: Datastore, is_volume: bool, classes: Collection[str]
     for pair in pairs:
         name = ids.get(pair["image"]) or Path(pair["image"]).name.partition(".")[0]
         patient = str(store.get_image_info(name).get("PatientID") or "UNK")
-        names = _names(store.get_label_info(name, _FINAL))
+        try:
+            names = names_by_number(store.get_label_info(name, _FINAL))
+        except DataError as error:
+            raise DataError(f"The label of {name}: {error} Submit it again.") from error
         others = set(names.values()) - set(classes)
         if others and isinstance(store, DICOMWebDatastore):
             logger.info(f"A label is left out: its classes are of another model ({', '.join(sorted(others))}).")

@@ -12,12 +12,14 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, HTTPException
 from monailabel.config import settings
+from monailabel.endpoints import train as upstream
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.async_tasks.task import AsyncTask
 from monailabel.utils.async_tasks.utils import processes, tasks
 
 from monai_sam2unet.errors import ConfigError, UserError
+from monai_sam2unet.label.app import SAM2UNetApp
 
 __all__ = ["router"]
 
@@ -101,6 +103,8 @@ def run_model(
             was stopped; 500: it failed.
     """
     app = app_instance()
+    if not isinstance(app, SAM2UNetApp):
+        return dict(upstream.run_model(model, params, run_sync, enqueue))
     task = _start(app, model, params, enqueue)
     return _waited_for(task, app.trainer(model)) if run_sync else task
 
@@ -124,6 +128,8 @@ def run_all(
         HTTPException: 429: another training is under way.
     """
     app = app_instance()
+    if not isinstance(app, SAM2UNetApp):
+        return dict(upstream.run(params))
     found: dict[str, dict[str, Any]] = {}
     for model in app.info()["trainers"]:
         try:

@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from monailabel.utils.others.generic import name_to_device
-from torch import device as torch_device
-
 from monai_sam2unet.errors import ConfigError, listing
+from monai_sam2unet.label.requested_device import requested_device
 
 __all__ = ["TrainRequest", "settable_keys"]
 
@@ -80,17 +78,6 @@ def _as_default(key: str, value: Any, default: Any) -> Any:
     return value
 
 
-def _device(value: Any) -> str | None:
-    """A device as torch calls it, of what MONAI Label's clients give: ``cpu``, ``cuda:0``, the GPU's name, a list."""
-    if not value:
-        return None
-    name = str(name_to_device(value))
-    try:
-        return str(torch_device(name))
-    except RuntimeError as error:
-        raise ConfigError(f"device must be cpu, cuda, cuda:NUMBER or a GPU's name, got {value!r}.") from error
-
-
 @dataclass(frozen=True)
 class TrainRequest:
     """What is asked of a training.
@@ -142,7 +129,7 @@ class TrainRequest:
                     problems.append(f"{given} {value!r} is not done here; leave it out.")
             elif given not in _PASSED_OVER:
                 problems.append(cls._unknown(given, keys))
-        device = told(_device, own["device"])
+        device = told(requested_device, own["device"]) if own["device"] else None
         problems += cls._problems(own, settings)
         if problems:
             raise ConfigError(f"The training cannot be run as asked for:\n{listing(problems)}")

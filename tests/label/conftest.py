@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -33,10 +35,14 @@ from pydicom.uid import MRImageStorage
 from monai_sam2unet.data import make_polyp_phantom
 
 Serve = Callable[..., contextlib.AbstractContextManager[str]]
-Start = Callable[[], contextlib.AbstractContextManager[str]]
+Start = Callable[..., contextlib.AbstractContextManager[str]]
 USER, PASSWORD = "reader", "a word that no log may hold"
 ACCOUNT = {"MONAI_LABEL_DICOMWEB_USERNAME": USER, "MONAI_LABEL_DICOMWEB_PASSWORD": PASSWORD}
-ONLY_MR = {"MONAI_LABEL_DICOMWEB_SEARCH_FILTER": json.dumps({"Modality": "MR"})}
+#: Servers that several files ask.
+SERVERS = {
+    "folder_server": ("test_active_learning", "test_app", "test_clicks", "test_errors", "test_load", "test_refused"),
+    "archive_server": ("test_ohif", "test_orthanc"),
+}
 SMALL = {"encoder_size: large": "encoder_size: tiny", "spatial_size: [352, 352]": "spatial_size: [64, 64]"}
 
 
@@ -46,6 +52,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("label"):
                 item.add_marker(skip)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Of several processes one runs all files that share a server, for each would start its own."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByServer(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return next((name for name, files in SERVERS.items() if Path(file).stem in files), file)
+
+    return ByServer(config, log)
 
 
 def _write_weights(bundle: Path) -> None:
@@ -60,18 +79,32 @@ def _write_weights(bundle: Path) -> None:
     torch.save({"network": {}, "optimizer": {}, "epoch": 1}, bundle / "models" / "last.pt")
 
 
+def _small_bundle(repository: Path, name: str, folder: Path) -> None:
+    """A bundle as it is, but for the size of its network; with random weights."""
+    shutil.copytree(repository / "bundles" / name, folder / name)
+    for config in (folder / name / "configs").glob("*.yaml"):
+        text = config.read_text()
+        for old, new in SMALL.items():
+            text = text.replace(old, new)
+        config.write_text(text)
+    _write_weights(folder / name)
+
+
 @pytest.fixture(scope="session")
 def small_bundles(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two bundles as they are, but for the size of their networks; with random weights."""
+    """A folder of two small bundles."""
     folder = tmp_path_factory.mktemp("bundles")
     for name in ("cardiac_mr_segmentation", "polyp_segmentation"):
-        shutil.copytree(repository / "bundles" / name, folder / name)
-        for config in (folder / name / "configs").glob("*.yaml"):
-            text = config.read_text()
-            for old, new in SMALL.items():
-                text = text.replace(old, new)
-            config.write_text(text)
-        _write_weights(folder / name)
+        _small_bundle(repository, name, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def volume_bundles(repository: Path, small_bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two small bundles of volumes, MR and CT, that may be trained."""
+    folder, heart = tmp_path_factory.mktemp("volume_bundles"), "cardiac_mr_segmentation"
+    shutil.copytree(small_bundles / heart, folder / heart)
+    _small_bundle(repository, "abdominal_ct_segmentation", folder)
     return folder
 
 
@@ -118,6 +151,46 @@ def infer() -> Callable[..., requests.Response]:
         return requests.post(f"{server}/infer/{model}", params=asked, data=given, timeout=120)
 
     return ask
+
+
+@pytest.fixture(scope="session")
+def save_label() -> Callable[..., requests.Response]:
+    """What sends a label, as viewers do: (server, image, file or content of NIfTI, tag, what the viewer says of it)."""
+
+    def send(server: str, image: str, label: Path | bytes, tag: str = "final", **info: object) -> requests.Response:
+        name, content = ("label.nii.gz", label) if isinstance(label, bytes) else (label.name, label.read_bytes())
+        return requests.put(
+            f"{server}/datastore/label", params={"image": image, "tag": tag}, data={"params": json.dumps(info)},
+            files={"label": (name, content)}, timeout=120,
+        )  # fmt: skip
+
+    return send
+
+
+@pytest.fixture(scope="session")
+def read_mask() -> Callable[[requests.Response], np.ndarray]:
+    """What reads the PNG or NIfTI of an answer."""
+
+    def read(response: requests.Response) -> np.ndarray:
+        assert response.status_code == 200, response.text
+        if response.content.startswith(b"\x1f\x8b"):
+            return np.asarray(nib.Nifti1Image.from_bytes(gzip.decompress(response.content)).dataobj)
+        return np.asarray(Image.open(io.BytesIO(response.content)))
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def own_mask(predicted: Path) -> Callable[[str], np.ndarray]:
+    """What reads the bundle's own mask of one of the studies."""
+
+    def read(name: str) -> np.ndarray:
+        volume = predicted / f"{name}.nii.gz"
+        if volume.is_file():
+            return np.asarray(nib.load(volume).dataobj)
+        return np.asarray(Image.open(predicted / "masks" / f"{name}.png")) // 255
+
+    return read
 
 
 def _free_port() -> int:
@@ -188,6 +261,23 @@ def folder_server(
     app = tmp_path_factory.mktemp("app")
     with serve("monai_sam2unet", "label", "--studies", own_studies, "--bundles", own_bundles, "--app", app) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def other_bias(own_bundles: Path) -> Callable[[str, list[float]], contextlib.AbstractContextManager[None]]:
+    """What gives a model of :func:`folder_server` another bias for a while: new weights, that find what one wants."""
+
+    @contextlib.contextmanager
+    def replaced(model: str, bias: list[float]) -> Iterator[None]:
+        path = own_bundles / model / "models" / "model.pt"
+        before = path.read_bytes()
+        torch.save({**torch.load(path, weights_only=True), "head.bias": torch.tensor(bias)}, path)
+        try:
+            yield
+        finally:
+            path.write_bytes(before)
+
+    return replaced
 
 
 @pytest.fixture(scope="session")
@@ -273,12 +363,15 @@ def start_for_archive(
     small_bundles: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Start:
-    """What starts a server for the archive, which has fetched nothing yet."""
+    """What starts a server for the archive; unless told otherwise one for MR, which has fetched nothing yet."""
 
-    def begin() -> contextlib.AbstractContextManager[str]:
-        cache = {"MONAI_LABEL_DICOMWEB_CACHE_PATH": str(tmp_path_factory.mktemp("cache"))}
-        given = ["--studies", archive, "--bundles", small_bundles, "--app", tmp_path_factory.mktemp("app")]
-        return serve("monai_sam2unet", "label", *given, **ACCOUNT, **ONLY_MR, **cache)
+    def begin(
+        bundles: Path = small_bundles, modality: str = "MR", cache: Path | None = None
+    ) -> contextlib.AbstractContextManager[str]:
+        listed = {"MONAI_LABEL_DICOMWEB_SEARCH_FILTER": json.dumps({"Modality": modality})}
+        kept = {"MONAI_LABEL_DICOMWEB_CACHE_PATH": str(cache or tmp_path_factory.mktemp("cache"))}
+        given = ["--studies", archive, "--bundles", bundles, "--app", tmp_path_factory.mktemp("app")]
+        return serve("monai_sam2unet", "label", *given, **ACCOUNT, **listed, **kept)
 
     return begin
 

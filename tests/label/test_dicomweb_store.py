@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import doctest
+import shutil
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -73,7 +75,7 @@ def store_of(folder: Path, images: list[str], *headers: Dataset) -> Any:
 
     models = [ModelClasses("heart", {"RV": 1, "LV": 2}, {}, Path)]
     store = DicomwebStore("http://127.0.0.1:9/dicom-web", models, {}, str(folder))
-    store.archive = Listed(store.archive.server, images, *headers)  # type: ignore[assignment]
+    store.archive = store.lists.archive = Listed(store.archive.server, images, *headers)  # type: ignore[assignment]
     return store
 
 
@@ -152,6 +154,87 @@ def test_a_saved_label_counts_though_the_archive_listed_before(tmp_path: Path, m
         answer.set()
         assert (first.result(), saved.result()) == ([SECOND], None)
     assert store.get_labeled_images() == [SECOND, FIRST]
+
+
+def test_what_cannot_be_read_is_noted_and_not_tried_again(
+    small_bundles: Path, phantom_series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from monai_sam2unet.errors import DataError
+    from monai_sam2unet.label.bundle_infer_task import BundleInferTask
+    from monai_sam2unet.label.epistemic_scoring import EpistemicScoring
+    from monai_sam2unet.label.epistemic_strategy import EpistemicStrategy
+
+    broken = shutil.copytree(phantom_series, tmp_path / "broken")
+    sorted(broken.iterdir())[4].unlink()
+    store, fetched = store_of(tmp_path, [FIRST]), []
+    monkeypatch.setattr(store, "fetch", lambda image: (fetched.append(image), broken)[-1])
+    scoring = EpistemicScoring(BundleInferTask(small_bundles / "cardiac_mr_segmentation", {}))
+    first, second = scoring({"device": "cpu"}, store), scoring({"device": "cpu"}, store)
+    assert "1 slices are missing" in first["failed"][FIRST]
+    assert (first["executed"], second["executed"], second["skipped"], fetched) == (1, 0, 1, [FIRST])
+    for own in (store, store_of(tmp_path, [FIRST])):
+        known = own.get_image_info(FIRST)["epistemic"]["cardiac_mr_segmentation"]
+        assert known["reason"] == first["failed"][FIRST]
+        assert own.json()["objects"][FIRST]["image"]["info"]["epistemic"]["cardiac_mr_segmentation"] == known
+        with pytest.raises(DataError, match=r"can read none of the 1 images.*1 slices are missing"):
+            EpistemicStrategy(scoring)({"strategy": "epistemic"}, own)
+
+
+def test_series_that_cannot_be_read_hold_up_nobody(
+    phantom_series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from monailabel.tasks.activelearning.first import First
+
+    from monai_sam2unet.errors import DataError
+    from monai_sam2unet.label import dicomweb_store
+
+    broken = shutil.copytree(phantom_series, tmp_path / "broken")
+    sorted(broken.iterdir())[4].unlink()
+    read: list[int] = []
+    original = dicomweb_store.read_volume
+    monkeypatch.setattr(dicomweb_store, "read_volume", lambda files: (read.append(len(files)), original(files))[-1])
+    store = store_of(tmp_path, [FIRST, SECOND])
+    monkeypatch.setattr(store, "fetch", lambda image: broken if image == FIRST else phantom_series)
+    assert First()({}, store) == {"id": FIRST}
+    for _ in range(2):
+        with pytest.raises(DataError, match="1 slices are missing"):
+            store.get_image_uri(FIRST)
+    assert read == [9]
+    assert "1 slices are missing" in store.get_image_info(FIRST)["reason"]
+    assert First()({}, store) == {"id": SECOND}
+    assert Path(store.get_image_uri(SECOND)).is_file()
+    # Where no other is left, it is told why.
+    assert First()({}, store_of(tmp_path, [FIRST, SECOND], header(SECOND, "1000", "RV"))) == {"id": FIRST}
+
+
+def test_notes_are_of_series_that_are_listed(tmp_path: Path) -> None:
+    from monailabel.interfaces.exception import ImageNotFoundException
+
+    store = store_of(tmp_path, [FIRST])
+    store.update_image_info(FIRST, {"PatientID": "MRN-0815", "seen": True})
+    assert store.get_image_info(FIRST) == {"PatientID": hashed_uid("MRN-0815"), "seen": True}
+    with pytest.raises(ImageNotFoundException):
+        store.update_image_info(SECOND, {"seen": True})
+
+
+def test_notes_of_several_writers_are_all_kept(tmp_path: Path) -> None:
+    from monai_sam2unet.errors import DataError
+    from monai_sam2unet.label import image_notes
+
+    path = tmp_path / "notes.json"
+    with ThreadPoolExecutor(8) as writers:
+        list(writers.map(lambda n: image_notes.ImageNotes(path).add(FIRST, {"epistemic": {str(n): n}}), range(40)))
+    notes = image_notes.ImageNotes(path)
+    assert notes.of(FIRST) == {"epistemic": {str(n): n for n in range(40)}}
+    # What is handed out may be changed.
+    notes.of(FIRST)["epistemic"].clear()
+    assert len(notes.of(FIRST)["epistemic"]) == 40
+    image_notes.ImageNotes(path).add(SECOND, {"seen": True})
+    assert notes.of(SECOND) == {"seen": True}
+    path.write_text("[1]")
+    with pytest.raises(DataError, match=r"cannot be read.*Remove it"):
+        notes.of(FIRST)
+    assert doctest.testmod(image_notes).failed == 0
 
 
 def test_viewers_and_logs_do_not_get_the_patient(phantom_series: Path, tmp_path: Path) -> None:

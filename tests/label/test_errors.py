@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import requests
+import torch
 
 pytestmark = pytest.mark.label
 Infer = Callable[..., requests.Response]
@@ -69,6 +70,50 @@ def test_weights_that_are_gone_and_come_back(server: str, infer: Infer, own_bund
     finally:
         path.write_bytes(weights)
     assert infer(server, CARDIAC, "heart1").status_code == 200
+
+
+def test_weights_that_are_sent_take_what_is_known_of_the_former_ones_away(
+    server: str, infer: Infer, read_mask: Callable[[requests.Response], np.ndarray], own_bundles: Path, tmp_path: Path
+) -> None:
+    path = own_bundles / CARDIAC / "models" / "model.pt"
+    weights, cases = path.read_bytes(), path.with_name("model.cases.json")
+    torch.save({**torch.load(path, weights_only=True), "head.bias": torch.tensor([0.0, 0, 1000, 0])}, tmp_path / "new")
+
+    def send(content: bytes, model: str = CARDIAC) -> requests.Response:
+        return requests.put(f"{server}/model/{model}", files={"file": ("model.pt", content)}, timeout=60)
+
+    try:
+        cases.write_text("{}")
+        answer = send((tmp_path / "new").read_bytes())
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == {
+            key: requests.get(f"{server}/model/info/{CARDIAC}", timeout=60).json()[key]
+            for key in ("checksum", "modified_time")
+        }
+        assert not cases.exists()
+        assert np.unique(read_mask(infer(server, CARDIAC, "heart1"))).tolist() == [2]
+        assert "no model 'liver'" in told(send(weights, "liver"), 404)
+        cases.write_text("{}")
+        assert requests.delete(f"{server}/model/{CARDIAC}", timeout=60).status_code == 200
+        assert not path.exists()
+        assert not cases.exists()
+        assert len(list(path.parent.glob("model*.deleted"))) == 2
+        assert "has no weights" in told(requests.delete(f"{server}/model/{CARDIAC}", timeout=60), 404)
+    finally:
+        path.write_bytes(weights)
+        for kept in path.parent.glob("model*.deleted"):
+            kept.unlink()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for servers without a GPU")
+def test_devices_that_are_not_there(server: str, infer: Infer) -> None:
+    expected = "The server has no device 'cuda'; it has cpu. Leave device out, or give one of these."
+    assert told(infer(server, CARDIAC, "heart1", device="cuda"), 400) == expected
+    asked = {"device": "cuda"}
+    for path in (f"/batch/infer/{CARDIAC}", f"/scoring/{CARDIAC}_epistemic", f"/activelearning/{CARDIAC}_epistemic"):
+        assert told(requests.post(server + path, json={**asked, "max_samples": 1}, timeout=60), 400) == expected
+    assert expected in told(requests.post(f"{server}/train/{CARDIAC}", json=asked, timeout=60), 400)
+    assert infer(server, CARDIAC, "heart1", device="cpu").status_code == 200
 
 
 def test_requests_that_are_not_as_they_must_be(server: str, infer: Infer) -> None:

@@ -63,3 +63,10 @@ def test_pictures_are_as_the_bundle_predicts_them(server: str, infer: Infer, pre
     assert 0.05 < (own > 0).mean() < 0.95
     assert mask.dtype == np.uint8
     np.testing.assert_array_equal(mask, own // 255)
+
+
+@pytest.mark.parametrize("task", ["scoring", "train"])
+def test_tasks_that_are_not_there_are_told(server: str, task: str) -> None:
+    refused = requests.post(f"{server}/{task}/liver", params={"run_sync": True}, timeout=60)
+    assert refused.status_code == 404, refused.text
+    assert "liver" in refused.json()["detail"]

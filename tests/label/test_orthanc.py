@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -20,10 +21,16 @@ import requests
 from monai.bundle import create_workflow
 
 pytestmark = [pytest.mark.label, pytest.mark.orthanc]
-Start = Callable[[], AbstractContextManager[str]]
+Start = Callable[..., AbstractContextManager[str]]
 Infer = Callable[..., requests.Response]
+Restarted = tuple[str, dict[str, nib.Nifti1Image]]
 REAL = "mr_series_t1post_oblique10deg"
-CARDIAC = "cardiac_mr_segmentation"
+CARDIAC, ABDOMINAL = "cardiac_mr_segmentation", "abdominal_ct_segmentation"
+#: Class id in the abdominal bundle.
+LIVER = 6
+#: Wildcards of QIDO-RS: all of two letters, and so no SEG.
+CT_AND_MR = "??"
+PATIENTS = ("MRN-0815", "MRN-4711")
 
 
 @pytest.fixture(scope="module", params=["phantom", REAL])
@@ -177,35 +184,129 @@ def test_labels_go_to_the_archive(
     assert_same(label.content, own, tmp_path)
 
 
-def test_labels_come_back_to_a_server_that_has_fetched_nothing(
-    archive_server: str, infer: Infer, start_for_archive: Start, archived_series: dict[str, Path], tmp_path: Path
+@pytest.fixture(scope="module")
+def ct_series(
+    running_orthanc,
+    archive: str,
+    make_dicom_volume: Callable[..., list[Path]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, np.ndarray]:
+    """By the names of two CT series in the archive, of two patients, the liver that a bright block stands for."""
+    folder, generator, livers = tmp_path_factory.mktemp("ct"), np.random.default_rng(0), {}
+    for patient in PATIENTS:
+        liver = np.zeros((40, 32, 6), np.uint8)
+        row, column = generator.integers(4, 12, 2)
+        liver[row : row + 16, column : column + 12, 1:5] = 1
+        values = liver * 150 + generator.normal(0, 20, liver.shape)
+        files = make_dicom_volume(folder / patient, values, np.diag([-4.0, -4.0, 5.0, 1.0]))
+        running_orthanc.upload(files)
+        livers[uid_of(folder / patient)] = liver
+    return livers
+
+
+@pytest.fixture(scope="module")
+def series_with_gap(
+    running_orthanc,
+    archive: str,
+    make_dicom_volume: Callable[..., list[Path]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> str:
+    """The name of a CT series in the archive that lacks a slice."""
+    folder = tmp_path_factory.mktemp("ct") / "gap"
+    files = make_dicom_volume(folder, np.zeros((40, 32, 6)), np.diag([-4.0, -4.0, 5.0, 1.0]))
+    running_orthanc.upload([*files[:3], *files[4:]])
+    return uid_of(folder)
+
+
+@pytest.fixture(scope="module")
+def restarted(
+    start_for_archive: Start,
+    volume_bundles: Path,
+    archived_series: dict[str, Path],
+    ct_series: dict[str, np.ndarray],
+    series_with_gap: str,
+    infer: Infer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Restarted]:
+    """A server that was stopped and lost its cache, and the final labels that were saved before, by class ids."""
+    folder, cache, labels = tmp_path_factory.mktemp("labels"), tmp_path_factory.mktemp("kept"), {}
+    with start_for_archive(volume_bundles, CT_AND_MR, cache) as first:
+        for series in archived_series.values():
+            uid = uid_of(series)
+            (folder / f"{uid}.nii.gz").write_bytes(infer(first, CARDIAC, uid).content)
+            # As an annotator may have ordered them.
+            saved = save(first, uid, (folder / f"{uid}.nii.gz").read_bytes(), "LV", "RV", "MYO")
+            assert saved.status_code == 200, saved.text
+            mask = nib.load(folder / f"{uid}.nii.gz")
+            labels[uid] = nib.Nifti1Image(np.array([0, 3, 1, 2], np.uint8)[np.asarray(mask.dataobj)], mask.affine)
+        for uid, liver in ct_series.items():
+            (folder / f"{uid}.nii.gz").write_bytes(infer(first, ABDOMINAL, uid).content)
+            # The annotator corrects what the model found.
+            mask = nib.load(folder / f"{uid}.nii.gz")
+            nib.save(nib.Nifti1Image(liver, mask.affine), folder / "corrected.nii.gz")
+            saved = save(first, uid, (folder / "corrected.nii.gz").read_bytes(), "liver")
+            assert saved.status_code == 200, saved.text
+            labels[uid] = nib.Nifti1Image(liver * LIVER, mask.affine)
+    assert list(cache.rglob("*.nii.gz"))
+    shutil.rmtree(cache)
+    with start_for_archive(volume_bundles, CT_AND_MR, cache) as url:
+        yield url, labels
+
+
+def test_a_server_that_lost_its_cache_trains_from_the_archive(
+    restarted: Restarted,
+    ct_series: dict[str, np.ndarray],
+    volume_bundles: Path,
+    infer: Infer,
 ) -> None:
-    masks = {}
-    for folder in archived_series.values():
-        uid = uid_of(folder)
-        (tmp_path / f"{uid}.nii.gz").write_bytes(infer(archive_server, CARDIAC, uid).content)
-        masks[uid] = nib.load(tmp_path / f"{uid}.nii.gz")
-        # As an annotator may have ordered them.
-        assert (
-            save(archive_server, uid, (tmp_path / f"{uid}.nii.gz").read_bytes(), "LV", "RV", "MYO").status_code == 200
-        )
-    with start_for_archive() as restarted:
-        assert requests.get(f"{restarted}/datastore/", timeout=60).json()["label_tags"] == {
-            "final": len(archived_series)
-        }
-        objects = requests.get(f"{restarted}/datastore/?output=all", timeout=60).json()["objects"]
-        pairs = requests.get(f"{restarted}/datastore/?output=train", timeout=60).json()
-        assert len(pairs) == len(archived_series)
-        for uid, mask in masks.items():
-            ids = np.array([0, 3, 1, 2], np.uint8)[np.asarray(mask.dataobj)]
-            expected = nib.Nifti1Image(ids, mask.affine)
-            assert objects[uid]["labels"]["final"]["info"]["SOPInstanceUID"]
-            label = requests.get(f"{restarted}/datastore/label", params={"label": uid, "tag": "final"}, timeout=60)
-            assert_same(label.content, expected, tmp_path)
-            (pair,) = [pair for pair in pairs if uid in pair["label"]]
-            assert_same(Path(pair["label"]).read_bytes(), expected, tmp_path)
-            assert nib.load(pair["image"]).shape == mask.shape
-        assert requests.post(f"{restarted}/activelearning/first", timeout=60).json() == {}
+    server, labels = restarted
+    assert requests.get(f"{server}/datastore/", timeout=60).json()["label_tags"] == {"final": len(labels)}
+    models = volume_bundles / ABDOMINAL / "models"
+    weights, mask = (models / "model.pt").read_bytes(), infer(server, ABDOMINAL, next(iter(ct_series))).content
+    asked = {"max_epochs": 1, "learning_rate": 0.01, "num_workers": 0, "train_batch_size": 4, "device": "cpu"}
+    answer = requests.post(f"{server}/train/{ABDOMINAL}", params={"run_sync": True}, json=asked, timeout=300)
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert (told["num_training"], told["num_validation"]) == (1, 1)
+    sides = json.loads((models / "train_01" / "cases.json").read_text())
+    assert sorted(name for side in sides.values() for name in side) == sorted(ct_series)
+    # Names of patients stay in the archive.
+    assert not any(word in path.read_text() for path in models.rglob("*.json") for word in PATIENTS)
+    assert told["published"] is (told["dice_after"] >= told["dice_before"] and told["dice_after"] > 0), told
+    assert told["result"].startswith("Published: Dice" if told["published"] else "Not published")
+    assert ((models / "model.pt").read_bytes() != weights) is told["published"]
+    if told["published"]:
+        assert (models / "model.previous.pt").read_bytes() == weights
+        assert gzip.decompress(infer(server, ABDOMINAL, next(iter(ct_series))).content) != gzip.decompress(mask)
+
+
+def test_labels_come_back_to_a_server_that_lost_its_cache(restarted: Restarted, tmp_path: Path) -> None:
+    server, labels = restarted
+    objects = requests.get(f"{server}/datastore/?output=all", timeout=60).json()["objects"]
+    pairs = requests.get(f"{server}/datastore/?output=train", timeout=60).json()
+    assert len(pairs) == len(labels)
+    for uid, expected in labels.items():
+        assert objects[uid]["labels"]["final"]["info"]["SOPInstanceUID"]
+        label = requests.get(f"{server}/datastore/label", params={"label": uid, "tag": "final"}, timeout=60)
+        assert_same(label.content, expected, tmp_path)
+        (pair,) = [pair for pair in pairs if uid in pair["label"]]
+        assert_same(Path(pair["label"]).read_bytes(), expected, tmp_path)
+        assert nib.load(pair["image"]).shape == expected.shape
+
+
+def test_series_that_cannot_be_read_are_told(restarted: Restarted, series_with_gap: str) -> None:
+    server, _ = restarted
+    scoring = f"{server}/scoring/{ABDOMINAL}_epistemic?run_sync=true"
+    first, second = (requests.post(scoring, json={}, timeout=120).json() for _ in range(2))
+    assert first["failed"].keys() == {series_with_gap}
+    assert "1 slices are missing" in first["failed"][series_with_gap]
+    assert (first["executed"], second["executed"], second["skipped"]) == (1, 0, 1)
+    info = requests.get(f"{server}/datastore/image/info", params={"image": series_with_gap}, timeout=60).json()
+    assert info["epistemic"][ABDOMINAL]["reason"] == first["failed"][series_with_gap]
+    # All others have labels.
+    refused = requests.post(f"{server}/activelearning/{ABDOMINAL}_epistemic", timeout=60)
+    assert refused.status_code == 400
+    assert f"can read none of the 1 images. {series_with_gap}: " in refused.json()["detail"]
 
 
 def test_an_archive_that_is_down_is_told(archive_server: str, infer: Infer, cable, phantom_series: Path) -> None:

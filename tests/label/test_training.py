@@ -22,6 +22,8 @@ from monai_sam2unet.bundle import BundlePredictor
 pytestmark = [pytest.mark.label, pytest.mark.slow]
 Serve = Callable[..., AbstractContextManager[str]]
 Infer = Callable[..., requests.Response]
+Save = Callable[..., requests.Response]
+Read = Callable[[requests.Response], np.ndarray]
 CARDIAC, POLYP = "cardiac_mr_segmentation", "polyp_segmentation"
 HEARTS = ("patient001_frame01", "patient001_frame02", "patient002_frame01")
 #: So that a training takes seconds.
@@ -51,26 +53,13 @@ def server(serve: Serve, bundles: Path, images: Path, tmp_path_factory: pytest.T
         yield url
 
 
-def send(server: str, image: str, file: Path, **params: Any) -> requests.Response:
-    """Send a label, as viewers do."""
-    with file.open("rb") as opened:
-        return requests.put(
-            f"{server}/datastore/label", params={"image": image, "tag": "final"}, timeout=60,
-            data={"params": json.dumps(params)}, files={"label": (file.name, opened)},
-        )  # fmt: skip
-
-
-def submit(server: str, image: str, file: Path, **params: Any) -> None:
-    saved = send(server, image, file, **params)
-    assert saved.status_code == 200, saved.text
-
-
 @pytest.fixture(scope="module")
-def hearts(server: str, heart_volumes: Path) -> str:
+def hearts(server: str, save_label: Save, heart_volumes: Path) -> str:
     """The server with labels of hearts, with the names that 3D Slicer sends: those of all models."""
     names = [{"name": name, "idx": number} for number, name in enumerate(("RV", "MYO", "LV", "polyp"), 1)]
     for name in HEARTS:
-        submit(server, name, heart_volumes / "labels" / f"{name}.nii.gz", label_info=names)
+        saved = save_label(server, name, heart_volumes / "labels" / f"{name}.nii.gz", label_info=names)
+        assert saved.status_code == 200, saved.text
     return server
 
 
@@ -86,11 +75,6 @@ def until(found: Callable[[], Any], seconds: float = 200) -> Any:
             return result
         time.sleep(0.25)
     raise AssertionError("this did not happen in time")
-
-
-def masks(infer: Infer, server: str, folder: Path) -> np.ndarray:
-    (folder / "mask.nii.gz").write_bytes(infer(server, CARDIAC, HEARTS[0]).content)
-    return np.asarray(nib.load(folder / "mask.nii.gz").dataobj)
 
 
 def test_viewers_are_offered_what_they_know(server: str) -> None:
@@ -179,9 +163,9 @@ def ended(hearts: str, bundles: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def published(hearts: str, infer: Infer, ended: int, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def published(hearts: str, infer: Infer, read_mask: Read, ended: int) -> dict[str, Any]:
     """What a resumed training answered, and the masks before it."""
-    before = masks(infer, hearts, tmp_path_factory.mktemp("before"))
+    before = read_mask(infer(hearts, CARDIAC, HEARTS[0]))
     answer = train(hearts, CARDIAC, **SHORT | {"resume": True, "max_epochs": ended + 1, "device": "cpu"})
     assert answer.status_code == 200, answer.text
     return {**answer.json(), "masks": before}
@@ -194,7 +178,7 @@ def test_what_was_ended_is_resumed(hearts: str, ended: int, published: dict[str,
 
 
 def test_better_weights_are_published_and_run(
-    hearts: str, infer: Infer, published: dict[str, Any], bundles: Path, images: Path, tmp_path: Path
+    hearts: str, infer: Infer, read_mask: Read, published: dict[str, Any], bundles: Path, images: Path
 ) -> None:
     assert published["published"] is True
     assert published["dice_after"] == published["best_metric"] > published["dice_before"]
@@ -205,7 +189,7 @@ def test_better_weights_are_published_and_run(
     # The checkpoints of the training hold no frozen encoder; that in use is whole, as it was.
     sizes = {name: (bundles / CARDIAC / "models" / name).stat().st_size for name in ("train_01/model.pt", "model.pt")}
     assert sizes["train_01/model.pt"] < sizes["model.pt"] / 5
-    after = masks(infer, hearts, tmp_path)
+    after = read_mask(infer(hearts, CARDIAC, HEARTS[0]))
     assert (after != published["masks"]).any()
     predictor = BundlePredictor(bundles / CARDIAC, {"device": "cpu"})
     case = predictor.load(str(images / f"{HEARTS[0]}.nii.gz"))
@@ -232,9 +216,11 @@ def test_worse_weights_are_not_published(
     assert first == second
 
 
-def test_labels_of_other_classes_do_not_get_among_those_to_train_on(hearts: str, images: Path, tmp_path: Path) -> None:
+def test_labels_of_other_classes_do_not_get_among_those_to_train_on(
+    hearts: str, save_label: Save, images: Path, tmp_path: Path
+) -> None:
     affine = nib.load(images / f"{HEARTS[2]}.nii.gz").affine
     nib.save(nib.Nifti1Image(np.full((24, 20, 6), 2, np.uint8), affine), tmp_path / "label.nii.gz")
-    refused = send(hearts, HEARTS[2], tmp_path / "label.nii.gz", label_info=[{"name": "tumour", "idx": 2}])
+    refused = save_label(hearts, HEARTS[2], tmp_path / "label.nii.gz", label_info=[{"name": "tumour", "idx": 2}])
     assert refused.status_code == 400
     assert "The label shows tumour (label_info), not all of which one model has" in refused.json()["detail"]

@@ -129,8 +129,8 @@ def test_labels_that_are_none_of_the_bundle_are_told_all_at_once(submitted: Subm
         prepared(submitted, Preset("endoscopy", mask_threshold=127.5), {"polyp": 1})
     for part in (
         "2 submitted labels cannot be trained on. The classes are polyp (1);",
-        "several: it holds the numbers 2, which are no class.",
-        "other: it shows tumour (1), which is no class of this bundle.",
+        "several: The label holds 2, which is no class; the classes are 1 polyp.",
+        "other: The label holds 1 (tumour), which is no class; the classes are 1 polyp.",
     ):
         assert part in str(error.value)
 
@@ -241,6 +241,26 @@ def test_weights_that_came_with_the_bundle_stay_and_published_ones_are_run(
         assert task.checkpoint == folder / "models" / "model.pt"
         assert task.preset.fit["spatial_size"] == [352, 352]
     assert task.get_path() == str(folder / "models" / "model.pt")
+
+
+def test_scores_are_made_with_the_settings_of_the_weights_in_use(repository: Path, tmp_path: Path) -> None:
+    from monai_sam2unet.label.bundle_infer_task import BundleInferTask
+    from monai_sam2unet.label.epistemic_scoring import EpistemicScoring
+
+    folder = tmp_path / POLYP
+    shutil.copytree(repository / "bundles" / POLYP, folder, ignore=shutil.ignore_patterns("*.pt", "published*"))
+    scoring = EpistemicScoring(BundleInferTask(folder, {}))
+
+    def size() -> list[int]:
+        with scoring.task.in_turn():
+            preset, *_ = scoring._parts()
+            assert scoring._parts()[0] is preset
+            return preset.fit["spatial_size"]
+
+    assert size() == [256, 256]
+    # A training of one's own goes before the weights that came with the bundle.
+    (folder / "models" / "model.pt").touch()
+    assert size() == [352, 352]
 
 
 def test_weights_that_are_sent_go_beside_those_that_came_with_the_bundle(repository: Path, tmp_path: Path) -> None:
