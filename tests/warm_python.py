@@ -19,8 +19,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NoReturn
+from typing import Any, NoReturn
 
+RUN = subprocess.run
 IMPORTED = ("monai.bundle", "monai_sam2unet.bundle", "monai_sam2unet.cli", "monai_sam2unet.networks", "pandas")
 
 
@@ -89,15 +90,21 @@ def _exit_code(module: str) -> int:
     return 0
 
 
-def _become(words: Sequence[str], cwd: str, env: Mapping[str, str], files: Sequence[str]) -> NoReturn:
+def _forked(words: Sequence[str], cwd: str | Path | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Stands in for `subprocess.run` of a command that runs another one, which prints to the same places."""
+    if list(words[:2]) != [sys.executable, "-m"] or options.keys() - {"check"}:
+        return RUN(words, cwd=cwd, **options)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if not child:
+        _become(words[2:], str(cwd or Path.cwd()))
+    return subprocess.CompletedProcess(words, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def _become(words: Sequence[str], cwd: str) -> NoReturn:
     """Go on as the command, in a process that was just forked."""
-    for number, path in enumerate([os.devnull, *files]):
-        opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC if number else os.O_RDONLY)
-        os.dup2(opened, number)
-        os.close(opened)
-    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode, closefd=False) for number, mode in enumerate("rww"))
-    os.environ.clear()
-    os.environ.update(env)
+    subprocess.run = _forked  # type: ignore[assignment]
     os.chdir(cwd)
     random.seed()
     sys.modules["numpy"].random.seed()
@@ -112,6 +119,14 @@ def _become(words: Sequence[str], cwd: str, env: Mapping[str, str], files: Seque
     os._exit(code)
 
 
+def _redirect(files: Sequence[str]) -> None:
+    for number, path in enumerate([os.devnull, *files]):
+        opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC if number else os.O_RDONLY)
+        os.dup2(opened, number)
+        os.close(opened)
+    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode, closefd=False) for number, mode in enumerate("rww"))
+
+
 def _serve() -> None:
     for name in IMPORTED:
         importlib.import_module(name)
@@ -120,7 +135,10 @@ def _serve() -> None:
         command = json.loads(line)
         child = os.fork()
         if not child:
-            _become(**command)
+            _redirect(command["files"])
+            os.environ.clear()
+            os.environ.update(command["env"])
+            _become(command["words"], command["cwd"])
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
 
 

@@ -101,15 +101,15 @@ def test_a_training_over_windows_is_evaluated_and_predicts(run, phantoms: Path, 
     run("evaluating", "evaluate", output_dir=tmp_path / "eval", centerline="True", report="False", **shared)
     frame = pd.read_csv(tmp_path / "eval" / "metrics.csv")
     assert frame["cldice"].between(0, 1).all()
-    masks = []
+    tests, masks = phantoms / "TestDataset", []
     for optimize in ("True", "False"):
         out = tmp_path / f"optimized {optimize}"
-        run("inferring", "inference", output_dir=out, optimize=optimize, **shared)
+        run("inferring", "inference", output_dir=out, optimize=optimize, **{**shared, "dataset_dir": tests})
         files = sorted((out / "masks").rglob("*.png"))
         masks.append({str(file.relative_to(out / "masks")): np.asarray(Image.open(file)) for file in files})
     assert masks[0].keys() == masks[1].keys()
     assert all((masks[0][name] != masks[1][name]).mean() < 1e-3 for name in masks[0])
-    names = [str(Path(image).relative_to(phantoms).with_suffix(".png")) for image in frame["image"]]
+    names = [str(Path(image).relative_to(tests).with_suffix(".png")) for image in frame["image"]]
     assert [masks[0][name].shape for name in names] == list(zip(frame["height"], frame["width"], strict=True))
 
 
