@@ -46,13 +46,13 @@ $(LABEL)/.label: $(VENV)/.core constraints-label.txt
 label: $(LABEL)/.label
 
 test-label: $(VENV)/.test $(LABEL)/.label
-	OMP_NUM_THREADS=1 $(LABEL)/bin/python -m pytest tests/label -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(LABEL)/bin/python -m pytest tests/label -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 demo: $(VENV)/.core
 	$(BIN)/sam2unet demo
 
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -29,7 +30,26 @@ from .warm_python import WarmPython
 
 REPOSITORY = Path(__file__).parents[1]
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+#: Files that share exported networks, or a server.
+SHARED = {
+    "exported": r"tests/export/",
+    "folder_server": r"tests/label/test_(active_learning|app|clicks|errors|load|refused)\.py",
+    "archive_server": r"tests/label/test_(ohif|orthanc)\.py",
+}
 USER, PASSWORD = "reader", "a word that no log may hold"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Of several processes one runs all files that share what is expensive, for each would make its own."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByWhatIsShared(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return next((name for name, pattern in SHARED.items() if re.search(pattern, file)), file)
+
+    return ByWhatIsShared(config, log)
 
 
 @pytest.fixture(scope="session")

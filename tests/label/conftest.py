@@ -38,11 +38,6 @@ Serve = Callable[..., contextlib.AbstractContextManager[str]]
 Start = Callable[..., contextlib.AbstractContextManager[str]]
 USER, PASSWORD = "reader", "a word that no log may hold"
 ACCOUNT = {"MONAI_LABEL_DICOMWEB_USERNAME": USER, "MONAI_LABEL_DICOMWEB_PASSWORD": PASSWORD}
-#: Servers that several files ask.
-SERVERS = {
-    "folder_server": ("test_active_learning", "test_app", "test_clicks", "test_errors", "test_load", "test_refused"),
-    "archive_server": ("test_ohif", "test_orthanc"),
-}
 SMALL = {"encoder_size: large": "encoder_size: tiny", "spatial_size: [352, 352]": "spatial_size: [64, 64]"}
 
 
@@ -52,19 +47,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("label"):
                 item.add_marker(skip)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Of several processes one runs all files that share a server, for each would start its own."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByServer(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return next((name for name, files in SERVERS.items() if Path(file).stem in files), file)
-
-    return ByServer(config, log)
 
 
 def _write_weights(bundle: Path) -> None:
