@@ -183,7 +183,8 @@ def test_loading_is_quiet(tmp_path, caplog, recwarn):
     with caplog.at_level("INFO"):
         LoadAnyImage()(tmp_path / "a.png")
     assert not caplog.records
-    assert not list(recwarn)
+    # What is said of files that earlier tests left to the garbage collector comes when that runs.
+    assert not [str(warning) for warning in recwarn if not issubclass(warning.category, ResourceWarning)]
 
 
 def test_volumes_that_do_not_say_how_they_lie_are_refused(tmp_path):
