@@ -31,8 +31,8 @@ $(VENV)/.test: $(VENV)/.core
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) -e ".[dev]"
-	@touch $@
+	$(PIP) -e ".[dev,test]"
+	@touch $(VENV)/.test $@
 
 # MONAI Label's metadata asks for versions that exclude each other: it goes into an environment of its own, last and
 # without dependencies. All else is taken from $(VENV).
