@@ -66,7 +66,8 @@ class DicomBatch:
         write: what is written of each series, keys of :data:`monai_sam2unet.batch.output_files.OUTPUTS`.
         segmentation_type: of DICOM Segmentations: ``BINARY``, ``FRACTIONAL`` or ``LABELMAP``.
         settings: of the bundle's inference config, as ``{"ckpt_path": "model.pt"}``.
-        devices: where the network runs, one thread each, as ``("cuda:0", "cuda:1")``; empty for the bundle's own.
+        devices: where the network runs, as ``("cuda:0", "cuda:1")``; empty for the bundle's own. One thread predicts on
+            a GPU, up to four on a CPU.
         destinations: where DICOM results are sent, see :func:`monai_sam2unet.batch.sending.destination`.
         deidentify: whether written objects and names of folders are de-identified (PS3.15, basic profile). The secret
             for it is kept in ``run.json`` of the output folder; the journal knows who is who, too.
