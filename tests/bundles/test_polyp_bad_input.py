@@ -149,12 +149,23 @@ def test_settings_that_cannot_be(train, phantoms: Path, setting: dict[str, objec
 
 def test_ctrl_c_says_how_to_go_on(command, bundle: Path, phantoms: Path, tmp_path: Path) -> None:
     words = command("training", "train", dataset_dir=phantoms, ckpt_dir=tmp_path, log_dir=tmp_path, max_epochs=500)
-    process = subprocess.Popen(words, cwd=bundle, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 240
-    while not (tmp_path / "last.pt").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    process = subprocess.Popen(
+        words,
+        cwd=bundle,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests may be run by a program that ignores Ctrl-C, which children inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        deadline = time.monotonic() + 240
+        while not (tmp_path / "last.pt").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode != 0
     assert "--resume True" in stderr
     assert "Traceback" not in stderr
