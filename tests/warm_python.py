@@ -2,17 +2,21 @@
 """Runs ``python -m MODULE`` in processes of their own that need not import MONAI again, which takes seconds each time.
 
 A process imports it once, and forks for every command. A command sees its own arguments, folder, environment, output
-and exit code, as one that was started afresh. What a command imports, and when, is tested with fresh processes.
+and exit code, as one that was started afresh. What a command imports, and when, is tested with fresh processes, and so
+are the bundles under ``torch.distributed`` and in the tests of Ctrl-C, a full disk and a kill.
 """
 
 from __future__ import annotations
 
 import atexit
 import importlib
+import itertools
 import json
 import os
 import random
 import runpy
+import select
+import signal
 import subprocess
 import sys
 import threading
@@ -28,25 +32,51 @@ IMPORTED = ("monai.bundle", "monai_sam2unet.bundle", "monai_sam2unet.cli", "mona
 class WarmPython:
     """Starts commands one at a time.
 
+    Args:
+        timeout: seconds after which a command is killed.
+
     Example:
         >>> with WarmPython() as python_m:  # doctest: +SKIP
         ...     python_m(["monai.bundle", "run", "training"], cwd="bundles/polyp_segmentation")
     """
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+    def __init__(self, timeout: float = 300) -> None:
+        self.timeout = timeout
         self._files = TemporaryDirectory()
+        self._numbers = itertools.count()
+        self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> WarmPython:
         return self
 
     def __exit__(self, *error: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(60)
+        self._end()
         self._files.cleanup()
+
+    def _end(self) -> None:
+        if self._process is not None:
+            # The group: a command may still run, and others that it started.
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.communicate()
+            self._process = None
+
+    def _answer(self, command: Mapping[str, Any]) -> int:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(command), file=self._process.stdin, flush=True)
+        if not select.select([self._process.stdout], [], [], self.timeout)[0]:
+            raise subprocess.TimeoutExpired(command["words"], self.timeout)
+        answer = self._process.stdout.readline()
+        assert answer, "The process that imports MONAI for the tests has died."
+        return int(answer)
 
     def __call__(
         self, words: Sequence[object], cwd: str | Path | None = None, env: Mapping[str, str] | None = None
@@ -56,22 +86,24 @@ class WarmPython:
         Args:
             words: the module's name and its arguments.
             cwd: the folder it runs in.
-            env: its environment.
+            env: its environment. What is read of it at the import of MONAI or torch is that of the tests.
         """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        out, err = (Path(self._files.name) / name for name in ("stdout", "stderr"))
+        number = next(self._numbers)
+        out, err = (Path(self._files.name) / f"{name}{number}" for name in ("stdout", "stderr"))
         command = {
             "words": [str(word) for word in words],
             "cwd": str(cwd or Path.cwd()),
             "env": dict(os.environ if env is None else env),
             "files": [str(out), str(err)],
         }
-        print(json.dumps(command), file=self._process.stdin, flush=True)
-        answer = self._process.stdout.readline()
-        assert answer, "The process that imports MONAI for the tests has died."
+        try:
+            code = self._answer(command)
+        except BaseException:
+            # Its answer, if it still came, would be taken for the next one's.
+            self._end()
+            raise
         return subprocess.CompletedProcess(
-            [sys.executable, "-m", *command["words"]], int(answer), out.read_text(), err.read_text()
+            [sys.executable, "-m", *command["words"]], code, out.read_text(), err.read_text()
         )
 
 
@@ -90,16 +122,21 @@ def _exit_code(module: str) -> int:
     return 0
 
 
-def _forked(words: Sequence[str], cwd: str | Path | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+def _forked(
+    words: Sequence[str], cwd: str | Path | None = None, check: bool = False, **options: Any
+) -> subprocess.CompletedProcess[str]:
     """Stands in for `subprocess.run` of a command that runs another one, which prints to the same places."""
-    if list(words[:2]) != [sys.executable, "-m"] or options.keys() - {"check"}:
-        return RUN(words, cwd=cwd, **options)
+    if list(words[:2]) != [sys.executable, "-m"] or options:
+        return RUN(words, cwd=cwd, check=check, **options)
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
     if not child:
         _become(words[2:], str(cwd or Path.cwd()))
-    return subprocess.CompletedProcess(words, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if check and code:
+        raise subprocess.CalledProcessError(code, words)
+    return subprocess.CompletedProcess(words, code)
 
 
 def _become(words: Sequence[str], cwd: str) -> NoReturn:

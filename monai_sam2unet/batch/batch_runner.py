@@ -69,7 +69,7 @@ class BatchRunner:
     Args:
         jobs: what there is to do, and what is not taken; looked for while the first ones are processed, so that the
             files of a series must stay until its ``release`` is called: once it is done or has failed.
-        processor: what reads, predicts and writes; or one a device, of which the first reads and writes.
+        processor: what reads, predicts and writes; or one or more a device, of which the first reads and writes.
         output_dir: the output folder.
         made_with: what the results depend on, by name (see :class:`~monai_sam2unet.batch.journal.Journal`).
         retry_failed: whether series that failed in an earlier run are tried again.

@@ -34,6 +34,8 @@ def cpu_workers(device: torch.device) -> int:
 def shared_cores(workers: int) -> Iterator[None]:
     """Gives torch's operations in threads that begin within this context a share of its threads.
 
+    How many threads torch has is one number for the whole process: two contexts must not overlap.
+
     Args:
         workers: threads that predict on the CPU at once; 0 where there is none.
     """

@@ -26,6 +26,7 @@ from monai_sam2unet.batch.segmented_series import Model
 from monai_sam2unet.batch.sending import destination
 from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.bundle import BundleConfig, BundlePredictor
+from monai_sam2unet.bundle.present_device import present_device
 from monai_sam2unet.dicom.deidentification import new_uid
 from monai_sam2unet.dicom.derived_object import Algorithm
 from monai_sam2unet.dicom.segmentation_writer import SEGMENTATION_TYPES
@@ -97,8 +98,8 @@ class DicomBatch:
         A CPU gets several processors of one network, see :func:`~monai_sam2unet.batch.cpu_workers.cpu_workers`.
 
         Raises:
-            ConfigError: When a setting is not allowed, the bundle does not say what its classes are, or the output
-                folder cannot be written to.
+            ConfigError: When a setting is not allowed, there is no such device, the bundle does not say what its
+                classes are, or the output folder cannot be written to.
             CheckpointError: When there is no checkpoint.
             WeightsError: When it does not fit the network.
         """
@@ -115,7 +116,9 @@ class DicomBatch:
         if reason is not None:
             raise ConfigError(f"The output folder {self.output_dir} cannot be written to: {reason}. Give another one.")
         settings = dict(self.settings)
-        own = [{**settings, "device": device} for device in self.devices] or [settings]
+        # On a cluster the devices are those of its machines.
+        devices = [device if self.cluster else str(present_device(device)) for device in self.devices]
+        own = [{**settings, "device": device} for device in devices] or [settings]
         predictors = [BundlePredictor(self.bundle, self._keeping_all(one)) for one in own]
         first = predictors[0]
         created, secret = begin_run(self.output_dir, self.deidentify)

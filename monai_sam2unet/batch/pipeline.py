@@ -49,7 +49,8 @@ class Pipeline:
 
     Args:
         jobs: the series that are to be done, looked for in a thread of its own.
-        processors: one a device; the first one also reads and writes.
+        processors: one or more a device, each of which predicts in a thread of its own; the first one also reads and
+            writes.
         store: where results go.
         report: is told what came of each series, in the threads; and None once all threads that predict and write have
             ended.

@@ -34,7 +34,7 @@ class Processor(Protocol):
         """
 
     def predict(self, cases: list[Any]) -> list[Any]:
-        """Predict several cases; one thread a device calls it.
+        """Predict several cases; one thread a processor calls it.
 
         Args:
             cases: what ``read`` returned of several series.

@@ -27,7 +27,7 @@ def _series(files: Sequence[Path]) -> tuple[list[Image], list[str]]:
         # Whether a file without File Meta Information is taken is the preset's to say, when it reads it.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            images = [file for file in files if why_no_image(read_header(file, strict=False)) is None]
+            images = [file for file in files if why_no_image(read_header(file, strict=False), file) is None]
             series = find_series(images, strict=False) if images else []
     except DataError as error:
         return [], [" ".join(str(error).split())]

@@ -92,7 +92,7 @@ def catalogue(folders: Sequence[str | os.PathLike[str]]) -> Catalogue:
                 warnings.simplefilter("ignore")
                 dataset = read_header(path, strict=False)
             with reading(path):
-                kind = why_no_image(dataset)
+                kind = why_no_image(dataset, path)
                 if dataset.get("SOPClassUID") in SEGMENTATIONS:
                     segmentations[path] = referenced_series(dataset)
                 elif dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:

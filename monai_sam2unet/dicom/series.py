@@ -183,16 +183,26 @@ def _read(path: Path) -> FileDataset:
         return pydicom.dcmread(file)
 
 
-def why_no_image(dataset: Dataset, has_pixels: bool | None = None) -> str | None:
-    """What an object is if it is no image to read, else None; ``has_pixels`` where the dataset ends before them."""
+def why_no_image(dataset: Dataset, shown: object, has_pixels: bool | None = None) -> str | None:
+    """What an object is if it is no image to read, else None.
+
+    Args:
+        dataset: the object.
+        shown: its file, for error texts.
+        has_pixels: whether it has pixel data, where the dataset ends before them.
+
+    Raises:
+        DataError: When it is an image that has lost its pixel data: passed over, its slice would be missing.
+    """
     kind = NO_IMAGES.get(dataset.get("SOPClassUID"))
     if has_pixels is None:
         has_pixels = any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"))
-    if kind is None and not has_pixels:
-        kind = "an object without pixel data"
-        if dataset.get("SOPClassUID"):
-            kind += f" ({UID(dataset.SOPClassUID).name})"
-    return kind
+    if kind is not None or has_pixels:
+        return kind
+    name = UID(dataset.SOPClassUID).name if dataset.get("SOPClassUID") else ""
+    if "Image Storage" in name:
+        raise DataError(f"{shown} is an image ({name}) without pixel data: it is cut off, or they were taken out.")
+    return f"an object without pixel data ({name})" if name else "an object without pixel data"
 
 
 def dicomdir_files(path: Path) -> list[Path]:
@@ -276,7 +286,7 @@ def find_series(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
                 if named:
                     queue.extend((file, False) for file in _dicomdir_files(path))
                 continue
-            kind = why_no_image(dataset)
+            kind = why_no_image(dataset, path)
             if kind is not None:
                 if named:
                     hint = " It may be a preset's label, with label_classes." if kind in SEGMENTATIONS.values() else ""

@@ -16,6 +16,7 @@ from monai_sam2unet.errors import DataError, UserError
 
 NO_IMAGE = "no image to read: it is "
 NO_PIXELS = NO_IMAGE + "an object without pixel data"
+LOST_PIXELS = " is an image ({}) without pixel data: it is cut off"
 NO_META = "has no File Meta Information"
 NOT_DICOM = "is not a DICOM file"
 SERIES_13 = "There are 13 series; choose one with series_uid"
@@ -62,8 +63,8 @@ SHARED = {
     "*.nii.gz": NOT_DICOM,
 }
 PYDICOM = {
-    "charset_files/chrJapMulti*.dcm": NO_PIXELS + " (Computed Radiography Image Storage)",
-    "charset_files/chrKoreanMulti.dcm": NO_PIXELS + " (Computed Radiography Image Storage)",
+    "charset_files/chrJapMulti*.dcm": LOST_PIXELS.format("Computed Radiography Image Storage"),
+    "charset_files/chrKoreanMulti.dcm": LOST_PIXELS.format("Computed Radiography Image Storage"),
     "charset_files/chrSQEncoding*.dcm": NO_PIXELS,
     "charset_files/chr[AFGHIRX][!a]*.dcm": ((1, 32, 32), "int16", False),
     "palettes/*.dcm": NO_PIXELS + " (Color Palette Storage)",
@@ -110,8 +111,8 @@ PYDICOM = {
     "test_files/dicomdirtests/DICOMDIR-reordered": SERIES_13,
     "test_files/dicomdirtests/DICOMDIR-empty.dcm": "names no files",
     "test_files/dicomdirtests/DICOMDIR-nopatient": SERIES_13,
-    "test_files/dicomdirtests/TINY_ALPHA/DICOMDIR": "There is no DICOM image",
-    "test_files/dicomdirtests/TINY_ALPHA/PT*": NO_PIXELS + " (CT Image Storage)",
+    "test_files/dicomdirtests/TINY_ALPHA/DICOMDIR": LOST_PIXELS.format("CT Image Storage"),
+    "test_files/dicomdirtests/TINY_ALPHA/PT*": LOST_PIXELS.format("CT Image Storage"),
     "test_files/dicomdirtests/TINY_ALPHA/README": NOT_DICOM,
     "test_files/empty_charset_LEI.dcm": NO_PIXELS,
     "test_files/examples_jpeg2k.dcm": ((1, 480, 640, 3), "uint8", False),

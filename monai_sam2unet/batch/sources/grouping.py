@@ -171,10 +171,12 @@ class SeriesGroups:
         if mixed:
             volume = [image for image in volume if not image.is_localizer]
         if draft.bad and volume:
+            first = draft.bad[0]
+            why = first.reason.replace(printable(first.path), "it").partition("\n")[0]
             yield Refused(
                 _shown(volume[0]),
                 f"{len(draft.bad)} of its files cannot be read, so that slices would be missing; take them away if "
-                "they do not belong to it:\n" + listing([item.reason for item in draft.bad]),
+                f"they do not belong to it. Of the first one: {why}\n" + listing([item.reason for item in draft.bad]),
                 draft.uid,
                 RefusalKind.LOST,
             )

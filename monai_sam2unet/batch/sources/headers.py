@@ -49,6 +49,7 @@ WANTED = [
 #: Elements of pixel data: whole numbers, and floating point of 32 and 64 bits.
 PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 UNDEFINED = 0xFFFFFFFF
+ITEM = (0xFFFE, 0xE000)
 #: Cosine of the angle up to which two images count as of one orientation here; the reader is stricter.
 SAME_DIRECTION = 0.999
 LONG_VRS = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN", b"SQ", b"UT", b"UC", b"UR")
@@ -169,7 +170,7 @@ def _brief(dataset: FileDataset, file: BoundedFile, path: Path, size: int) -> He
     if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
         return NoImage("a DICOMDIR")
     missing = _missing_pixels(dataset, file, size)
-    kind = why_no_image(dataset, missing is not None)
+    kind = why_no_image(dataset, file.shown, missing is not None)
     if kind is not None:
         return NoImage(kind)
     if missing:
@@ -208,8 +209,24 @@ def _text(dataset: FileDataset, keyword: str) -> str:
     return printable(str(value)) if value is not None else ""
 
 
+def _missing_items(file: BoundedFile, form: str, size: int) -> int:
+    """How many bytes of compressed pixel data the file lacks, at least: their items end with a delimiter."""
+    while len(head := file.read(8)) == 8:
+        group, element, length = struct.unpack(form, head)
+        if (group, element) != ITEM:
+            # The delimiter; or damage, of which the decoder tells more.
+            return 0
+        if length == UNDEFINED:
+            return 0
+        end = file.tell() + length
+        if end > size:
+            return end - size
+        file.seek(end)
+    return 8 - len(head)
+
+
 def _missing_pixels(dataset: FileDataset, file: BoundedFile, size: int) -> int | None:
-    """How many bytes of the pixel data the file lacks; None where it has no pixel data.
+    """How many bytes of the pixel data the file lacks, at least; None where it has no pixel data.
 
     Reading has stopped before them, in the file or, of a deflated one, in what it was inflated to.
     """
@@ -227,6 +244,9 @@ def _missing_pixels(dataset: FileDataset, file: BoundedFile, size: int) -> int |
         start = 12
     else:
         length, start = struct.unpack_from(f"{order}L", head, 4)[0], 8
-    if length == UNDEFINED or inflated is not None:
+    if inflated is not None:
         return 0
+    if length == UNDEFINED:
+        file.seek(file.tell() - len(head) + start)
+        return _missing_items(file, f"{order}HHL", size)
     return max(0, file.tell() - len(head) + start + length - size)

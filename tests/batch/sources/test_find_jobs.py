@@ -19,6 +19,7 @@ import pytest
 from pydicom.fileset import FileSet
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
+from monai_sam2unet.batch.identity import discreet_refusal
 from monai_sam2unet.batch.refused import RefusalKind, Refused
 from monai_sam2unet.batch.series_job import SeriesJob
 from monai_sam2unet.batch.series_rules import SeriesRules
@@ -171,6 +172,39 @@ def test_a_file_that_is_cut_off_takes_its_own_series_alone(tmp_path, make_series
     assert item.series_uid == "1.2"
     assert "1 of its files cannot be read" in item.reason
     assert "b2 is cut off: 7 bytes of its pixel data are missing" in item.reason
+
+
+def test_a_file_that_lost_all_its_pixels_is_no_other_object(tmp_path, make_series):
+    """Cut off before the pixel data, the last slice would be missed by nobody."""
+    _, bad = two_series(tmp_path, make_series)
+    data = bad[2].read_bytes()
+    for length in (data.index(b"\xe0\x7f\x10\x00"), data.index(b"\xe0\x7f\x10\x00") + 4):
+        bad[2].write_bytes(data[:length])
+        jobs, refused, _ = found(tmp_path)
+        assert set(jobs) == {"1.1", "1.3"}
+        (item,) = refused.values()
+        assert "b2 is an image (CT Image Storage) without pixel data: it is cut off" in item.reason
+        assert discreet_refusal(item).endswith(
+            "Of the first one: it is an image (CT Image Storage) without pixel data: it is cut off, or they were "
+            "taken out."
+        )
+        with pytest.raises(DataError, match="b2 is an image"):
+            find_series(tmp_path)
+
+
+def test_compressed_pixels_that_are_cut_off(tmp_path, shared_data):
+    files = sorted((shared_data / "dicom" / "ct_series_j2k_with_seg" / "ct").iterdir())
+    for file in files:
+        shutil.copy(file, tmp_path)
+    assert not found(tmp_path)[1]
+    cut = tmp_path / files[-1].name
+    data = cut.read_bytes()
+    for length in (len(data) // 2, len(data) - 4):
+        cut.write_bytes(data[:length])
+        jobs, refused, _ = found(tmp_path)
+        assert not jobs
+        (item,) = refused.values()
+        assert f"{cut.name} is cut off: " in item.reason
 
 
 @pytest.mark.parametrize(("name", "lost"), [("a1x.dcm", {"1.1"}), ("a9.dcm", {"1.1", "1.2"}), ("b9.dcm", {"1.2"})])
