@@ -248,6 +248,7 @@ def dicom(
         else:
             jobs = _found(str(source), where or [], series_uid, whole_tree, passed_over)
             if dry_run:
+                _check_bundle(console, bundle, settings)
                 _show_plan(jobs, decided)
                 return
             summary = _run(console, batch, jobs, decided)
@@ -262,6 +263,17 @@ def dicom(
         os._exit(STOPPED_AT_ONCE)
     _tell_end(console, summary, output, passed_over)
     raise typer.Exit(code)
+
+
+def _check_bundle(console: Console, bundle: Path, settings: dict[str, Any]) -> None:
+    """What would keep the run itself from its start; missing weights may still come."""
+    from monai_sam2unet.bundle import BundleConfig
+
+    weights = Path(BundleConfig.for_inference(bundle, settings).build("ckpt_path"))
+    if not weights.is_file():
+        console.print(
+            f"There are no weights {weights} yet: the run itself will need them.", highlight=False, soft_wrap=True
+        )
 
 
 def _run(

@@ -126,6 +126,9 @@ def test_a_dry_run_does_nothing(source, shared_data, command, tmp_path) -> None:
     assert [row[0] for row in rows].count("taken") == 1
     assert ["left", "CT"] in [[row[0], row[2]] for row in rows]
     assert not (tmp_path / "out").exists()
+    assert "no weights" not in shown.stderr
+    told = command("--input", source, "--dry-run", checkpoint=tmp_path / "model.pt").stderr
+    assert f"no weights {tmp_path / 'model.pt'} yet" in " ".join(told.split())
     (tmp_path / "rules.yaml").write_text("rules: [{take: {modality: CT, slices: {max: 3}}}]")
     chosen = command("--input", source, "--dry-run", "--rules", tmp_path / "rules.yaml").stdout
     assert [line.split("\t")[2] for line in chosen.splitlines() if line.startswith("taken")] == ["CT", "CT"]
@@ -143,6 +146,8 @@ def test_a_dry_run_does_nothing(source, shared_data, command, tmp_path) -> None:
         (["--input", "SOURCE", "--series-uid", "*"], "must be a UID"),
         (["--input", "SOURCE", "--retry-faild", "--batch_size", "2"], "is none"),
         (["--input", "SOURCE", "--batchsize", "2"], "has no key 'batchsize'"),
+        (["--input", "SOURCE", "--dry-run", "--batchsize", "2"], "has no key 'batchsize'"),
+        (["--input", "SOURCE", "--device", "tpu9"], "cpu, cuda or cuda:NUMBER, got 'tpu9'"),
         (["--input", "nowhere"], "no file or folder"),
         (["--input", "SOURCE", "--output", "SOURCE"], "is the input"),
         (["--input", "SOURCE", "--caller", "AET"], "--caller goes with --listen"),
