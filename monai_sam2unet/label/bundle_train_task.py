@@ -28,7 +28,7 @@ from monai_sam2unet.label.submitted_labels import SubmittedLabel, by_patient, su
 from monai_sam2unet.label.train_request import TrainRequest, settable_keys
 from monai_sam2unet.transforms import Preset
 
-__all__ = ["BundleTrainTask"]
+__all__ = ["BundleTrainTask", "training_lock"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,15 @@ Sides = dict[str, list[SubmittedLabel]]
 #: Share of the patients held out, as in MONAI Label's own trainings.
 VAL_SPLIT = 0.2
 SIDES = ("training", "validation")
+
+
+def training_lock(folder: Path) -> FileLock:
+    """What a training holds as long as it runs, so that no two of one bundle do; waited for by nobody.
+
+    Args:
+        folder: of the bundle.
+    """
+    return FileLock(folder / "models" / ".training.lock", timeout=0)
 
 
 class BundleTrainTask(TrainTask):
@@ -95,7 +104,7 @@ class BundleTrainTask(TrainTask):
             return True
 
     def _lock(self) -> FileLock:
-        return FileLock(self.models / ".training.lock", timeout=0)
+        return training_lock(self.folder)
 
     def check(self, request: Mapping[str, Any], datastore: Datastore) -> None:
         """Refuse what cannot be trained, as far as parameters and labels tell, for viewers show what is told at once.

@@ -134,6 +134,9 @@ def test_each_role_may_do_its_own(server: str, realm: Realm) -> None:
     assert ask(server, user, "PUT", path).status_code == 403
     assert ask(server, annotator, "PUT", path).status_code == 200
     assert ask(server, annotator, "DELETE", "/datastore/label?id=frame1&tag=final").status_code == 403
+    assert ask(server, annotator, "DELETE", f"/model/{POLYP}").status_code == 403
+    admin = realm.token("monailabel-annotator", "monailabel-admin")
+    assert ask(server, admin, "DELETE", "/model/liver").status_code == 404
 
 
 def test_passwords_are_exchanged_for_tokens(server: str) -> None:

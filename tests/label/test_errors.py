@@ -91,6 +91,9 @@ def test_weights_that_are_sent_take_what_is_known_of_the_former_ones_away(
             for key in ("checksum", "modified_time")
         }
         assert not cases.exists()
+        # The former ones are kept, as those that a training replaces.
+        assert path.with_name("model.previous.pt").read_bytes() == weights
+        assert path.with_name("model.previous.cases.json").read_text() == "{}"
         assert np.unique(read_mask(infer(server, CARDIAC, "heart1"))).tolist() == [2]
         assert "no model 'liver'" in told(send(weights, "liver"), 404)
         cases.write_text("{}")
@@ -101,8 +104,67 @@ def test_weights_that_are_sent_take_what_is_known_of_the_former_ones_away(
         assert "has no weights" in told(requests.delete(f"{server}/model/{CARDIAC}", timeout=60), 404)
     finally:
         path.write_bytes(weights)
-        for kept in path.parent.glob("model*.deleted"):
+        for kept in (*path.parent.glob("model*.deleted"), *path.parent.glob("model.previous*")):
             kept.unlink()
+
+
+def send_weights(server: str, model: str, content: bytes) -> requests.Response:
+    return requests.put(f"{server}/model/{model}", files={"file": ("sent.pt", content)}, timeout=60)
+
+
+def test_weights_that_do_not_fit_replace_none(server: str, infer: Infer, own_bundles: Path, tmp_path: Path) -> None:
+    path, other = (own_bundles / name / "models" / "model.pt" for name in (CARDIAC, POLYP))
+    weights, cases = path.read_bytes(), path.with_name("model.cases.json")
+    cases.write_text("{}")
+    torch.save({"head.bias": torch.zeros(4)}, tmp_path / "part.pt")
+    try:
+        for content in (b"", os.urandom(1000), other.read_bytes(), (tmp_path / "part.pt").read_bytes()):
+            for model in (CARDIAC, f"{CARDIAC}_edit"):
+                detail = told(send_weights(server, model, content), 400)
+                assert detail.startswith(f"sent.pt does not fit {CARDIAC}, whose weights stay as they are: ")
+                assert str(own_bundles) not in detail
+        assert path.read_bytes() == weights
+        assert cases.read_text() == "{}"
+        assert not list(path.parent.glob("*.previous*"))
+        assert infer(server, CARDIAC, "heart1").status_code == 200
+    finally:
+        path.write_bytes(weights)
+        cases.unlink(missing_ok=True)
+
+
+def test_weights_stay_while_a_training_runs(server: str, own_bundles: Path) -> None:
+    from monai_sam2unet.label.bundle_train_task import training_lock
+
+    path = own_bundles / CARDIAC / "models" / "model.pt"
+    weights = path.read_bytes()
+    with training_lock(own_bundles / CARDIAC):
+        expected = f"A training of {CARDIAC} is under way, which starts from its weights and may replace them."
+        assert told(send_weights(server, CARDIAC, weights), 409).startswith(expected)
+        refused = requests.delete(f"{server}/model/{CARDIAC}_edit", timeout=60)
+        assert told(refused, 409).startswith(expected)
+    assert path.read_bytes() == weights
+
+
+def test_weights_that_came_with_the_bundle_are_not_deleted(server: str, own_bundles: Path) -> None:
+    models = own_bundles / POLYP / "models"
+    kept = (models / "model.pt").rename(models / "aside.pt")
+    try:
+        for model in (POLYP, f"{POLYP}_scribbles"):
+            detail = told(requests.delete(f"{server}/model/{model}", timeout=60), 409)
+            assert detail.startswith(
+                f"polyp_tiny.safetensors came with {POLYP} and is not deleted. To run other weights"
+            )
+        assert (models / "polyp_tiny.safetensors").is_file()
+        # What a training from them published goes with its settings, and they are in use again.
+        (models / "published.pt").touch()
+        (models / "published.yaml").write_text("ckpt_path: $@bundle_root + '/models/published.pt'")
+        assert requests.delete(f"{server}/model/{POLYP}", timeout=60).status_code == 200
+        assert told(requests.delete(f"{server}/model/{POLYP}", timeout=60), 409)
+        assert len(list(models.glob("published*.deleted"))) == 2
+    finally:
+        for file in models.glob("published*"):
+            file.unlink()
+        kept.rename(models / "model.pt")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for servers without a GPU")
