@@ -8,6 +8,7 @@ from monai_sam2unet.label import compat
 compat.answer_in_threads()
 
 import json  # noqa: E402
+from http import HTTPStatus  # noqa: E402
 
 import requests  # noqa: E402
 from fastapi import Request  # noqa: E402
@@ -79,8 +80,22 @@ def _tell_of_archive(request: Request, error: TransferError) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, status_code=502)
 
 
+def _reason(answer: requests.Response) -> str:
+    """What the realm says of a name and password, as "Account disabled"; empty: nothing."""
+    try:
+        told = answer.json()["error_description"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return f" It says: {told[:200]}." if isinstance(told, str) else ""
+
+
 @app.exception_handler(requests.RequestException)
 def _tell_of_proxy(request: Request, error: requests.RequestException) -> JSONResponse:
+    answer = error.response
+    logs_in = request.url.path == f"{settings.MONAI_LABEL_API_STR}/auth/token"
+    if logs_in and answer is not None and answer.status_code in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED):
+        told = f"The realm gives no token for this name and password; check both.{_reason(answer)}"
+        return JSONResponse({"detail": told}, status_code=401, headers={"WWW-Authenticate": "Bearer"})
     # Its text holds addresses with UIDs.
     told = f"The studies' server, or that of the users' tokens, does not answer as it should ({type(error).__name__})."
     return JSONResponse({"detail": told}, status_code=502)
