@@ -38,6 +38,7 @@ from monai_sam2unet.errors import CheckpointError, UserError, WeightsError  # no
 from monai_sam2unet.label import (  # noqa: E402
     batch_endpoint,
     infer_endpoint,
+    info_endpoint,
     model_endpoint,
     scoring_endpoint,
     train_endpoint,
@@ -47,7 +48,8 @@ __all__ = ["app"]
 
 # Of two endpoints for one address the first answers.
 _others = list(app.router.routes)
-for _endpoint in (infer_endpoint, train_endpoint, scoring_endpoint, batch_endpoint, model_endpoint):
+_own = (infer_endpoint, train_endpoint, scoring_endpoint, batch_endpoint, model_endpoint, info_endpoint)
+for _endpoint in _own:
     app.include_router(_endpoint.router, prefix=settings.MONAI_LABEL_API_STR)
 app.router.routes[:] = [*app.router.routes[len(_others) :], *_others]
 if settings.MONAI_LABEL_AUTH_ENABLE:

@@ -195,6 +195,9 @@ def test_requests_that_are_not_as_they_must_be(server: str, infer: Infer) -> Non
     [
         ("GET", "/datastore/image?image=heart9"),
         ("GET", "/datastore/label?label=heart9&tag=final"),
+        ("GET", "/datastore/image/info?image=heart9"),
+        ("GET", "/datastore/label/info?label=heart9&tag=final"),
+        ("GET", "/datastore/label/info?label=heart1&tag=nosuch"),
         ("GET", "/model/liver"),
         ("GET", "/model/info/liver"),
         ("POST", "/activelearning/oracle"),
@@ -206,6 +209,8 @@ def test_requests_that_are_not_as_they_must_be(server: str, infer: Infer) -> Non
 )
 def test_what_is_not_there(server: str, method: str, path: str) -> None:
     assert told(requests.request(method, server + path, timeout=60), 404)
+    # Of what is there nothing need be known.
+    assert requests.get(f"{server}/datastore/image/info?image=frame2", timeout=60).status_code == 200
 
 
 def test_labels_are_looked_at_before_they_are_kept(server: str, studies: Path, tmp_path: Path) -> None:
