@@ -26,12 +26,14 @@ from monailabel.endpoints import wsi_infer  # noqa: E402
 wsi_infer.router.routes.clear()
 
 from monailabel.app import app  # noqa: E402
+from monailabel.datastore.local import LocalDatastore  # noqa: E402
 from monailabel.interfaces.exception import (  # noqa: E402
     ImageNotFoundException,
     LabelNotFoundException,
     MONAILabelError,
     MONAILabelException,
 )
+from monailabel.interfaces.utils.app import app_instance  # noqa: E402
 
 from monai_sam2unet.batch.transfer import TransferError  # noqa: E402
 from monai_sam2unet.errors import CheckpointError, UserError, WeightsError  # noqa: E402
@@ -43,6 +45,8 @@ from monai_sam2unet.label import (  # noqa: E402
     scoring_endpoint,
     train_endpoint,
 )
+from monai_sam2unet.label.app import SAM2UNetApp  # noqa: E402
+from monai_sam2unet.label.client_errors import for_clients  # noqa: E402
 
 __all__ = ["app"]
 
@@ -66,15 +70,25 @@ def _tell(request: Request, error: MONAILabelException) -> JSONResponse:
     return JSONResponse({"detail": error.msg}, status_code=404 if missing else 500)
 
 
+def _told(error: UserError) -> str:
+    """An error's text in a client's words."""
+    instance = app_instance()
+    store = instance.datastore()
+    folders = [store._datastore_path] if isinstance(store, LocalDatastore) else []
+    if isinstance(instance, SAM2UNetApp):
+        folders += [str(folder.parent) for folder in instance.folders]
+    return for_clients(str(error), folders)
+
+
 @app.exception_handler(UserError)
 def _tell_user(request: Request, error: UserError) -> JSONResponse:
-    return JSONResponse({"detail": str(error)}, status_code=400)
+    return JSONResponse({"detail": _told(error)}, status_code=400)
 
 
 @app.exception_handler(CheckpointError)
 @app.exception_handler(WeightsError)
 def _tell_of_weights(request: Request, error: UserError) -> JSONResponse:
-    return JSONResponse({"detail": str(error)}, status_code=503)
+    return JSONResponse({"detail": _told(error)}, status_code=503)
 
 
 @app.exception_handler(TransferError)

@@ -53,9 +53,12 @@ def test_files_of_the_server_are_not_images(server: str, infer: Infer, own_studi
 
 
 def test_images_that_cannot_be_read(server: str, infer: Infer) -> None:
-    assert "spoilt.nii.gz cannot be read" in told(infer(server, CARDIAC, "spoilt"), 400)
-    # A picture for a model of volumes.
-    assert "frame1.png" in told(infer(server, CARDIAC, "frame1"), 400)
+    assert told(infer(server, CARDIAC, "spoilt"), 400).startswith("spoilt.nii.gz cannot be read")
+    # A picture for a model of volumes, and the other way round.
+    assert told(infer(server, CARDIAC, "frame1"), 400).startswith("frame1.png ")
+    detail = told(infer(server, POLYP, "heart1"), 400)
+    assert detail.startswith("heart1.nii.gz is no picture")
+    assert detail.endswith("ask a model of volumes.")
 
 
 def test_weights_that_are_gone_and_come_back(server: str, infer: Infer, own_bundles: Path) -> None:
@@ -231,7 +234,8 @@ def test_labels_are_looked_at_before_they_are_kept(server: str, studies: Path, t
     assert "cannot be read" in told(save(server, label[:50]), 400)
     assert "no image 'heart9'" in told(save(server, label, image="heart9"), 404)
     assert "is no JSON" in told(save(server, label, "{"), 400)
-    assert "do not have one grid" in told(save(server, written(ids, np.diag([1, 1, 1, 1.0]))), 400)
+    detail = told(save(server, written(ids, np.diag([1, 1, 1, 1.0]))), 400)
+    assert "'the image heart1.nii.gz' and 'the label the file sent' do not have one grid" in detail
     assert "heart1" not in (path.name.split(".")[0] for path in (tmp_path / "labels" / "final").glob("*"))
 
     # A viewer names what is not there, too, as 3D Slicer the classes of all models.
