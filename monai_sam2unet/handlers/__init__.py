@@ -6,6 +6,7 @@ from monai_sam2unet.handlers.atomic_file import save_atomically
 from monai_sam2unet.handlers.contact_sheet import write_contact_sheet
 from monai_sam2unet.handlers.epoch_seed import EpochSeed
 from monai_sam2unet.handlers.evaluation_report import EvaluationReport
+from monai_sam2unet.handlers.frozen_statistics import FrozenStatistics
 from monai_sam2unet.handlers.gradient_clipper import GradientClipper
 from monai_sam2unet.handlers.map_metric_handlers import (
     BalancedErrorRate,
@@ -40,6 +41,7 @@ __all__ = [
     "EvaluationReport",
     "FMeasure",
     "FalseAlarmRate",
+    "FrozenStatistics",
     "GradientClipper",
     "HausdorffDistance95",
     "IoUOverThresholds",

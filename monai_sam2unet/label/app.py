@@ -169,16 +169,21 @@ class SAM2UNetApp(MONAILabelApp):
         under_way = [task for task in background_tasks("scoring") if task["status"] in ("SUBMITTED", "RUNNING")]
         return any(task["request"].get("method") == method for task in under_way)
 
-    def check_scoring(self, method: Any) -> None:
-        """Look whether there is a scoring task.
+    def check_scoring(self, method: Any, params: Mapping[str, Any] | None = None) -> None:
+        """Look whether there is a scoring task, and can be run as asked for, as far as that is known before.
 
         Args:
             method: its name.
+            params: of the task.
 
         Raises:
             MONAILabelException: When there is none.
+            ConfigError: When a parameter is not as it must be.
         """
         _check_known("scoring task", method, self._scoring_methods)
+        task = self._scoring_methods[method]
+        if isinstance(task, DiceScoring):
+            task.check(params or {}, self.datastore())
 
     def scoring(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Run a scoring task.

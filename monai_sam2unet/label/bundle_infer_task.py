@@ -19,7 +19,7 @@ from monailabel.tasks.infer.basic_infer import BasicInferTask
 from monailabel.transform.post import Restored
 from torch import nn
 
-from monai_sam2unet.bundle import BundleConfig
+from monai_sam2unet.bundle import BundleConfig, load_checkpoint
 from monai_sam2unet.bundle.bundle_config import TRAINED
 from monai_sam2unet.bundle.bundle_predictor import trained_network
 from monai_sam2unet.dicom.segmentation_writer import segmentation
@@ -88,6 +88,14 @@ class BundleInferTask(BasicInferTask):
         else:
             self._postprocessing = [config.build("post_transforms")]
 
+    def came_with_bundle(self, config: BundleConfig | None = None) -> bool:
+        """Whether the weights in use are those that came with the bundle, which stay as they are.
+
+        Args:
+            config: that names them; None: the one in use now.
+        """
+        return Path((config or self._read()).build("ckpt_path")).suffix == ".safetensors"
+
     def get_path(self, validate: bool = True) -> str | None:
         """The file of the weights, for MONAI Label's ``/model/`` addresses.
 
@@ -95,10 +103,28 @@ class BundleInferTask(BasicInferTask):
             validate: whether it must be there; else it is where new weights are written to, which is not in the place
                 of those that came with the bundle.
         """
-        path = Path(self._read().build("ckpt_path"))
-        if not validate and path.suffix == ".safetensors":
+        config = self._read()
+        path = Path(config.build("ckpt_path"))
+        if not validate and self.came_with_bundle(config):
             path = self.folder / TRAINED
         return str(path) if path.is_file() or not validate else None
+
+    def check_weights(self, path: Path) -> None:
+        """Look whether a file holds weights that could take the place that :meth:`get_path` names for new ones.
+
+        Args:
+            path: the file.
+
+        Raises:
+            ConfigError: When the network that they would be of cannot be made.
+            CheckpointError: When they are no network's.
+            WeightsError: When they cannot be read, or do not fit the network.
+        """
+        # In the place of weights that came with the bundle others have the settings of the bundle's own trainings.
+        config = self._read()
+        if self.came_with_bundle(config):
+            config = BundleConfig(self.folder, {**self.settings, "bundle_root": str(self.folder)})
+        load_checkpoint(config.build("network_def"), path)
 
     def is_valid(self) -> bool:
         """Whether there are weights."""

@@ -28,14 +28,25 @@ from monai_sam2unet.label.submitted_labels import SubmittedLabel, by_patient, su
 from monai_sam2unet.label.train_request import TrainRequest, settable_keys
 from monai_sam2unet.transforms import Preset
 
-__all__ = ["BundleTrainTask"]
+__all__ = ["BundleTrainTask", "training_lock"]
 
 logger = logging.getLogger(__name__)
 
 Sides = dict[str, list[SubmittedLabel]]
 #: Share of the patients held out, as in MONAI Label's own trainings.
 VAL_SPLIT = 0.2
+#: Share of the learning rate of ``train.yaml``, which is for weights that are not trained yet.
+FINE_TUNING = 0.1
 SIDES = ("training", "validation")
+
+
+def training_lock(folder: Path) -> FileLock:
+    """What a training holds as long as it runs, so that no two of one bundle do; waited for by nobody.
+
+    Args:
+        folder: of the bundle.
+    """
+    return FileLock(folder / "models" / ".training.lock", timeout=0)
 
 
 class BundleTrainTask(TrainTask):
@@ -56,6 +67,10 @@ class BundleTrainTask(TrainTask):
         self.folder, self.settings = folder, dict(settings)
         config = self._config()
         self.keys = settable_keys(config.parser.get())
+        rate = self.keys.get("learning_rate")
+        # The defaults that are not those of train.yaml.
+        self._defaults = {"learning_rate": rate * FINE_TUNING} if isinstance(rate, int | float) else {}
+        self.keys |= self._defaults
         self.label_ids = config.label_ids
         self.version = config.metadata["version"]
         # Of the labels' numbers /info/ tells the meaning, not the data that the bundle was once trained on.
@@ -95,7 +110,7 @@ class BundleTrainTask(TrainTask):
             return True
 
     def _lock(self) -> FileLock:
-        return FileLock(self.models / ".training.lock", timeout=0)
+        return training_lock(self.folder)
 
     def check(self, request: Mapping[str, Any], datastore: Datastore) -> None:
         """Refuse what cannot be trained, as far as parameters and labels tell, for viewers show what is told at once.
@@ -124,7 +139,7 @@ class BundleTrainTask(TrainTask):
         reason = why_not_writable(self.models)
         if reason is not None:
             raise ConfigError(f"Trainings write to {self.models}, which cannot be written to: {reason}.")
-        return replace(asked, settings={**asked.settings, **self._numbers})
+        return replace(asked, settings={**self._defaults, **asked.settings, **self._numbers})
 
     def _preparation(self) -> LabelPreparation:
         return LabelPreparation(self._preset(), self.label_ids)

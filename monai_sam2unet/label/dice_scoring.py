@@ -27,6 +27,9 @@ from monai_sam2unet.transforms.tensors import plain
 
 __all__ = ["DiceScoring", "class_dice"]
 
+#: What annotators submitted, and what models predicted.
+DEFAULT_TAGS = (DefaultLabelTag.FINAL.value, DefaultLabelTag.ORIGINAL.value)
+
 
 def class_dice(predicted: Tensor, truth: Tensor, classes: Mapping[str, int]) -> dict[str, float]:
     """Dice of each class, in [0, 1]; 1 where neither has it, as in the bundles' validation.
@@ -44,6 +47,12 @@ def class_dice(predicted: Tensor, truth: Tensor, classes: Mapping[str, int]) -> 
         name: float(compute_dice((predicted == number)[None, None], (truth == number)[None, None], ignore_empty=False))
         for name, number in classes.items()
     }
+
+
+def _tags(request: Mapping[str, Any]) -> tuple[str, str]:
+    """Those of the true masks, and of the predicted ones."""
+    true, predicted = DEFAULT_TAGS
+    return request.get("y") or true, request.get("y_pred") or predicted
 
 
 class DiceScoring(ScoringMethod):
@@ -78,13 +87,11 @@ class DiceScoring(ScoringMethod):
             what cannot be compared, and why.
 
         Raises:
-            ConfigError: When there is no such model.
+            ConfigError: As :meth:`check`.
         """
+        self.check(request, datastore)
         given = request.get("model") or None
-        if given is not None and given not in self.tasks:
-            raise ConfigError(f"There is no model {given!r}; there are {', '.join(self.tasks)}.")
-        tag = request.get("y") or DefaultLabelTag.FINAL.value
-        tag_predicted = request.get("y_pred") or DefaultLabelTag.ORIGINAL.value
+        tag, tag_predicted = _tags(request)
         images: dict[str, dict[str, Any]] = {}
         failed: dict[str, str] = {}
         for image in datastore.list_images():
@@ -110,6 +117,27 @@ class DiceScoring(ScoringMethod):
             by_model.setdefault(found["model"], []).append(found["dice"])
         mean = {name: statistics.mean(values) for name, values in by_model.items()}
         return {"images": images, "mean": mean, "failed": failed}
+
+    def check(self, request: Mapping[str, Any], datastore: Datastore) -> None:
+        """Refuse what cannot be compared, before anything is.
+
+        Args:
+            request: as of a call.
+            datastore: the studies.
+
+        Raises:
+            ConfigError: When there is no such model; or no label has a tag that is asked for, other than the two that
+                are taken by default, of which there may be none yet.
+        """
+        given = request.get("model") or None
+        if given is not None and given not in self.tasks:
+            raise ConfigError(f"There is no model {given!r}; there are {', '.join(self.tasks)}.")
+        asked = {"y": _tags(request)[0]} | ({} if given else {"y_pred": _tags(request)[1]})
+        there = datastore.status()["label_tags"]
+        for key, tag in asked.items():
+            if tag not in there and tag not in DEFAULT_TAGS:
+                told = ", ".join(there) or "none"
+                raise ConfigError(f"{key}: no label has the tag {tag!r}; the tags of labels are {told}.")
 
     def _model_of(self, store: Datastore, image: str, tag: str) -> str:
         model = store.get_label_info(image, tag).get("model")

@@ -27,7 +27,7 @@ from monai_sam2unet.errors import DataError, UserError
 from monai_sam2unet.label.archive import Archive, ArchivedSegmentation, is_uid
 from monai_sam2unet.label.archive_lists import ArchiveLists
 from monai_sam2unet.label.dicom_images import dicom_files, save_label_volume, save_volume
-from monai_sam2unet.label.image_notes import ImageNotes
+from monai_sam2unet.label.image_notes import ImageNotes, merged
 from monai_sam2unet.label.label_segmentation import KeptLabel, label_of, segmentation_of
 from monai_sam2unet.label.locked_store import LockedStore, without_patient
 from monai_sam2unet.label.model_classes import ModelClasses
@@ -45,6 +45,8 @@ CACHE = "sam2unet"
 NOTES = "notes.json"
 #: Key of what is known of a series: why no volume is made of it.
 REASON = "reason"
+#: Keys of what is no longer so when a series is fetched anew, or was read: that, and why it has no scores.
+_OF_FILES = (REASON, "epistemic")
 
 
 class DicomwebStore(DICOMWebDatastore, LockedStore):
@@ -147,6 +149,7 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
                 if found is None:
                     raise ImageNotFoundException(f"There is no series {image_id!r} in the DICOMweb store.")
                 self.archive.fetch(found, folder)
+                self._notes.forget(image_id, _OF_FILES)
         return folder
 
     def get_image_uri(self, image_id: str) -> str:
@@ -173,6 +176,7 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
             except DataError as error:
                 self._notes.add(image_id, {REASON: " ".join(str(error).split())})
                 raise
+            self._notes.forget(image_id, _OF_FILES)
             return str(LockedStore.get_image_uri(self, image_id))
 
     def _make_image(self, image_id: str, files: Sequence[Path]) -> None:
@@ -193,7 +197,7 @@ class DicomwebStore(DICOMWebDatastore, LockedStore):
         Args:
             image_id: SeriesInstanceUID.
         """
-        return {**self._notes.of(image_id), **LockedStore.get_image_info(self, image_id)}
+        return merged(self._notes.of(image_id), LockedStore.get_image_info(self, image_id))
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         """Add to what is known of a series.

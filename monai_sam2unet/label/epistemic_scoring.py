@@ -163,11 +163,17 @@ class EpistemicScoring(ScoringMethod):
             ConfigError: When a part of the bundle cannot be made.
             WeightsError: When the weights do not fit the network.
         """
+        with self.task.in_turn():
+            parts = self._parts()
+        preset, preprocessing, inferer, activation = parts
+        # What takes long, and needs no network, does not hold up masks.
+        image = preprocessing({preset.image_key: path})[preset.image_key]
         with self.task.in_turn(), torch.no_grad():
-            preset, preprocessing, inferer, activation = self._parts()
-            image = preprocessing({preset.image_key: path})[preset.image_key]
-            maps = UncertaintyMaps(self.task._get_network(device, None), activation, **self.augmentation)
-            return epistemic_score(inferer(image[None].to(device), maps)[0])
+            if self._parts() is parts:
+                maps = UncertaintyMaps(self.task._get_network(device, None), activation, **self.augmentation)
+                return epistemic_score(inferer(image[None].to(device), maps)[0])
+        # A training has put other weights, with other settings, in the place of these meanwhile.
+        return self.measure(path, device)
 
     def score(self, store: Datastore, image: str, device: str) -> ImageScore:
         """Score an image and note it in the datastore.

@@ -17,6 +17,7 @@ from torch import nn
 
 from monai_sam2unet.bundle import BundleConfig, load_checkpoint
 from monai_sam2unet.data import TrainingCases
+from monai_sam2unet.handlers import FrozenStatistics
 from monai_sam2unet.label.published_weights import PublishedWeights
 from monai_sam2unet.label.train_request import TrainRequest
 
@@ -85,6 +86,8 @@ class FineTuning:
         self.dice_before = self._measure()
         logger.info(f"The weights in use have {self.metric} {self.dice_before:.4f} on the labels held out.")
         self.trainer: Trainer = config.build("train::trainer")
+        # Those of a few labels are worse than those that the weights were trained with.
+        FrozenStatistics(network).attach(self.trainer)
 
     def _measure(self) -> float:
         self.evaluator.run(1)

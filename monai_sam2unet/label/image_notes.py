@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,21 @@ from filelock import FileLock
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.folders import whole_file
 
-__all__ = ["ImageNotes"]
+__all__ = ["ImageNotes", "merged"]
 
 
-def _merged(known: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Dictionaries are added to, all else is replaced."""
+def merged(known: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of an image, with more: dictionaries are added to, all else is replaced.
+
+    Args:
+        known: is not changed.
+        more: what is added.
+    """
     found = dict(known)
     for key, value in more.items():
         before = found.get(key)
         if isinstance(before, Mapping) and isinstance(value, Mapping):
-            found[key] = _merged(before, value)
+            found[key] = merged(before, value)
         else:
             found[key] = value
     return found
@@ -84,8 +89,31 @@ class ImageNotes:
             DataError: When the file cannot be read.
             OSError: When it cannot be written.
         """
-        with FileLock(self.path.with_name(f".{self.path.name}.lock")):
+        with self._lock():
             notes = self._read()
-            notes = {**notes, image: _merged(notes.get(image, {}), info)}
-            with whole_file(self.path) as path:
-                path.write_text(json.dumps(notes, indent=1), encoding="utf-8")
+            self._write({**notes, image: merged(notes.get(image, {}), info)})
+
+    def forget(self, image: str, keys: Collection[str]) -> None:
+        """Remove notes on an image.
+
+        Args:
+            image: its name.
+            keys: of the notes; there may be none of them.
+
+        Raises:
+            DataError: When the file cannot be read.
+            OSError: When it cannot be written.
+        """
+        if not self._read().get(image, {}).keys() & set(keys):
+            return
+        with self._lock():
+            notes = dict(self._read())
+            left = {key: value for key, value in notes.pop(image, {}).items() if key not in keys}
+            self._write(notes | ({image: left} if left else {}))
+
+    def _lock(self) -> FileLock:
+        return FileLock(self.path.with_name(f".{self.path.name}.lock"))
+
+    def _write(self, notes: Mapping[str, Any]) -> None:
+        with whole_file(self.path) as path:
+            path.write_text(json.dumps(notes, indent=1), encoding="utf-8")

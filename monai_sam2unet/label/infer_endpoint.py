@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +23,7 @@ from monailabel.interfaces.utils.app import app_instance
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.label.app import SAM2UNetApp
 
-__all__ = ["router"]
+__all__ = ["check_format", "check_tag", "router"]
 
 router = APIRouter()
 #: Requests that wait for a model take none of the threads in which the server answers others.
@@ -36,8 +37,43 @@ _NOT_ASKED = {
 }
 
 
-#: Files that hold a mask as it is; JPEG changes its values.
-_EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff", ".bmp", ".dcm")
+#: Dimensions of a model of volumes.
+_VOLUME = 3
+#: Files that hold a mask as it is, of a volume and of a picture; JPEG changes its values.
+_OF_VOLUMES = (".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".mha", ".dcm")
+_OF_PICTURES = (".png", ".tif", ".tiff", ".bmp")
+
+
+def check_format(asked: Mapping[str, Any], model: str) -> None:
+    """Refuse files that cannot hold a model's masks: of a volume pictures would hold one slice.
+
+    Args:
+        asked: of a mask; ``result_extension``, if there is any, says which files.
+        model: that is asked.
+
+    Raises:
+        DataError: When it is none of them.
+    """
+    task = app_instance()._infers.get(model)
+    of_volumes = task is not None and task.dimension == _VOLUME
+    allowed = _OF_VOLUMES if of_volumes else (*_OF_VOLUMES, *_OF_PICTURES)
+    extension = asked.get("result_extension", allowed[0])
+    if extension not in allowed:
+        why = f", for the masks of {model} are volumes" if of_volumes and extension in _OF_PICTURES else ""
+        raise DataError(f"result_extension must be one of {', '.join(allowed)}{why}; got {extension!r}.")
+
+
+def check_tag(asked: Mapping[str, Any]) -> None:
+    """Refuse to save masks of models as if people had made them.
+
+    Args:
+        asked: of a mask; ``label_tag``, if there is any, says as what it is saved.
+
+    Raises:
+        DataError: When that is ``final``.
+    """
+    if asked.get("label_tag") == DefaultLabelTag.FINAL:
+        raise DataError("Masks of a model are not saved as final labels, which are people's: leave out label_tag.")
 
 
 def _parsed(params: str, model: str, has_label: bool) -> dict[str, Any]:
@@ -71,11 +107,8 @@ def _parsed(params: str, model: str, has_label: bool) -> dict[str, Any]:
         raise DataError("params may not hold label: label images are sent as the form's field 'label'.")
     if "/" in name or "\\" in name:
         raise DataError(f"label in params is the name of a class, got {name!r}. Label images are sent as a file.")
-    extension = found.get("result_extension", _EXTENSIONS[0])
-    if not str(extension).endswith(_EXTENSIONS):
-        raise DataError(f"result_extension must be one of {', '.join(_EXTENSIONS)}; got {extension!r}.")
-    if found.get("label_tag") == DefaultLabelTag.FINAL:
-        raise DataError("Masks of a model are not saved as final labels, which are people's: leave out label_tag.")
+    check_format(found, model)
+    check_tag(found)
     return found
 
 

@@ -20,10 +20,26 @@ from monai_sam2unet.networks import light_state_dict
 from monai_sam2unet.networks.light_checkpoint import is_light
 from monai_sam2unet.networks.weights import read_checkpoint
 
-__all__ = ["PublishedWeights"]
+__all__ = ["PublishedWeights", "keep_former"]
 
 #: Keys of both configs that say what a network is and what it is given.
 NETWORK_KEYS = ("encoder_size", "adapter_channels", "lora_rank", "spatial_size", "sliding_window")
+
+
+def keep_former(path: Path) -> None:
+    """Copy weights that are about to be replaced, and what they were trained on, to ``NAME.previous.pt``.
+
+    Args:
+        path: of the weights; there may be none.
+
+    Raises:
+        OSError: When a copy cannot be written.
+    """
+    former = path.with_name(f"{path.stem}.previous{path.suffix}")
+    for there, kept in ((path, former), (TrainingCases.path_of(path), TrainingCases.path_of(former))):
+        kept.unlink(missing_ok=True)
+        if there.is_file():
+            shutil.copyfile(there, kept)
 
 
 class PublishedWeights:
@@ -79,7 +95,7 @@ class PublishedWeights:
         content = read_checkpoint(self.current)
         keeps_full = not (self.came_with_bundle or is_light(content))
         weights: Mapping[str, Any] = network.state_dict() if keeps_full else light_state_dict(network)
-        self._keep_former()
+        keep_former(self.target)
         beside = TrainingCases.path_of(self.target)
         # In that order: a kill in between leaves weights of which nothing is known, never those of another training.
         beside.unlink(missing_ok=True)
@@ -88,14 +104,6 @@ class PublishedWeights:
             path.write_bytes(cases.read_bytes())
         if self.came_with_bundle:
             self._write_overlay(content)
-
-    def _keep_former(self) -> None:
-        """The weights that are replaced, and what they were trained on, stay as ``NAME.previous.pt``."""
-        former = self.target.with_name(f"{self.target.stem}.previous{self.target.suffix}")
-        for path, kept in ((self.target, former), (TrainingCases.path_of(self.target), TrainingCases.path_of(former))):
-            kept.unlink(missing_ok=True)
-            if path.is_file():
-                shutil.copyfile(path, kept)
 
     def _write_overlay(self, content: Mapping[str, Any]) -> None:
         settings = {

@@ -13,28 +13,39 @@ from monai_sam2unet.errors import ConfigError
 __all__ = ["requested_device"]
 
 
+_ALLOWED = "cpu, cuda, cuda:NUMBER or a GPU's name"
+
+
 def requested_device(given: Any) -> str:
     """The device that a request asks for, as torch calls it.
 
     Args:
-        given: ``cpu``, ``cuda``, ``cuda:1``, a GPU's name as ``/info/`` tells it, or a list, of which the first counts;
-            None or empty: the GPU, if there is one.
+        given: ``cpu``, ``cuda``, ``cuda:1``, a GPU's name as ``/info/`` tells it, or a list of these, of which the
+            first is taken; None or empty: the GPU, if there is one.
 
     Raises:
-        ConfigError: When it is none of these, or the server has no such device.
+        ConfigError: When it, or one of the list, is none of these, or the server has no such device.
     """
-    name = given[0] if isinstance(given, list) and given else given
-    if not name:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if not isinstance(name, str):
-        raise ConfigError(f"device must be cpu, cuda, cuda:NUMBER or a GPU's name, got {given!r}.")
-    known = device_map()
+    if isinstance(given, list) and given:
+        found = [_found(name) for name in given]
+        return found[0]
+    return _found(given) if given else _default()
+
+
+def _default() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _found(name: Any) -> str:
+    if not name or not isinstance(name, str):
+        raise ConfigError(f"device must be {_ALLOWED}, got {name!r}.")
     try:
-        device = torch.device(known.get(name, name))
+        device = torch.device(device_map().get(name, name))
     except RuntimeError as error:
-        raise ConfigError(f"device must be cpu, cuda, cuda:NUMBER or a GPU's name, got {given!r}.") from error
+        raise ConfigError(f"device must be {_ALLOWED}, got {name!r}.") from error
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.type == "cpu" or (device.type == "cuda" and (device.index or 0) < count):
+    # Of processors there is one device, whatever number torch lets it have.
+    if str(device) == "cpu" or (device.type == "cuda" and (device.index or 0) < count):
         return str(device)
     there = ", ".join(["cpu", *(f"cuda:{number}" for number in range(count))])
-    raise ConfigError(f"The server has no device {given!r}; it has {there}. Leave device out, or give one of these.")
+    raise ConfigError(f"The server has no device {name!r}; it has {there}. Leave device out, or give one of these.")

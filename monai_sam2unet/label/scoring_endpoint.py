@@ -36,10 +36,10 @@ def score(
 
     Raises:
         MONAILabelException: When there is none of this name.
-        ConfigError: When the server has no device as is asked for.
+        ConfigError: When the server has no device as is asked for, or another parameter is not as it must be.
     """
     app = app_instance()
     if isinstance(app, SAM2UNetApp):
-        app.check_scoring(method)
+        app.check_scoring(method, params)
     requested_device((params or {}).get("device"))
     return run_method(method, params, run_sync)

@@ -159,6 +159,12 @@ def test_what_is_wrong_is_told(server: str) -> None:
         400,
         f"There is no model 'liver'; there are {CARDIAC}, {POLYP}.",
     )
+    for sync in (True, False):
+        for key in ("y", "y_pred"):
+            asked = {"params": {"run_sync": sync}, "json": {key: "nosuch"}, "timeout": 60}
+            refused = requests.post(f"{server}/scoring/dice", **asked)
+            assert refused.status_code == 400
+            assert refused.json()["detail"].startswith(f"{key}: no label has the tag 'nosuch'; the tags of labels are ")
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -301,6 +307,31 @@ def test_passes_of_the_bundles_own_inference_do_not_hide_disagreement(small_bund
         for settings in ({}, {"flips": ["rows", "columns", "both"]})
     )
     assert plain == averaged
+
+
+def test_images_are_read_while_masks_are_made(
+    small_bundles: Path, studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compat.apply()
+    from monai_sam2unet.label.bundle_infer_task import BundleInferTask
+    from monai_sam2unet.label.epistemic_scoring import EpistemicScoring
+
+    scoring = EpistemicScoring(BundleInferTask(small_bundles / POLYP, {}))
+    path = str(studies / "frame1.png")
+    expected = scoring.measure(path, "cpu")
+    preset, preprocessing, inferer, activation = scoring._parts()
+    free: list[bool] = []
+
+    def prepared(data: dict[str, Any]) -> Any:
+        free.append(not scoring.task._turn.locked())
+        if len(free) == 1:
+            # As if other weights were published meanwhile.
+            scoring._made = (scoring.task.checkpoint, (preset, prepared, inferer, activation))
+        return preprocessing(data)
+
+    scoring._made = (scoring.task.checkpoint, (preset, prepared, inferer, activation))
+    assert scoring.measure(path, "cpu") == expected
+    assert free == [True, True]
 
 
 def test_examples_and_numbers_of_images() -> None:

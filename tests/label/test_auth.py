@@ -41,7 +41,10 @@ class Realm(ThreadingHTTPServer):
                 form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
                 known = (form["username"], form["password"], form["grant_type"]) == (["ann"], ["secret"], ["password"])
                 token = {"access_token": realm.token("monailabel-user"), "token_type": "bearer"}
-                self.reply(token if known else None, 200 if known else 401)
+                refused = {"error": "invalid_grant", "error_description": "Invalid user credentials"}
+                # As Keycloak says that the account, or the client, is not as it must be; and a realm that fails.
+                other = {"unfinished": 400, "broken": 500}.get(form["username"][0], 401)
+                self.reply(token if known else refused, 200 if known else other)
 
             def reply(self, page: object, status: int = 200) -> None:
                 body = json.dumps(page).encode()
@@ -134,16 +137,26 @@ def test_each_role_may_do_its_own(server: str, realm: Realm) -> None:
     assert ask(server, user, "PUT", path).status_code == 403
     assert ask(server, annotator, "PUT", path).status_code == 200
     assert ask(server, annotator, "DELETE", "/datastore/label?id=frame1&tag=final").status_code == 403
+    assert ask(server, annotator, "DELETE", f"/model/{POLYP}").status_code == 403
+    admin = realm.token("monailabel-annotator", "monailabel-admin")
+    assert ask(server, admin, "DELETE", "/model/liver").status_code == 404
 
 
 def test_passwords_are_exchanged_for_tokens(server: str) -> None:
-    def log_in(password: str) -> requests.Response:
-        return requests.post(f"{server}/auth/token", data={"username": "ann", "password": password}, timeout=60)
+    def log_in(password: str, name: str = "ann") -> requests.Response:
+        return requests.post(f"{server}/auth/token", data={"username": name, "password": password}, timeout=60)
 
     token = log_in("secret").json()["access_token"]
     assert ask(server, token, "GET", "/auth/token/valid").json()["username"] == "ann"
     assert ask(server, token, "GET", "/info/").status_code == 200
-    assert log_in("wrong").status_code == 502
+    for name in ("ann", "unfinished"):
+        refused = log_in("wrong", name)
+        assert refused.status_code == 401
+        assert refused.headers["WWW-Authenticate"] == "Bearer"
+        assert refused.json()["detail"] == (
+            "The realm gives no token for this name and password; check both. It says: Invalid user credentials."
+        )
+    assert log_in("secret", "broken").status_code == 502
 
 
 def test_settings_by_halves_are_refused(realm: Realm) -> None:

@@ -207,6 +207,48 @@ def test_series_that_cannot_be_read_hold_up_nobody(
     assert First()({}, store_of(tmp_path, [FIRST, SECOND], header(SECOND, "1000", "RV"))) == {"id": FIRST}
 
 
+def test_series_that_are_fetched_anew_are_looked_at_anew(
+    phantom_series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from monai_sam2unet.errors import DataError
+
+    store = store_of(tmp_path, [FIRST])
+    brought = [shutil.copytree(phantom_series, tmp_path / name) for name in ("broken", "still", "whole")]
+    for number in (0, 1):
+        sorted(brought[number].iterdir())[4 + number].unlink()
+    monkeypatch.setattr(store.archive, "find", series)
+    monkeypatch.setattr(
+        store.archive, "fetch", lambda found, folder: shutil.copytree(brought.pop(0), folder), raising=False
+    )
+    for _ in range(2):
+        with pytest.raises(DataError, match="1 slices are missing"):
+            store.get_image_uri(FIRST)
+    store.update_image_info(FIRST, {"seen": True, "epistemic": {"heart": {"score": None, "reason": "broken"}}})
+    assert len(brought) == 2
+    shutil.rmtree(store.fetch(FIRST))
+    with pytest.raises(DataError, match="1 slices are missing"):
+        store.get_image_uri(FIRST)
+    assert store.get_image_info(FIRST).keys() == {"seen", "reason"}
+    shutil.rmtree(store.fetch(FIRST))
+    assert Path(store.get_image_uri(FIRST)).is_file()
+    assert "reason" not in store.get_image_info(FIRST)
+    assert store.get_image_info(FIRST)["seen"] is True
+
+
+def test_notes_go_when_a_series_was_read_after_all(
+    phantom_series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_of(tmp_path, [FIRST])
+    monkeypatch.setattr(store, "fetch", lambda image: phantom_series)
+    store.update_image_info(FIRST, {"epistemic": {"heart": {"score": None}}})
+    store.get_image_uri(FIRST)
+    assert "epistemic" not in store.get_image_info(FIRST)
+    # What is noted by another process meanwhile is added to what is known, not replaced by it.
+    store._notes.add(FIRST, {"epistemic": {"heart": 1, "liver": 2}})
+    store.update_image_info(FIRST, {"epistemic": {"heart": 3}})
+    assert store.get_image_info(FIRST)["epistemic"] == {"heart": 3, "liver": 2}
+
+
 def test_notes_are_of_series_that_are_listed(tmp_path: Path) -> None:
     from monailabel.interfaces.exception import ImageNotFoundException
 

@@ -53,9 +53,12 @@ def test_files_of_the_server_are_not_images(server: str, infer: Infer, own_studi
 
 
 def test_images_that_cannot_be_read(server: str, infer: Infer) -> None:
-    assert "spoilt.nii.gz cannot be read" in told(infer(server, CARDIAC, "spoilt"), 400)
-    # A picture for a model of volumes.
-    assert "frame1.png" in told(infer(server, CARDIAC, "frame1"), 400)
+    assert told(infer(server, CARDIAC, "spoilt"), 400).startswith("spoilt.nii.gz cannot be read")
+    # A picture for a model of volumes, and the other way round.
+    assert told(infer(server, CARDIAC, "frame1"), 400).startswith("frame1.png ")
+    detail = told(infer(server, POLYP, "heart1"), 400)
+    assert detail.startswith("heart1.nii.gz is no picture")
+    assert detail.endswith("ask a model of volumes.")
 
 
 def test_weights_that_are_gone_and_come_back(server: str, infer: Infer, own_bundles: Path) -> None:
@@ -91,6 +94,9 @@ def test_weights_that_are_sent_take_what_is_known_of_the_former_ones_away(
             for key in ("checksum", "modified_time")
         }
         assert not cases.exists()
+        # The former ones are kept, as those that a training replaces.
+        assert path.with_name("model.previous.pt").read_bytes() == weights
+        assert path.with_name("model.previous.cases.json").read_text() == "{}"
         assert np.unique(read_mask(infer(server, CARDIAC, "heart1"))).tolist() == [2]
         assert "no model 'liver'" in told(send(weights, "liver"), 404)
         cases.write_text("{}")
@@ -101,8 +107,67 @@ def test_weights_that_are_sent_take_what_is_known_of_the_former_ones_away(
         assert "has no weights" in told(requests.delete(f"{server}/model/{CARDIAC}", timeout=60), 404)
     finally:
         path.write_bytes(weights)
-        for kept in path.parent.glob("model*.deleted"):
+        for kept in (*path.parent.glob("model*.deleted"), *path.parent.glob("model.previous*")):
             kept.unlink()
+
+
+def send_weights(server: str, model: str, content: bytes) -> requests.Response:
+    return requests.put(f"{server}/model/{model}", files={"file": ("sent.pt", content)}, timeout=60)
+
+
+def test_weights_that_do_not_fit_replace_none(server: str, infer: Infer, own_bundles: Path, tmp_path: Path) -> None:
+    path, other = (own_bundles / name / "models" / "model.pt" for name in (CARDIAC, POLYP))
+    weights, cases = path.read_bytes(), path.with_name("model.cases.json")
+    cases.write_text("{}")
+    torch.save({"head.bias": torch.zeros(4)}, tmp_path / "part.pt")
+    try:
+        for content in (b"", os.urandom(1000), other.read_bytes(), (tmp_path / "part.pt").read_bytes()):
+            for model in (CARDIAC, f"{CARDIAC}_edit"):
+                detail = told(send_weights(server, model, content), 400)
+                assert detail.startswith(f"sent.pt does not fit {CARDIAC}, whose weights stay as they are: ")
+                assert str(own_bundles) not in detail
+        assert path.read_bytes() == weights
+        assert cases.read_text() == "{}"
+        assert not list(path.parent.glob("*.previous*"))
+        assert infer(server, CARDIAC, "heart1").status_code == 200
+    finally:
+        path.write_bytes(weights)
+        cases.unlink(missing_ok=True)
+
+
+def test_weights_stay_while_a_training_runs(server: str, own_bundles: Path) -> None:
+    from monai_sam2unet.label.bundle_train_task import training_lock
+
+    path = own_bundles / CARDIAC / "models" / "model.pt"
+    weights = path.read_bytes()
+    with training_lock(own_bundles / CARDIAC):
+        expected = f"A training of {CARDIAC} is under way, which starts from its weights and may replace them."
+        assert told(send_weights(server, CARDIAC, weights), 409).startswith(expected)
+        refused = requests.delete(f"{server}/model/{CARDIAC}_edit", timeout=60)
+        assert told(refused, 409).startswith(expected)
+    assert path.read_bytes() == weights
+
+
+def test_weights_that_came_with_the_bundle_are_not_deleted(server: str, own_bundles: Path) -> None:
+    models = own_bundles / POLYP / "models"
+    kept = (models / "model.pt").rename(models / "aside.pt")
+    try:
+        for model in (POLYP, f"{POLYP}_scribbles"):
+            detail = told(requests.delete(f"{server}/model/{model}", timeout=60), 409)
+            assert detail.startswith(
+                f"polyp_tiny.safetensors came with {POLYP} and is not deleted. To run other weights"
+            )
+        assert (models / "polyp_tiny.safetensors").is_file()
+        # What a training from them published goes with its settings, and they are in use again.
+        (models / "published.pt").touch()
+        (models / "published.yaml").write_text("ckpt_path: $@bundle_root + '/models/published.pt'")
+        assert requests.delete(f"{server}/model/{POLYP}", timeout=60).status_code == 200
+        assert told(requests.delete(f"{server}/model/{POLYP}", timeout=60), 409)
+        assert len(list(models.glob("published*.deleted"))) == 2
+    finally:
+        for file in models.glob("published*"):
+            file.unlink()
+        kept.rename(models / "model.pt")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for servers without a GPU")
@@ -133,6 +198,9 @@ def test_requests_that_are_not_as_they_must_be(server: str, infer: Infer) -> Non
     [
         ("GET", "/datastore/image?image=heart9"),
         ("GET", "/datastore/label?label=heart9&tag=final"),
+        ("GET", "/datastore/image/info?image=heart9"),
+        ("GET", "/datastore/label/info?label=heart9&tag=final"),
+        ("GET", "/datastore/label/info?label=heart1&tag=nosuch"),
         ("GET", "/model/liver"),
         ("GET", "/model/info/liver"),
         ("POST", "/activelearning/oracle"),
@@ -144,6 +212,8 @@ def test_requests_that_are_not_as_they_must_be(server: str, infer: Infer) -> Non
 )
 def test_what_is_not_there(server: str, method: str, path: str) -> None:
     assert told(requests.request(method, server + path, timeout=60), 404)
+    # Of what is there nothing need be known.
+    assert requests.get(f"{server}/datastore/image/info?image=frame2", timeout=60).status_code == 200
 
 
 def test_labels_are_looked_at_before_they_are_kept(server: str, studies: Path, tmp_path: Path) -> None:
@@ -164,7 +234,8 @@ def test_labels_are_looked_at_before_they_are_kept(server: str, studies: Path, t
     assert "cannot be read" in told(save(server, label[:50]), 400)
     assert "no image 'heart9'" in told(save(server, label, image="heart9"), 404)
     assert "is no JSON" in told(save(server, label, "{"), 400)
-    assert "do not have one grid" in told(save(server, written(ids, np.diag([1, 1, 1, 1.0]))), 400)
+    detail = told(save(server, written(ids, np.diag([1, 1, 1, 1.0]))), 400)
+    assert "'the image heart1.nii.gz' and 'the label the file sent' do not have one grid" in detail
     assert "heart1" not in (path.name.split(".")[0] for path in (tmp_path / "labels" / "final").glob("*"))
 
     # A viewer names what is not there, too, as 3D Slicer the classes of all models.

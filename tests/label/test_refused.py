@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
@@ -43,6 +44,7 @@ def mended() -> None:
         ({"result_extension": ".jpg"}, r"result_extension must be one of \.nii\.gz, .*; got '\.jpg'"),
     ],
 )
+@pytest.mark.usefixtures("app")
 def test_params_name_no_files_and_save_no_final_labels(params: dict[str, Any], told: str) -> None:
     from monai_sam2unet.label.infer_endpoint import _parsed
 
@@ -50,6 +52,31 @@ def test_params_name_no_files_and_save_no_final_labels(params: dict[str, Any], t
         _parsed(json.dumps(params), f"{POLYP}_edit", has_label=False)
 
 
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app with a model of volumes and one of pictures."""
+    from monai_sam2unet.label import infer_endpoint
+
+    tasks = {CARDIAC: SimpleNamespace(dimension=3), f"{POLYP}_edit": SimpleNamespace(dimension=2)}
+    monkeypatch.setattr(infer_endpoint, "app_instance", lambda: SimpleNamespace(_infers=tasks))
+
+
+@pytest.mark.usefixtures("app")
+def test_masks_of_volumes_are_no_pictures() -> None:
+    from monai_sam2unet.label.infer_endpoint import check_format
+
+    for extension in (".png", ".tif", ".bmp"):
+        with pytest.raises(DataError, match=rf"for the masks of {CARDIAC} are volumes; got '\{extension}'"):
+            check_format({"result_extension": extension}, CARDIAC)
+        check_format({"result_extension": extension}, f"{POLYP}_edit")
+    for extension in (".nii.gz", ".nrrd", ".seg.nrrd", ".mha", ".dcm"):
+        check_format({"result_extension": extension}, CARDIAC)
+    for extension in (None, 3, "", "x.nrrd"):
+        with pytest.raises(DataError, match="result_extension must be one of"):
+            check_format({"result_extension": extension}, f"{POLYP}_edit")
+
+
+@pytest.mark.usefixtures("app")
 def test_label_images_come_as_files_only() -> None:
     from monai_sam2unet.label.infer_endpoint import _parsed
 
@@ -78,6 +105,18 @@ def test_a_server_refuses(folder_server: str, own_studies: Path, tmp_path: Path)
     for path in (f"/train/{CARDIAC}", "/scoring/dice", f"/batch/infer/{CARDIAC}"):
         assert "bundle_path" in refused("POST", path, json=bundle_path)
     assert "bundle_path" in refused("POST", "/scoring/", json={"dice": bundle_path})
+    for asked, told in (
+        ({"max_batch_size": "x", "max_workers": -1}, "max_batch_size must be a whole number, 0 for no limit; got 'x'."),
+        ({"max_workers": True}, "max_workers must be a whole number"),
+        ({"multi_gpu": "no"}, "multi_gpu must be true or false; got 'no'"),
+        ({"gpus": [0]}, 'gpus must be "all" or numbers of GPUs'),
+        ({"result_extension": ".png"}, f"for the masks of {CARDIAC} are volumes; got '.png'"),
+        ({"label_tag": "final"}, "not saved as final labels"),
+    ):
+        assert told in refused("POST", f"/batch/infer/{CARDIAC}", json=asked)
+    assert requests.get(f"{folder_server}/batch/infer", timeout=60).status_code == 404
+    png = {"params": json.dumps({"result_extension": ".png"})}
+    assert "are volumes; got '.png'" in refused("POST", f"/infer/{CARDIAC}?image=heart1", data=png)
     assert f"params name the model '{POLYP}'" in refused("POST", f"/train/{CARDIAC}", json={"model": POLYP})
     assert not (tmp_path / "ran").exists()
     sent = {"file": ("x.py", b"print(1)")}

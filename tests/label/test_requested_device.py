@@ -37,6 +37,7 @@ def device_of(given: Any, gpus: int, monkeypatch: pytest.MonkeyPatch) -> str:
         ("cuda:1", 2, "cuda:1"),
         ("NVIDIA H200", 1, "cuda"),
         (["NVIDIA H200:1"], 2, "cuda:1"),
+        (["cuda:1", "cpu"], 2, "cuda:1"),
     ],
 )
 def test_devices_that_there_are(given: Any, gpus: int, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +54,11 @@ def test_devices_that_there_are(given: Any, gpus: int, device: str, monkeypatch:
         ("NVIDIA A100", 1, "device must be cpu, cuda, cuda:NUMBER or a GPU's name, got 'NVIDIA A100'"),
         (1, 1, "or a GPU's name, got 1"),
         ({"cuda": 0}, 1, "or a GPU's name, got"),
+        ("cpu:7", 0, "The server has no device 'cpu:7'; it has cpu."),
+        ("cpu:0", 1, "no device 'cpu:0'; it has cpu, cuda:0"),
+        (["cpu", "cuda:9"], 1, "no device 'cuda:9'"),
+        (["cpu", "tpu9"], 0, "got 'tpu9'"),
+        (["cpu", ""], 0, "or a GPU's name, got ''"),
     ],
 )
 def test_devices_that_are_not_there(given: Any, gpus: int, told: str, monkeypatch: pytest.MonkeyPatch) -> None:

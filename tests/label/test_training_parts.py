@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -287,6 +288,25 @@ def test_pictures_are_trained_on(small_bundles: Path, submitted: Submitted, tmp_
     assert result["published"] is (result["dice_after"] >= result["dice_before"] and result["dice_after"] > 0)
     assert ((folder / "models" / "model.pt").read_bytes() != weights) is result["published"]
     assert task.stats() == result
+    # BatchNorm keeps what it knows of the images of the trainings before; all else learns.
+    before = torch.load(io.BytesIO(weights), weights_only=True)
+    after = torch.load(folder / "models" / "train_01" / "model.pt", weights_only=True)["state_dict"]
+    statistics = {name for name in after if "running_" in name or name.endswith("num_batches_tracked")}
+    assert statistics
+    for name in statistics:
+        assert torch.equal(after[name], before[name]), name
+    assert not torch.equal(after["head.weight"], before["head.weight"])
+
+
+def test_trained_weights_are_trained_further_with_a_tenth_of_the_learning_rate(small_bundles: Path) -> None:
+    from monai_sam2unet.label.bundle_train_task import BundleTrainTask
+
+    task = BundleTrainTask(small_bundles / POLYP, {})
+    assert task.config()["learning_rate"] == pytest.approx(1e-4)
+    assert task._asked({}).settings["learning_rate"] == pytest.approx(1e-4)
+    assert task._asked({"learning_rate": 0.01}).settings["learning_rate"] == 0.01
+    # The config itself is as it was.
+    assert task._config().parser["learning_rate"] == 0.001
 
 
 def test_an_error_of_a_training_is_told_where_viewers_look(
