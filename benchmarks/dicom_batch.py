@@ -4,8 +4,8 @@
     python -m benchmarks.dicom_batch --output docs/results/dicom_batch_cpu.json
     python -m benchmarks.dicom_batch --output docs/results/dicom_batch_gpu.json --device cuda --series 20 --slices 120
 
-Synthetic CT series, a network of random weights, which finds every class in every slice. The loop reads a series,
-predicts it, writes its segmentation, and goes on. MONAI Label's is there when this is run in the environment of
+Synthetic CT series, a network of random weights. The loop reads a series, predicts it, writes its segmentation, and
+goes on. MONAI Label's is there when this is run in the environment of
 `make label`. All are timed in turns within one run on the same slices; the network is loaded before.
 """
 
