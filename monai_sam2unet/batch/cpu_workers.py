@@ -18,8 +18,7 @@ def cpu_workers(device: torch.device) -> int:
     """How many predictions a device makes at once: one on a GPU, up to four on a CPU.
 
     Threads that work on one operation wait for each other at its end, and for whatever else takes a core. Batches of
-    their own do not: two threads predict a quarter more slices so
-    than together (docs/results.md).
+    their own do not: two threads predict a quarter more slices so than together (docs/results.md).
 
     Args:
         device: where the network is.

@@ -98,6 +98,11 @@ class BundleConfig:
         return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
     @property
+    def came_with_bundle(self) -> bool:
+        """Whether the weights that the config names are those that came with the bundle, which stay as they are."""
+        return Path(self.build("ckpt_path")).suffix == ".safetensors"
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the network's channels; of several the first is the background."""
         channels = self.metadata["network_data_format"]["outputs"]["pred"]["channel_def"]

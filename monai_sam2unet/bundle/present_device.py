@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A device by its name, if this machine has it."""
+"""The devices of this machine that networks run on, and one of them by its name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import torch
 
 from monai_sam2unet.errors import ConfigError
 
-__all__ = ["present_device"]
+__all__ = ["device_names", "present_device"]
+
+
+def device_names() -> list[str]:
+    """The devices of this machine: ``cpu``, ``cuda:0``, ``cuda:1`` and so on."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return ["cpu", *(f"cuda:{number}" for number in range(count))]
 
 
 def present_device(name: str) -> torch.device:
@@ -23,12 +29,11 @@ def present_device(name: str) -> torch.device:
         >>> present_device("cpu")
         device(type='cpu')
     """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"A device is cpu, cuda or cuda:NUMBER, got {name!r}.") from error
-    if (device.type == "cpu" and not device.index) or (device.type == "cuda" and (device.index or 0) < count):
+    there = device_names()
+    if f"{device.type}:{device.index or 0}" in ("cpu:0", *there):
         return device
-    there = ", ".join(["cpu", *(f"cuda:{number}" for number in range(count))])
-    raise ConfigError(f"There is no device {name!r} here. Choose of: {there}.")
+    raise ConfigError(f"There is no device {name!r} here. Choose of: {', '.join(there)}.")

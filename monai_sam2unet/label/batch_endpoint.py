@@ -22,8 +22,6 @@ __all__ = ["router"]
 router = APIRouter()
 #: Of a request without any; the rest is as the task itself has it.
 PARAMS = {"logging": "WARNING", "max_workers": 1}
-
-
 #: Those that count, 0 for no limit.
 NUMBERS = ("max_batch_size", "max_workers")
 

@@ -88,13 +88,9 @@ class BundleInferTask(BasicInferTask):
         else:
             self._postprocessing = [config.build("post_transforms")]
 
-    def came_with_bundle(self, config: BundleConfig | None = None) -> bool:
-        """Whether the weights in use are those that came with the bundle, which stay as they are.
-
-        Args:
-            config: that names them; None: the one in use now.
-        """
-        return Path((config or self._read()).build("ckpt_path")).suffix == ".safetensors"
+    def came_with_bundle(self) -> bool:
+        """Whether the weights in use are those that came with the bundle, which stay as they are."""
+        return self._read().came_with_bundle
 
     def get_path(self, validate: bool = True) -> str | None:
         """The file of the weights, for MONAI Label's ``/model/`` addresses.
@@ -105,7 +101,7 @@ class BundleInferTask(BasicInferTask):
         """
         config = self._read()
         path = Path(config.build("ckpt_path"))
-        if not validate and self.came_with_bundle(config):
+        if not validate and config.came_with_bundle:
             path = self.folder / TRAINED
         return str(path) if path.is_file() or not validate else None
 
@@ -122,7 +118,7 @@ class BundleInferTask(BasicInferTask):
         """
         # In the place of weights that came with the bundle others have the settings of the bundle's own trainings.
         config = self._read()
-        if self.came_with_bundle(config):
+        if config.came_with_bundle:
             config = BundleConfig(self.folder, {**self.settings, "bundle_root": str(self.folder)})
         load_checkpoint(config.build("network_def"), path)
 

@@ -27,7 +27,7 @@ from monai_sam2unet.errors import DataError, UserError
 from monai_sam2unet.label.archive import Archive, ArchivedSegmentation, is_uid
 from monai_sam2unet.label.archive_lists import ArchiveLists
 from monai_sam2unet.label.dicom_images import dicom_files, save_label_volume, save_volume
-from monai_sam2unet.label.image_notes import ImageNotes, merged
+from monai_sam2unet.label.image_notes import EPISTEMIC, REASON, ImageNotes, merged
 from monai_sam2unet.label.label_segmentation import KeptLabel, label_of, segmentation_of
 from monai_sam2unet.label.locked_store import LockedStore, without_patient
 from monai_sam2unet.label.model_classes import ModelClasses
@@ -43,10 +43,8 @@ ABOUT = ("PatientID", "Modality", "StudyInstanceUID", "SeriesInstanceUID")
 CACHE = "sam2unet"
 #: Beside what is fetched: what is known of series of which no file is kept, as those that cannot be read.
 NOTES = "notes.json"
-#: Key of what is known of a series: why no volume is made of it.
-REASON = "reason"
 #: Keys of what is no longer so when a series is fetched anew, or was read: that, and why it has no scores.
-_OF_FILES = (REASON, "epistemic")
+_OF_FILES = (REASON, EPISTEMIC)
 
 
 class DicomwebStore(DICOMWebDatastore, LockedStore):

@@ -23,15 +23,14 @@ from monai_sam2unet.inferers import UncertaintyMaps, epistemic_score
 from monai_sam2unet.label.archive import is_uid
 from monai_sam2unet.label.bundle_infer_task import BundleInferTask
 from monai_sam2unet.label.image_info import update_image_info
+from monai_sam2unet.label.image_notes import EPISTEMIC
 from monai_sam2unet.label.requested_device import requested_device
 from monai_sam2unet.transforms import Preset
 
-__all__ = ["EPISTEMIC", "EpistemicScoring", "ImageScore", "at_most", "test_time_augmentation"]
+__all__ = ["EpistemicScoring", "ImageScore", "at_most", "test_time_augmentation"]
 
 logger = logging.getLogger(__name__)
 
-#: Key of an image's information in the datastore, below which each bundle has its score.
-EPISTEMIC = "epistemic"
 #: The inferer runs what makes uncertainty of several passes: itself it makes one, and no classes of it.
 ONE_PASS = {"flips": [], "scales": [1], "inferer::activation": "identity", "inferer::argmax": False}
 #: The flips by the axes of RandFlipd.

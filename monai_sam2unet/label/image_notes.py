@@ -14,7 +14,12 @@ from filelock import FileLock
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.folders import whole_file
 
-__all__ = ["ImageNotes", "merged"]
+__all__ = ["EPISTEMIC", "REASON", "ImageNotes", "merged"]
+
+#: Key of what is known of an image, below which each bundle has its score.
+EPISTEMIC = "epistemic"
+#: Key of what is known of a series: why no volume is made of it.
+REASON = "reason"
 
 
 def merged(known: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class PublishedWeights:
         self.folder = config.folder
         self.current = Path(config.build("ckpt_path"))
         self.encoder: str | None = config.build("weights") if "weights" in config.parser else None
-        self.came_with_bundle = self.current.suffix == ".safetensors"
+        self.came_with_bundle = config.came_with_bundle
         if self.came_with_bundle and names_weights:
             raise ConfigError(
                 f"The server runs {self.current}, as its ckpt_path says, which trainings do not replace. Give a "

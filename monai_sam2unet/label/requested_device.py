@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from monailabel.utils.others.generic import device_map
 
+from monai_sam2unet.bundle.present_device import device_names
 from monai_sam2unet.errors import ConfigError
 
 __all__ = ["requested_device"]
-
 
 _ALLOWED = "cpu, cuda, cuda:NUMBER or a GPU's name"
 
@@ -29,10 +29,8 @@ def requested_device(given: Any) -> str:
     if isinstance(given, list) and given:
         found = [_found(name) for name in given]
         return found[0]
-    return _found(given) if given else _default()
-
-
-def _default() -> str:
+    if given:
+        return _found(given)
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -43,9 +41,9 @@ def _found(name: Any) -> str:
         device = torch.device(device_map().get(name, name))
     except RuntimeError as error:
         raise ConfigError(f"device must be {_ALLOWED}, got {name!r}.") from error
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = device_names()
     # Of processors there is one device, whatever number torch lets it have.
-    if str(device) == "cpu" or (device.type == "cuda" and (device.index or 0) < count):
+    if (f"cuda:{device.index or 0}" if device.type == "cuda" else str(device)) in there:
         return str(device)
-    there = ", ".join(["cpu", *(f"cuda:{number}" for number in range(count))])
-    raise ConfigError(f"The server has no device {name!r}; it has {there}. Leave device out, or give one of these.")
+    told = ", ".join(there)
+    raise ConfigError(f"The server has no device {name!r}; it has {told}. Leave device out, or give one of these.")

@@ -213,10 +213,8 @@ def _missing_items(file: BoundedFile, form: str, size: int) -> int:
     """How many bytes of compressed pixel data the file lacks, at least: their items end with a delimiter."""
     while len(head := file.read(8)) == 8:
         group, element, length = struct.unpack(form, head)
-        if (group, element) != ITEM:
+        if (group, element) != ITEM or length == UNDEFINED:
             # The delimiter; or damage, of which the decoder tells more.
-            return 0
-        if length == UNDEFINED:
             return 0
         end = file.tell() + length
         if end > size:
