@@ -141,6 +141,15 @@ class BundleRun:
         for command in self.commands.evaluate.values():
             self._call(command)
 
+    def train(self) -> None:
+        """Train, or go on with what was begun.
+
+        Raises:
+            OutOfTime: When it was stopped.
+            SystemExit: When the folder holds a run with other settings.
+        """
+        self._once("training", self.trained, [self.commands.train], self._train)
+
     def __call__(self) -> None:
         """Train and evaluate, or go on with what was begun.
 
@@ -148,7 +157,7 @@ class BundleRun:
             OutOfTime: When it was stopped.
             SystemExit: When a folder holds a run with other settings.
         """
-        self._once("training", self.trained, [self.commands.train], self._train)
+        self.train()
         self._once("evaluation", self.folder, list(self.commands.evaluate.values()), self._evaluate)
 
     def write(self, output: Path, **about: object) -> None:

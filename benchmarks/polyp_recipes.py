@@ -15,6 +15,8 @@ Settings = Mapping[str, object]
 #: The evaluations of a run by the name of their folder, and the folder of data that each takes.
 EVALUATIONS = {"eval": "{DIR}", "eval_crops": "{CROPS}"}
 EVERY_FLIP = {"flips": "['rows','columns','both']"}
+SCALES = {"scales": "[0.75,1,1.25]"}
+THEN_WHOLE = "baseline, then the whole encoder"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Recipe:
         overlay: a file of `configs/recipes/` put after `paper.yaml`.
         peer: a file of `configs/peers/`, which puts another network in place of SAM2-UNet.
         epochs: length as a multiple of the run's.
+        after: name of the recipe whose trained network is trained further, instead of starting from published weights.
         trained_as: name of the recipe whose trained network is evaluated, instead of training one.
     """
 
@@ -37,6 +40,7 @@ class Recipe:
     overlay: str | None = None
     peer: str | None = None
     epochs: float = 1.0
+    after: str | None = None
     trained_as: str | None = None
 
 
@@ -57,11 +61,17 @@ ABLATIONS = {
     "whole encoder trained": Recipe(
         {"unfrozen_stages": 4, "learning_rate": 0.0005, "layer_decay": 0.7, "warmup_epochs": 1, "clip_norm": 1}
     ),
+    "baseline, half as long again": Recipe(
+        {"learning_rate": 0.0002, "warmup_epochs": 1, "clip_norm": 1}, epochs=0.5, after="baseline"
+    ),
+    THEN_WHOLE: Recipe(overlay="improved.yaml", epochs=0.5, after="baseline"),
     "average of the weights": Recipe({"ema_decay": 0.99}),
     "twice the epochs": Recipe(epochs=2.0),
     "input of 512": Recipe(network={"spatial_size": "[512,512]"}),
     "flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as="baseline"),
-    "scales at test time": Recipe(evaluation={"scales": "[0.75,1,1.25]"}, trained_as="baseline"),
+    "scales at test time": Recipe(evaluation=SCALES, trained_as="baseline"),
+    f"{THEN_WHOLE}, flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as=THEN_WHOLE),
+    f"{THEN_WHOLE}, flips and scales": Recipe(evaluation={**EVERY_FLIP, **SCALES}, trained_as=THEN_WHOLE),
     "whole encoder trained, flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as="whole encoder trained"),
 }
 #: What a user of MONAI would take instead, by the baseline's recipe. MONAI fetches weights trained on ImageNet for the
@@ -101,11 +111,12 @@ def commands_of(
     network = {key: value for key, value in {**shared, **own, **recipe.network}.items() if value is not None}
     epochs = round(int(str(paper["max_epochs"])) * recipe.epochs)
     unselected = {"max_epochs": epochs, "val_fraction": 0.0001, "val_interval": epochs + 1}
+    start = {"weights": "{BEFORE}/models/model.pt"} if recipe.after else {}
     trained_in = {"dataset_dir": "{DIR}", "ckpt_dir": "{TRAINED}/models", "log_dir": "{TRAINED}/runs"}
     train = bundle_command(
         "training",
         ["configs/train.yaml", "../../configs/recipes/paper.yaml", overlay, peer],
-        {**trained_in, **paper, **unselected, **network, **recipe.training},
+        {**trained_in, **paper, **start, **unselected, **network, **recipe.training},
     )
     evaluate = {}
     for folder, data in EVALUATIONS.items():

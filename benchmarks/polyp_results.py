@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 import subprocess
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +24,34 @@ from benchmarks.polyp_free_crops import write_crops
 from benchmarks.polyp_recipes import RECIPES, commands_of
 
 
-def _folder_name(recipe: str, seed: int) -> str:
-    return "_".join([*re.findall(r"[a-z0-9]+", recipe.lower()), f"seed{seed}"])
+@dataclass(frozen=True)
+class _Runs:
+    """The runs of one seed, each in folders below `work`."""
+
+    work: Path
+    places: Mapping[str, Path]
+    shared: Mapping[str, Any]
+    paper: Mapping[str, object]
+    seed: int
+    data_sha256: str
+    until: float | None
+
+    def _folder(self, name: str) -> Path:
+        return self.work / "_".join([*re.findall(r"[a-z0-9]+", name.lower()), f"seed{self.seed}"])
+
+    def of(self, name: str) -> BundleRun:
+        """The training of a recipe, or of the one that it is trained as, and its evaluations."""
+        trained_as = RECIPES[name].trained_as or name
+        after = RECIPES[trained_as].after
+        places = {**self.places, **({"{BEFORE}": self._folder(after)} if after else {})}
+        commands = commands_of(RECIPES[trained_as], RECIPES[name].evaluation, self.shared, self.paper)
+        folders = self._folder(trained_as), self._folder(name)
+        return BundleRun("polyp_segmentation", commands, *folders, places, self.data_sha256, self.until)
+
+    def earlier(self, name: str) -> list[BundleRun]:
+        """The runs whose trainings a recipe goes on from, the first one first."""
+        after = RECIPES[RECIPES[name].trained_as or name].after
+        return [] if after is None else [*self.earlier(after), self.of(after)]
 
 
 def main(
@@ -68,21 +96,20 @@ def main(
         trained_by["max_cases"] = max_cases
     failed: list[str] = []
     for seed in map(int, seeds.split(",")):
-        paper = {**trained_by, "seed": seed}
+        runs = _Runs(work, places, shared, {**trained_by, "seed": seed}, seed, data_sha256, until)
         for name in chosen:
             print(f"== {name}, seed {seed}", flush=True)
-            trained_as = RECIPES[name].trained_as or name
-            commands = commands_of(RECIPES[trained_as], RECIPES[name].evaluation, shared, paper)
-            trained, folder = (work / _folder_name(recipe, seed) for recipe in (trained_as, name))
-            run = BundleRun("polyp_segmentation", commands, trained, folder, places, data_sha256, until)
+            run = runs.of(name)
             try:
+                for earlier in runs.earlier(name):
+                    earlier.train()
                 run()
             except OutOfTime:
                 raise SystemExit("The time is over. The same command goes on from here.") from None
             except subprocess.CalledProcessError as error:
                 failed.append(f"{name}, seed {seed}: exit code {error.returncode}")
                 continue
-            run.write(output / folder.name, recipe=name, seed=seed, shared={**shared, **trained_by})
+            run.write(output / run.folder.name, recipe=name, seed=seed, shared={**shared, **trained_by})
     if failed:
         raise SystemExit("\n".join(["These failed, see above; the same command tries them again:", *failed]))
 

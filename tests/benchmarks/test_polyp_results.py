@@ -110,7 +110,7 @@ def values_of(command: list[str]) -> dict[str, str]:
 def test_every_recipe_sets_what_the_bundle_has(bundle, call, tmp_path, name) -> None:
     result = call("--recipes", name, "--seeds", 1)
     assert result.exit_code == 0, result.output
-    recipe, (train, *evaluations) = RECIPES[name], [values_of(command) for command in bundle.commands]
+    recipe, (train, *evaluations) = RECIPES[name], [values_of(command) for command in bundle.commands][-3:]
     trained = RECIPES[recipe.trained_as or name]
     known = {config: settings_of(POLYP / "configs" / f"{config}.yaml").keys() for config in ("train", "evaluate")}
     for values, config in zip((train, *evaluations), ("train", "evaluate", "evaluate"), strict=True):
@@ -175,6 +175,19 @@ def test_the_same_training_serves_several_evaluations(bundle, call, tmp_path) ->
     assert {file.name for file in (tmp_path / "work").iterdir()} == {
         "baseline_seed0", "crops", "flips_at_test_time_seed0",
     }  # fmt: skip
+
+
+def test_a_training_goes_on_from_that_of_the_same_seed(bundle, call, tmp_path) -> None:
+    name = "baseline, half as long again"
+    assert call("--recipes", f"{name};baseline", "--seeds", "0,1").exit_code == 0
+    assert ["training" in command for command in bundle.commands] == 2 * [True, True, False, False, False, False]
+    for seed, (first, then) in enumerate([bundle.commands[:2], bundle.commands[6:8]]):
+        before = tmp_path / "work" / f"baseline_seed{seed}" / "models"
+        assert values_of(first)["--ckpt_dir"] == str(before)
+        assert values_of(then)["--weights"] == str(before / "model.pt")
+        assert values_of(then)["--ckpt_dir"] != str(before)
+    written = (tmp_path / "out" / "baseline_half_as_long_again_seed0" / "summary.json").read_text()
+    assert str(tmp_path) not in written
 
 
 @pytest.mark.parametrize("stops_at", [1, 3])
