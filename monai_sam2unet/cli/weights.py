@@ -55,22 +55,30 @@ def extract(
     checkpoint: Annotated[Path, typer.Argument(help="What training wrote, such as models/model.pt.")],
     output: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
     weights: Annotated[Version, typer.Option(help="What the training started from.")],
+    encoder_rank: Annotated[
+        int | None, typer.Option(help="Of a trained encoder: rank to which its changes are kept, as 16.", min=1)
+    ] = None,
 ) -> None:
     """Write what was trained, without the frozen encoder, in 16 bits: a small file to give away.
 
     The file names the encoder that it belongs to, which is fetched where the file is loaded. In a bundle it is given as
     --ckpt_path, with the training's --encoder_size, --spatial_size and the like. The file with the cases of the
     training, which lies beside the checkpoint, is copied.
+
+    An encoder that was trained, too, is kept nearly: its changes are written as products of small matrices. Evaluate
+    the file to see what that costs.
     """
     from monai_sam2unet.data import TrainingCases
     from monai_sam2unet.networks.trained_part import save_trained_part
 
-    written = save_trained_part(checkpoint, output, weights.value)
+    written = save_trained_part(checkpoint, output, weights.value, encoder_rank)
     cases = TrainingCases.path_of(checkpoint)
     if cases.is_file():
         shutil.copyfile(cases, TrainingCases.path_of(written.path))
     print(f"{written.path}: {written.num_bytes / 1e6:.1f} MB, SHA-256 {written.sha256}")
     print(", ".join(f"{name} {value}" for name, value in written.choices.items()))
+    if written.kept is not None:
+        print(f"Of the change of the encoder's matrices {written.kept:.1%} is kept (sum of squares).")
 
 
 @app.callback()

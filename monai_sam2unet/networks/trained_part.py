@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from monai_sam2unet.errors import ConfigError, WeightsError
 from monai_sam2unet.networks.encoder_probe import probe_encoder
 from monai_sam2unet.networks.hub import VERSIONS
-from monai_sam2unet.networks.layouts import recognise
+from monai_sam2unet.networks.layouts import is_added, recognise
 from monai_sam2unet.networks.light_checkpoint import LIGHT_FORMAT, frozen_sha256, is_light, light_state_dict
+from monai_sam2unet.networks.low_rank_change import Changes, low_rank_changes
 from monai_sam2unet.networks.sam2unet import SAM2UNet
 from monai_sam2unet.networks.weights import load_weights, read_checkpoint
 from monai_sam2unet.networks.weights_fit import network_choices
@@ -33,12 +36,15 @@ class TrainedPart:
         sha256: of the file, 64 hexadecimal digits.
         num_bytes: its size.
         choices: arguments of :class:`~monai_sam2unet.networks.SAM2UNet` that the network was trained with.
+        kept: share of the change of the encoder's matrices that is in the file, as sum of squares, 0..1; None where the
+            encoder was frozen.
     """
 
     path: Path
     sha256: str
     num_bytes: int
     choices: dict[str, Any]
+    kept: float | None = None
 
 
 def _stored(value: Tensor) -> Tensor:
@@ -46,8 +52,21 @@ def _stored(value: Tensor) -> Tensor:
     return value.half().contiguous() if value.is_floating_point() and value.dim() > 1 else value.contiguous()
 
 
-def save_trained_part(checkpoint: str | Path, output: str | Path, encoder_weights: str = "sam2.1") -> TrainedPart:
+def _changes(network: SAM2UNet, before: Mapping[str, Tensor], rank: int | None) -> Changes | None:
+    """What was changed in the encoder, or None where that is to be nothing and is not."""
+    state = network.state_dict()
+    if rank is not None:
+        return low_rank_changes({name: state[name] for name in before}, before, rank)
+    return Changes({}, 1.0) if all(torch.equal(state[name], old) for name, old in before.items()) else None
+
+
+def save_trained_part(
+    checkpoint: str | Path, output: str | Path, encoder_weights: str = "sam2.1", encoder_rank: int | None = None
+) -> TrainedPart:
     """Write adapters, LoRA and decoder of a trained network, without the frozen encoder, weights in 16 bits.
+
+    Of an encoder that was trained itself, ``encoder_rank`` keeps what changed, nearly: see
+    :mod:`monai_sam2unet.networks.low_rank_change`. Measure what is lost on your images.
 
     :func:`monai_sam2unet.networks.load_weights` loads the file, and the encoder that it names.
 
@@ -55,14 +74,18 @@ def save_trained_part(checkpoint: str | Path, output: str | Path, encoder_weight
         checkpoint: a training's full checkpoint, such as ``models/model.pt``.
         output: ``.safetensors`` file to write.
         encoder_weights: what the training started from: ``"sam2"`` or ``"sam2.1"``.
+        encoder_rank: rank, at least 1, to which the change of each of a trained encoder's matrices is kept; None for an
+            encoder that was frozen.
 
     Returns:
         The file and its hash.
 
     Raises:
-        ConfigError: When ``encoder_weights`` is neither, or ``output`` no ``.safetensors`` file in an existing folder.
+        ConfigError: When ``encoder_weights`` is neither, ``output`` is no ``.safetensors`` file in an existing folder,
+            or ``encoder_rank`` is below 1.
         WeightsError: When the checkpoint holds no whole network, one that was made for other than 1 or 3 channels, its
-            encoder is not that of ``encoder_weights``, or a value is too large for 16 bits.
+            encoder is not that of ``encoder_weights`` and there is no ``encoder_rank``, or a value is too large for 16
+            bits.
     """
     path = Path(output)
     if encoder_weights not in VERSIONS:
@@ -78,21 +101,25 @@ def save_trained_part(checkpoint: str | Path, output: str | Path, encoder_weight
     choices = network_choices(found)
     if choices["in_channels"] not in (1, 3):
         raise WeightsError(f"The first layer of {checkpoint} was trained, so that its encoder cannot be left out.")
-    network = SAM2UNet(**choices, weights=encoder_weights)
-    frozen = frozen_sha256(network)
+    before, network = SAM2UNet(**choices, weights=encoder_weights), SAM2UNet(**choices)
     load_weights(network, checkpoint)
-    if frozen_sha256(network) != frozen:
+    encoder = [name for name in before.state_dict() if name.startswith("encoder.") and not is_added(name)]
+    changes = _changes(network, {name: before.state_dict()[name] for name in encoder}, encoder_rank)
+    if changes is None:
         raise WeightsError(
             f"The encoder in {checkpoint} is not that of {encoder_weights}: give the weights that the training started "
-            "from. An encoder that was trained itself cannot be left out."
+            "from. Of an encoder that was trained itself, a rank (`--encoder-rank 16`) keeps what changed, nearly."
         )
-    tensors = {name: _stored(value) for name, value in light_state_dict(network, frozen)["state_dict"].items()}
+    trained = light_state_dict(network, "")["state_dict"]
+    tensors = {name: _stored(value) for name, value in {**trained, **changes.tensors}.items()}
+    frozen = frozen_sha256(before, [name for name in encoder if name not in tensors])
     if not all(value.isfinite().all() for value in tensors.values()):
         raise WeightsError(f"{checkpoint} holds values beyond 65504, the largest number of 16 bits.")
     header = {"format": "pt", "light_format": LIGHT_FORMAT, "frozen_sha256": frozen, "encoder_weights": encoder_weights}
-    header["encoder_probe"] = json.dumps([round(value, 5) for value in probe_encoder(network)])
+    header["encoder_probe"] = json.dumps([round(value, 5) for value in probe_encoder(before)])
     header |= {name: str(value) for name, value in choices.items()}
     header["encoder_size"] = header.pop("size")
     written = save(tensors, header)
     path.write_bytes(written)
-    return TrainedPart(path, hashlib.sha256(written).hexdigest(), len(written), choices)
+    kept = None if encoder_rank is None else changes.kept
+    return TrainedPart(path, hashlib.sha256(written).hexdigest(), len(written), choices, kept)

@@ -18,6 +18,7 @@ from monai_sam2unet.networks.hiera import Hiera
 from monai_sam2unet.networks.hub import VERSIONS, find_weights
 from monai_sam2unet.networks.layouts import Weights, is_added, recognise
 from monai_sam2unet.networks.light_checkpoint import frozen_sha256, is_light, read_safetensors
+from monai_sam2unet.networks.low_rank_change import check_factors, is_change, with_changes
 from monai_sam2unet.networks.weights_fit import check_choices, check_named_size, check_size, check_tensors
 
 __all__ = ["WeightsError", "WeightsReport", "load_weights", "read_checkpoint"]
@@ -92,7 +93,9 @@ def _is_its_encoder(network: nn.Module, frozen: Sequence[str], light: Mapping[st
 
 
 def _load_light(network: nn.Module, content: Mapping[str, Any], path: Path) -> WeightsReport:
-    found: dict[str, Tensor] = content.get("state_dict", {})
+    tensors: dict[str, Tensor] = content.get("state_dict", {})
+    factors = {k: v for k, v in tensors.items() if is_change(k)}
+    found = {k: v for k, v in tensors.items() if k not in factors}
     encoder = getattr(network, "encoder", None)
     if not isinstance(encoder, Hiera):
         raise WeightsError(f"{path} is a light checkpoint: what was trained beside an encoder, not an encoder.")
@@ -102,6 +105,7 @@ def _load_light(network: nn.Module, content: Mapping[str, Any], path: Path) -> W
     check_choices(found, own, path)
     trained = {k: v for k, v in own.items() if k not in frozen}
     check_tensors(found, trained, path, " It is a light checkpoint: only what was trained.")
+    check_factors(factors, {k: own[k] for k in frozen}, path)
     # A file from elsewhere is not to decide what else is opened or fetched.
     if content.get("encoder_weights", VERSIONS[0]) not in VERSIONS:
         raise WeightsError(
@@ -118,8 +122,9 @@ def _load_light(network: nn.Module, content: Mapping[str, Any], path: Path) -> W
             "First load the weights that the training started from (the network's argument `weights`, `--weights` "
             "of a bundle), of the same encoder size."
         )
-    network.load_state_dict({**network.state_dict(), **found})
-    return WeightsReport(path, "light checkpoint", "network", tuple(found), ())
+    state = network.state_dict()
+    network.load_state_dict({**state, **found, **with_changes(state, factors)})
+    return WeightsReport(path, "light checkpoint", "network", tuple(tensors), ())
 
 
 def _wrapped_name(name: str) -> str:

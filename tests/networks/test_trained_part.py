@@ -79,6 +79,72 @@ def test_logits_stay(folder, trained_part):
     assert (first - second).abs().max() < 0.01 * first.abs().max()
 
 
+@pytest.fixture(scope="module")
+def whole_trained(folder) -> Path:
+    """A network whose encoder was changed in few directions, and a little in all."""
+    tensors = torch.load(folder / "model.pt", weights_only=True)
+    generator = torch.Generator().manual_seed(2)
+    for name, value in tensors.items():
+        if name.startswith("encoder.") and "prompt_learn" not in name and "lora" not in name:
+            noise = 1e-5 * torch.randn(value.shape, generator=generator)
+            if value.dim() == 2:
+                noise += (
+                    0.001
+                    * torch.randn(len(value), 2, generator=generator)
+                    @ torch.randn(2, value.shape[1], generator=generator)
+                )
+            value += noise
+    torch.save(tensors, folder / "whole.pt")
+    return folder / "whole.pt"
+
+
+def test_a_trained_encoder_is_kept_as_changes_of_low_rank(folder, whole_trained, tmp_path):
+    path = tmp_path / "whole.safetensors"
+    with pytest.raises(WeightsError, match="--encoder-rank 16"):
+        save_trained_part(whole_trained, path, "sam2")
+    written = save_trained_part(whole_trained, path, "sam2", encoder_rank=2)
+    assert written.kept is not None
+    assert 0.999 < written.kept < 1
+    assert written.num_bytes < 8e6
+    net = SAM2UNet(**CHOICES, weights=str(path))
+    wanted, before = torch.load(whole_trained, weights_only=True), torch.load(folder / "model.pt", weights_only=True)
+    state = net.state_dict()
+    assert state.keys() == wanted.keys()
+    for name, value in wanted.items():
+        value, changed = value.float(), (value.float() - before[name]).norm()
+        assert (state[name] - value).norm() <= 0.05 * changed + 1e-3 * value.norm() * (value.dim() > 1)
+    matrix = "encoder.blocks.5.block.mlp.layers.0.weight"
+    assert (state[matrix] - wanted[matrix]).norm() < 0.05 * (wanted[matrix] - before[matrix]).norm()
+    # Loaded once more, its changes are those of Meta's encoder, not of what is there.
+    load_weights(net, path)
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+
+
+def test_factors_that_do_not_fit_are_refused(folder, whole_trained, tmp_path):
+    save_trained_part(whole_trained, tmp_path / "a.safetensors", "sam2", encoder_rank=2)
+    with safe_open(tmp_path / "a.safetensors", "pt") as file:
+        header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    name = "encoder.blocks.5.block.mlp.layers.0.weight"
+    a, b = f"{name}.change_a", f"{name}.change_b"
+    broken = {
+        f"missing: {b}": {k: v for k, v in tensors.items() if k != b},
+        f"missing: {a}": {k: v for k, v in tensors.items() if k != a},
+        f"shape of {b}": {**tensors, b: tensors[b][:, :1].contiguous()},
+        f"shape of {a}": {**tensors, a: tensors[a][:, 1:].contiguous()},
+        f"not finite: {a}": {**tensors, a: tensors[a] * torch.inf},
+        "unexpected: head.weight.change_a": {**tensors, "head.weight.change_a": torch.zeros(1)},
+    }
+    net = SAM2UNet(**CHOICES)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    for message, content in broken.items():
+        save_file(content, tmp_path / "b.safetensors", header)
+        with pytest.raises(WeightsError, match=message):
+            load_weights(net, tmp_path / "b.safetensors")
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    with pytest.raises(UserError, match="rank of an encoder's changes must be at least 1"):
+        save_trained_part(whole_trained, tmp_path / "c.safetensors", "sam2", encoder_rank=0)
+
+
 def test_an_encoder_that_is_not_the_named_one_is_refused(folder, trained_part, tmp_path, monkeypatch):
     torch.manual_seed(5)
     torch.save(Hiera("tiny").state_dict(), tmp_path / "sam2_hiera_tiny.pt")
@@ -170,5 +236,7 @@ def test_command(folder, tmp_path):
     assert CliRunner().invoke(app, words).exit_code == 0
     assert (tmp_path / "a.cases.json").read_text() == "{}"
     (folder / "model.cases.json").unlink()
+    done = CliRunner().invoke(app, [*words, "--encoder-rank", "2"])
+    assert "Of the change of the encoder's matrices 100.0% is kept" in done.output
     words[3] = str(tmp_path / "a.pt")
     assert "The output is a .safetensors file" in str(CliRunner().invoke(app, words).exception)
