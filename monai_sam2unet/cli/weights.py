@@ -81,6 +81,37 @@ def extract(
         print(f"Of the change of the encoder's matrices {written.kept:.1%} is kept (sum of squares).")
 
 
+@app.command()
+def average(
+    checkpoints: Annotated[list[Path], typer.Argument(help="Full checkpoints of one network, at least two.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .pt file to write.")],
+) -> None:
+    """Average the weights of a network before and after it was trained further: one network, often the better one.
+
+    Trainings that each started from random adapters are not averaged like this: their predictions are, by the bundles'
+    ensemble.yaml. What the checkpoints were trained on, as noted beside them, is noted beside the average.
+    """
+    from monai_sam2unet.data import TrainingCases
+    from monai_sam2unet.errors import ConfigError
+    from monai_sam2unet.handlers.atomic_file import save_atomically
+    from monai_sam2unet.networks.checkpoint_average import average_checkpoints
+
+    if output.suffix != ".pt" or not output.parent.is_dir():
+        raise ConfigError(f"The output is a .pt file in a folder that exists, got {output}.")
+    mean = average_checkpoints(checkpoints)
+    known = [TrainingCases.of_checkpoint(checkpoint) for checkpoint in checkpoints]
+    cases = [found for found in known if found is not None]
+    TrainingCases.path_of(output).unlink(missing_ok=True)
+    save_atomically(mean, output)
+    if cases:
+        text = cases[-1].with_earlier(cases[:-1]).as_json()
+        save_atomically(text, TrainingCases.path_of(output), lambda text, file: file.write(text.encode()))
+    print(output)
+    for checkpoint, found in zip(checkpoints, known, strict=True):
+        if found is None:
+            print(f"What {checkpoint} was trained on is not noted beside it, and so is not beside the average.")
+
+
 @app.callback()
 def _group() -> None:
     pass

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +110,8 @@ class TrainingCases:
         """
         first, second = (dict(case_digests(items, dataset_dir)) for items in (training, validation))
         before = None if weights is None else cls.of_checkpoint(weights)
-        earlier = {} if before is None else {**before.earlier, **before.validation, **before.training}
-        return cls(first, second, fold, None if fold is None else num_folds, earlier)
+        cases = cls(first, second, fold, None if fold is None else num_folds)
+        return cases if before is None else cases.with_earlier([before])
 
     @classmethod
     def from_content(cls, content: Any, source: str | Path) -> TrainingCases:
@@ -129,6 +129,18 @@ class TrainingCases:
             return cls(**parts, fold=content["fold"], num_folds=content["num_folds"])
         except (AttributeError, KeyError, TypeError) as error:
             raise CheckpointError(f"{source} does not say what was trained on ({type(error).__name__}).") from error
+
+    def with_earlier(self, others: Iterable[TrainingCases]) -> TrainingCases:
+        """The same, of weights that came from those of other trainings, too.
+
+        Example:
+            >>> TrainingCases({"ab": "1.png"}, {}).with_earlier([TrainingCases({}, {"cd": "2.png"})]).earlier
+            {'cd': '2.png'}
+        """
+        earlier = dict(self.earlier)
+        for other in others:
+            earlier |= {**other.earlier, **other.validation, **other.training}
+        return replace(self, earlier=earlier)
 
     def content(self) -> dict[str, Any]:
         """As plain mappings, to be saved."""
