@@ -63,7 +63,7 @@ class Commands:
     """Command lines with their places still to be filled in: {TRAINED}, {FOLDER}, and others that the run is given.
 
     Attributes:
-        train: of the training.
+        train: of the training, or what makes `{TRAINED}/models/model.pt` without one.
         evaluate: of the evaluations, by the name of the folder that each writes to, ``eval`` first.
     """
 
@@ -134,6 +134,7 @@ class BundleRun:
             write_json(note, {**content, "machine": machine()})
 
     def _train(self) -> None:
+        (self.trained / "models").mkdir(exist_ok=True)
         begun = (self.trained / "models" / "last.pt").exists()
         self._call([*self.commands.train, "--resume", "True"] if begun else self.commands.train)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.bundle_run import Commands, bundle_command
 
-__all__ = ["ABLATIONS", "PEERS", "RECIPES", "Recipe", "commands_of"]
+__all__ = ["ABLATIONS", "AVERAGE", "PEERS", "RECIPES", "Recipe", "commands_of"]
 
 Settings = Mapping[str, object]
 #: The evaluations of a run by the name of their folder, and the folder of data that each takes.
@@ -17,6 +17,8 @@ EVALUATIONS = {"eval": "{DIR}", "eval_crops": "{CROPS}"}
 EVERY_FLIP = {"flips": "['rows','columns','both']"}
 SCALES = {"scales": "[0.75,1,1.25]"}
 THEN_WHOLE = "baseline, then the whole encoder"
+AVERAGE = "average of baseline and whole encoder"
+FLIPS_AND_SCALES = {**EVERY_FLIP, **SCALES}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Recipe:
         peer: a file of `configs/peers/`, which puts another network in place of SAM2-UNet.
         epochs: length as a multiple of the run's.
         after: name of the recipe whose trained network is trained further, instead of starting from published weights.
+        average_of: names of recipes whose trained networks' weights are averaged, instead of training one.
         trained_as: name of the recipe whose trained network is evaluated, instead of training one.
     """
 
@@ -41,7 +44,13 @@ class Recipe:
     peer: str | None = None
     epochs: float = 1.0
     after: str | None = None
+    average_of: tuple[str, ...] = ()
     trained_as: str | None = None
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """Names of the recipes whose trained networks this one starts from."""
+        return (self.after,) if self.after else self.average_of
 
 
 #: Each differs from the baseline in one thing, or in two that belong together.
@@ -65,13 +74,15 @@ ABLATIONS = {
         {"learning_rate": 0.0002, "warmup_epochs": 1, "clip_norm": 1}, epochs=0.5, after="baseline"
     ),
     THEN_WHOLE: Recipe(overlay="improved.yaml", epochs=0.5, after="baseline"),
+    AVERAGE: Recipe(average_of=("baseline", THEN_WHOLE)),
     "average of the weights": Recipe({"ema_decay": 0.99}),
     "twice the epochs": Recipe(epochs=2.0),
     "input of 512": Recipe(network={"spatial_size": "[512,512]"}),
     "flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as="baseline"),
     "scales at test time": Recipe(evaluation=SCALES, trained_as="baseline"),
-    f"{THEN_WHOLE}, flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as=THEN_WHOLE),
-    f"{THEN_WHOLE}, flips and scales": Recipe(evaluation={**EVERY_FLIP, **SCALES}, trained_as=THEN_WHOLE),
+    "flips and scales at test time": Recipe(evaluation=FLIPS_AND_SCALES, trained_as="baseline"),
+    f"{AVERAGE}, flips": Recipe(evaluation=EVERY_FLIP, trained_as=AVERAGE),
+    f"{AVERAGE}, flips and scales": Recipe(evaluation=FLIPS_AND_SCALES, trained_as=AVERAGE),
     "whole encoder trained, flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as="whole encoder trained"),
 }
 #: What a user of MONAI would take instead, by the baseline's recipe. MONAI fetches weights trained on ImageNet for the
@@ -111,13 +122,16 @@ def commands_of(
     network = {key: value for key, value in {**shared, **own, **recipe.network}.items() if value is not None}
     epochs = round(int(str(paper["max_epochs"])) * recipe.epochs)
     unselected = {"max_epochs": epochs, "val_fraction": 0.0001, "val_interval": epochs + 1}
-    start = {"weights": "{BEFORE}/models/model.pt"} if recipe.after else {}
+    before = [f"{{{name}}}/models/model.pt" for name in recipe.earlier]
+    start = {"weights": before[0]} if recipe.after else {}
     trained_in = {"dataset_dir": "{DIR}", "ckpt_dir": "{TRAINED}/models", "log_dir": "{TRAINED}/runs"}
     train = bundle_command(
         "training",
         ["configs/train.yaml", "../../configs/recipes/paper.yaml", overlay, peer],
         {**trained_in, **paper, **start, **unselected, **network, **recipe.training},
     )
+    if recipe.average_of:
+        train = ["python", "-m", "monai_sam2unet", "weights", "average", *before, "-o", "{TRAINED}/models/model.pt"]
     evaluate = {}
     for folder, data in EVALUATIONS.items():
         places = {"dataset_dir": data, "ckpt_path": "{TRAINED}/models/model.pt", "output_dir": f"{{FOLDER}}/{folder}"}

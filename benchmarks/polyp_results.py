@@ -42,16 +42,16 @@ class _Runs:
     def of(self, name: str) -> BundleRun:
         """The training of a recipe, or of the one that it is trained as, and its evaluations."""
         trained_as = RECIPES[name].trained_as or name
-        after = RECIPES[trained_as].after
-        places = {**self.places, **({"{BEFORE}": self._folder(after)} if after else {})}
+        before = {f"{{{name}}}": self._folder(name) for name in RECIPES[trained_as].earlier}
+        places = {**self.places, **before}
         commands = commands_of(RECIPES[trained_as], RECIPES[name].evaluation, self.shared, self.paper)
         folders = self._folder(trained_as), self._folder(name)
         return BundleRun("polyp_segmentation", commands, *folders, places, self.data_sha256, self.until)
 
     def earlier(self, name: str) -> list[BundleRun]:
         """The runs whose trainings a recipe goes on from, the first one first."""
-        after = RECIPES[RECIPES[name].trained_as or name].after
-        return [] if after is None else [*self.earlier(after), self.of(after)]
+        before = RECIPES[RECIPES[name].trained_as or name].earlier
+        return [run for other in before for run in [*self.earlier(other), self.of(other)]]
 
 
 def main(

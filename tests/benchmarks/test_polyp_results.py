@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from benchmarks import bundle_run, polyp_results
 from benchmarks.bundle_run import BUNDLES
-from benchmarks.polyp_recipes import PEERS, RECIPES
+from benchmarks.polyp_recipes import AVERAGE, PEERS, RECIPES
 from benchmarks.polyp_results import main
 from benchmarks.results_table import gain_over, markdown, reliability
 from benchmarks.results_table import main as print_table
@@ -43,6 +43,8 @@ class Bundle:
 
     def __call__(self, command: list[str], **options: object) -> None:
         self.commands.append(command)
+        if "average" in command:
+            return
         values = dict(zip(command[5::2], command[6::2], strict=True))
         if "training" in command:
             Path(values["--ckpt_dir"]).mkdir(exist_ok=True)
@@ -110,8 +112,12 @@ def values_of(command: list[str]) -> dict[str, str]:
 def test_every_recipe_sets_what_the_bundle_has(bundle, call, tmp_path, name) -> None:
     result = call("--recipes", name, "--seeds", 1)
     assert result.exit_code == 0, result.output
-    recipe, (train, *evaluations) = RECIPES[name], [values_of(command) for command in bundle.commands][-3:]
+    recipe, evaluations = RECIPES[name], [values_of(command) for command in bundle.commands[-2:]]
     trained = RECIPES[recipe.trained_as or name]
+    if trained.average_of:
+        assert all(values["--flips"] for values in evaluations if recipe.trained_as)
+        return
+    train = values_of(bundle.commands[-3])
     known = {config: settings_of(POLYP / "configs" / f"{config}.yaml").keys() for config in ("train", "evaluate")}
     for values, config in zip((train, *evaluations), ("train", "evaluate", "evaluate"), strict=True):
         assert {word[2:].split("::")[0] for word in values} - {"config_file"} <= known[config]
@@ -188,6 +194,16 @@ def test_a_training_goes_on_from_that_of_the_same_seed(bundle, call, tmp_path) -
         assert values_of(then)["--ckpt_dir"] != str(before)
     written = (tmp_path / "out" / "baseline_half_as_long_again_seed0" / "summary.json").read_text()
     assert str(tmp_path) not in written
+
+
+def test_weights_are_averaged_after_all_their_trainings(bundle, call, tmp_path) -> None:
+    assert call("--recipes", AVERAGE, "--seeds", 0).exit_code == 0
+    told = [next(word for word in ("training", "average", "evaluating") if word in c) for c in bundle.commands]
+    assert told == ["training", "training", "average", "evaluating", "evaluating"]
+    *_, first, second, _, output = bundle.commands[2]
+    assert [first, second] == [f"{values_of(command)['--ckpt_dir']}/model.pt" for command in bundle.commands[:2]]
+    assert output == values_of(bundle.commands[3])["--ckpt_path"]
+    assert Path(output).parent.is_dir()
 
 
 @pytest.mark.parametrize("stops_at", [1, 3])
