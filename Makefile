@@ -62,7 +62,7 @@ bundles: $(VENV)/.core
 
 results-polyp: $(VENV)/.core
 	$(BIN)/python -m benchmarks.polyp_results --dataset-dir $(DIR) --work-dir $(WORK) --output docs/results/polyp_tiny \
-	  $(if $(MINUTES),--minutes $(MINUTES))
+	  $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(LABEL) demo
