@@ -73,7 +73,7 @@ ABLATIONS = {
     "baseline, half as long again": Recipe(
         {"learning_rate": 0.0002, "warmup_epochs": 1, "clip_norm": 1}, epochs=0.5, after="baseline"
     ),
-    THEN_WHOLE: Recipe(overlay="improved.yaml", epochs=0.5, after="baseline"),
+    THEN_WHOLE: Recipe(overlay="whole_encoder.yaml", epochs=0.5, after="baseline"),
     AVERAGE: Recipe(average_of=("baseline", THEN_WHOLE)),
     "average of the weights": Recipe({"ema_decay": 0.99}),
     "twice the epochs": Recipe(epochs=2.0),
