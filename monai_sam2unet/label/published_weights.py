@@ -18,6 +18,7 @@ from monai_sam2unet.folders import whole_file
 from monai_sam2unet.handlers.atomic_file import save_atomically
 from monai_sam2unet.networks import light_state_dict
 from monai_sam2unet.networks.light_checkpoint import is_light
+from monai_sam2unet.networks.low_rank_change import is_change
 from monai_sam2unet.networks.weights import read_checkpoint
 
 __all__ = ["PublishedWeights", "keep_former"]
@@ -93,7 +94,9 @@ class PublishedWeights:
             OSError: When one of the small files beside it cannot be.
         """
         content = read_checkpoint(self.current)
-        keeps_full = not (self.came_with_bundle or is_light(content))
+        # Light weights leave the encoder to the published one, which that of such a file no longer is.
+        has_changed_encoder = is_light(content) and any(map(is_change, content["state_dict"]))
+        keeps_full = has_changed_encoder or not (self.came_with_bundle or is_light(content))
         weights: Mapping[str, Any] = network.state_dict() if keeps_full else light_state_dict(network)
         keep_former(self.target)
         beside = TrainingCases.path_of(self.target)

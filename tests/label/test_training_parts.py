@@ -20,6 +20,7 @@ from monai_sam2unet.data import make_polyp_phantom
 from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.label import compat
 from monai_sam2unet.networks import light_state_dict
+from monai_sam2unet.networks.trained_part import save_trained_part
 from monai_sam2unet.transforms import Preset
 
 pytestmark = pytest.mark.label
@@ -206,6 +207,26 @@ def test_light_weights_are_replaced_by_light_ones(small_bundles: Path, tiny_weig
     assert (folder / "models" / "model.pt").stat().st_size < 1.1 * size
     assert (folder / "models" / "model.cases.json").read_text() == cases.read_text()
     assert (folder / "models" / "model.previous.pt").stat().st_size == size
+
+
+def test_an_encoder_that_was_trained_is_published_whole(repository: Path, tiny_weights: Path, tmp_path: Path) -> None:
+    """Light weights would leave it to Meta's, which it no longer is."""
+    folder = tmp_path / POLYP
+    shutil.copytree(repository / "bundles" / POLYP, folder, ignore=shutil.ignore_patterns("*.pt", "published*"))
+    network = changed_network(folder)
+    matrix = "encoder.blocks.3.block.mlp.layers.0.weight"
+    with torch.no_grad():
+        network.get_parameter(matrix).add_(0.01)
+    torch.save(network.state_dict(), tmp_path / "whole.pt")
+    save_trained_part(tmp_path / "whole.pt", folder / "models" / "polyp_tiny.safetensors", "sam2", encoder_rank=1)
+    cases = tmp_path / "cases.json"
+    cases.write_text(json.dumps({"training": {}, "validation": {}, "earlier": {}, "fold": None, "num_folds": None}))
+    weights_of(folder).replace(changed_network(folder), cases)
+    predictor = BundlePredictor(folder, {"device": "cpu", "optimize": False})
+    assert Path(BundleConfig.for_inference(folder).build("ckpt_path")).name == "published.pt"
+    torch.testing.assert_close(
+        predictor.network.get_parameter(matrix), network.get_parameter(matrix), atol=1e-4, rtol=0
+    )
 
 
 def test_weights_that_came_with_the_bundle_stay_and_published_ones_are_run(
