@@ -125,13 +125,14 @@ def commands_of(
     before = [f"{{{name}}}/models/model.pt" for name in recipe.earlier]
     start = {"weights": before[0]} if recipe.after else {}
     trained_in = {"dataset_dir": "{DIR}", "ckpt_dir": "{TRAINED}/models", "log_dir": "{TRAINED}/runs"}
-    train = bundle_command(
-        "training",
-        ["configs/train.yaml", "../../configs/recipes/paper.yaml", overlay, peer],
-        {**trained_in, **paper, **start, **unselected, **network, **recipe.training},
-    )
     if recipe.average_of:
         train = ["python", "-m", "monai_sam2unet", "weights", "average", *before, "-o", "{TRAINED}/models/model.pt"]
+    else:
+        train = bundle_command(
+            "training",
+            ["configs/train.yaml", "../../configs/recipes/paper.yaml", overlay, peer],
+            {**trained_in, **paper, **start, **unselected, **network, **recipe.training},
+        )
     evaluate = {}
     for folder, data in EVALUATIONS.items():
         places = {"dataset_dir": data, "ckpt_path": "{TRAINED}/models/model.pt", "output_dir": f"{{FOLDER}}/{folder}"}

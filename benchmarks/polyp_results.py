@@ -31,7 +31,7 @@ class _Runs:
     work: Path
     places: Mapping[str, Path]
     shared: Mapping[str, Any]
-    paper: Mapping[str, object]
+    trained_by: Mapping[str, object]
     seed: int
     data_sha256: str
     until: float | None
@@ -44,7 +44,8 @@ class _Runs:
         trained_as = RECIPES[name].trained_as or name
         before = {f"{{{name}}}": self._folder(name) for name in RECIPES[trained_as].earlier}
         places = {**self.places, **before}
-        commands = commands_of(RECIPES[trained_as], RECIPES[name].evaluation, self.shared, self.paper)
+        paper = {**self.trained_by, "seed": self.seed}
+        commands = commands_of(RECIPES[trained_as], RECIPES[name].evaluation, self.shared, paper)
         folders = self._folder(trained_as), self._folder(name)
         return BundleRun("polyp_segmentation", commands, *folders, places, self.data_sha256, self.until)
 
@@ -96,7 +97,7 @@ def main(
         trained_by["max_cases"] = max_cases
     failed: list[str] = []
     for seed in map(int, seeds.split(",")):
-        runs = _Runs(work, places, shared, {**trained_by, "seed": seed}, seed, data_sha256, until)
+        runs = _Runs(work, places, shared, trained_by, seed, data_sha256, until)
         for name in chosen:
             print(f"== {name}, seed {seed}", flush=True)
             run = runs.of(name)

@@ -93,7 +93,7 @@ def average(
     """
     from monai_sam2unet.data import TrainingCases
     from monai_sam2unet.errors import ConfigError
-    from monai_sam2unet.handlers.atomic_file import save_atomically
+    from monai_sam2unet.handlers.atomic_file import save_with_cases
     from monai_sam2unet.networks.checkpoint_average import average_checkpoints
 
     if output.suffix != ".pt" or not output.parent.is_dir():
@@ -101,11 +101,7 @@ def average(
     mean = average_checkpoints(checkpoints)
     known = [TrainingCases.of_checkpoint(checkpoint) for checkpoint in checkpoints]
     cases = [found for found in known if found is not None]
-    TrainingCases.path_of(output).unlink(missing_ok=True)
-    save_atomically(mean, output)
-    if cases:
-        text = cases[-1].with_earlier(cases[:-1]).as_json()
-        save_atomically(text, TrainingCases.path_of(output), lambda text, file: file.write(text.encode()))
+    save_with_cases(mean, output, cases[-1].with_earlier(cases[:-1]) if cases else None)
     print(output)
     for checkpoint, found in zip(checkpoints, known, strict=True):
         if found is None:

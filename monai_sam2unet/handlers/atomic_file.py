@@ -10,9 +10,10 @@ from typing import Any, BinaryIO
 
 import torch
 
+from monai_sam2unet.data import TrainingCases
 from monai_sam2unet.errors import CheckpointError
 
-__all__ = ["save_atomically"]
+__all__ = ["save_atomically", "save_with_cases"]
 
 
 def save_atomically(content: Any, path: Path, save: Callable[[Any, BinaryIO], object] = torch.save) -> None:
@@ -41,3 +42,22 @@ def save_atomically(content: Any, path: Path, save: Callable[[Any, BinaryIO], ob
             f"The checkpoint {path} could not be written: {reason}. What was there before is unchanged. Make room or "
             "give another folder (`--ckpt_dir`), then go on from the last epoch saved with `--resume True`."
         ) from error
+
+
+def save_with_cases(weights: Any, path: Path, cases: TrainingCases | None) -> None:
+    """Save weights, and beside them what they were trained on, if that is known.
+
+    Args:
+        weights: what is saved.
+        path: of the checkpoint.
+        cases: of its training; None: what is noted there is taken away.
+
+    Raises:
+        CheckpointError: When a file cannot be written.
+    """
+    # In that order: a kill in between leaves weights of which nothing is known, never those of another training.
+    beside = TrainingCases.path_of(path)
+    beside.unlink(missing_ok=True)
+    save_atomically(weights, path)
+    if cases is not None:
+        save_atomically(cases.as_json(), beside, lambda text, file: file.write(text.encode()))

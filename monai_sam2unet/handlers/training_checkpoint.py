@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from monai_sam2unet.data import TrainingCases
 from monai_sam2unet.errors import CheckpointError, ConfigError, listing
-from monai_sam2unet.handlers.atomic_file import save_atomically
+from monai_sam2unet.handlers.atomic_file import save_atomically, save_with_cases
 from monai_sam2unet.handlers.weight_average import WeightAverage
 from monai_sam2unet.networks import frozen_sha256, light_state_dict
 
@@ -207,12 +207,7 @@ class TrainingCheckpoint:
         if self._are_cases_written:
             save_atomically(self._weights(self.average.network), self.best_path)
             return
-        # In that order: a kill in between leaves weights of which nothing is known, never those of another training.
-        path = TrainingCases.path_of(self.best_path)
-        path.unlink(missing_ok=True)
-        save_atomically(self._weights(self.average.network), self.best_path)
-        if self.cases is not None:
-            save_atomically(self.cases.as_json(), path, lambda text, file: file.write(text.encode()))
+        save_with_cases(self._weights(self.average.network), self.best_path, self.cases)
         self._are_cases_written = True
 
     def _save(self, engine: Engine) -> None:

@@ -9,23 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from monai_sam2unet.errors import ConfigError, WeightsError
-from monai_sam2unet.networks.layouts import Weights, recognise
-from monai_sam2unet.networks.light_checkpoint import is_light
-from monai_sam2unet.networks.weights import read_checkpoint
+from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.networks.weights import read_whole_network
 from monai_sam2unet.networks.weights_fit import check_tensors
 
 __all__ = ["average_checkpoints"]
-
-
-def _whole(path: Path) -> Weights:
-    content = read_checkpoint(path)
-    if is_light(content):
-        raise WeightsError(f"{path} is a light checkpoint, whose encoder is not in it; give a full one.")
-    found = recognise(content, path)
-    if not found.whole_network:
-        raise WeightsError(f"{path} holds no whole SAM2-UNet ({found.layout}). Give what training wrote.")
-    return found
 
 
 def average_checkpoints(checkpoints: Sequence[str | Path]) -> dict[str, Tensor]:
@@ -48,9 +36,9 @@ def average_checkpoints(checkpoints: Sequence[str | Path]) -> dict[str, Tensor]:
     """
     if len(checkpoints) < 2:
         raise ConfigError(f"An average needs at least two checkpoints, got {len(checkpoints)}.")
-    mean = dict(_whole(Path(checkpoints[0])).tensors)
+    mean = dict(read_whole_network(Path(checkpoints[0])).tensors)
     for count, path in enumerate(map(Path, checkpoints[1:]), start=2):
-        tensors = _whole(path).tensors
+        tensors = read_whole_network(path).tensors
         check_tensors(tensors, mean, path, f" It is averaged with {checkpoints[0]}.")
         for name, value in tensors.items():
             if value.is_floating_point():

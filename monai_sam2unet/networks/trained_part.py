@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from torch import Tensor
 from monai_sam2unet.errors import ConfigError, WeightsError
 from monai_sam2unet.networks.encoder_probe import probe_encoder
 from monai_sam2unet.networks.hub import VERSIONS
-from monai_sam2unet.networks.layouts import is_added, recognise
-from monai_sam2unet.networks.light_checkpoint import LIGHT_FORMAT, frozen_sha256, is_light, light_state_dict
-from monai_sam2unet.networks.low_rank_change import Changes, low_rank_changes
+from monai_sam2unet.networks.layouts import is_added
+from monai_sam2unet.networks.light_checkpoint import LIGHT_FORMAT, frozen_sha256, light_state_dict
+from monai_sam2unet.networks.low_rank_change import low_rank_changes
 from monai_sam2unet.networks.sam2unet import SAM2UNet
-from monai_sam2unet.networks.weights import load_weights, read_checkpoint
+from monai_sam2unet.networks.weights import load_weights, read_whole_network
 from monai_sam2unet.networks.weights_fit import network_choices
 
 __all__ = ["TrainedPart", "save_trained_part"]
@@ -50,14 +49,6 @@ class TrainedPart:
 def _stored(value: Tensor) -> Tensor:
     # Running variances may lie below what 16 bits hold; they and all other vectors are small.
     return value.half().contiguous() if value.is_floating_point() and value.dim() > 1 else value.contiguous()
-
-
-def _changes(network: SAM2UNet, before: Mapping[str, Tensor], rank: int | None) -> Changes | None:
-    """What was changed in the encoder, or None where that is to be nothing and is not."""
-    state = network.state_dict()
-    if rank is not None:
-        return low_rank_changes({name: state[name] for name in before}, before, rank)
-    return Changes({}, 1.0) if all(torch.equal(state[name], old) for name, old in before.items()) else None
 
 
 def save_trained_part(
@@ -92,26 +83,22 @@ def save_trained_part(
         raise ConfigError(f"The encoder is one that all can fetch, {' or '.join(VERSIONS)}, got {encoder_weights!r}.")
     if path.suffix != ".safetensors" or not path.parent.is_dir():
         raise ConfigError(f"The output is a .safetensors file in a folder that exists, got {output}.")
-    content = read_checkpoint(Path(checkpoint))
-    if is_light(content):
-        raise WeightsError(f"{checkpoint} is a light checkpoint, whose encoder is not in it; give a full one.")
-    found = recognise(content, Path(checkpoint))
-    if not found.whole_network:
-        raise WeightsError(f"{checkpoint} holds no whole SAM2-UNet ({found.layout}). Give what training wrote.")
+    found = read_whole_network(Path(checkpoint))
     choices = network_choices(found)
     if choices["in_channels"] not in (1, 3):
         raise WeightsError(f"The first layer of {checkpoint} was trained, so that its encoder cannot be left out.")
     before, network = SAM2UNet(**choices, weights=encoder_weights), SAM2UNet(**choices)
     load_weights(network, checkpoint)
-    encoder = [name for name in before.state_dict() if name.startswith("encoder.") and not is_added(name)]
-    changes = _changes(network, {name: before.state_dict()[name] for name in encoder}, encoder_rank)
-    if changes is None:
+    state = network.state_dict()
+    encoder = {k: v for k, v in before.state_dict().items() if k.startswith("encoder.") and not is_added(k)}
+    changes = None if encoder_rank is None else low_rank_changes(state, encoder, encoder_rank)
+    if changes is None and not all(torch.equal(state[name], old) for name, old in encoder.items()):
         raise WeightsError(
             f"The encoder in {checkpoint} is not that of {encoder_weights}: give the weights that the training started "
             "from. Of an encoder that was trained itself, a rank (`--encoder-rank 16`) keeps what changed, nearly."
         )
-    trained = light_state_dict(network, "")["state_dict"]
-    tensors = {name: _stored(value) for name, value in {**trained, **changes.tensors}.items()}
+    trained = {**light_state_dict(network, "")["state_dict"], **(changes.tensors if changes else {})}
+    tensors = {name: _stored(value) for name, value in trained.items()}
     frozen = frozen_sha256(before, [name for name in encoder if name not in tensors])
     if not all(value.isfinite().all() for value in tensors.values()):
         raise WeightsError(f"{checkpoint} holds values beyond 65504, the largest number of 16 bits.")
@@ -121,5 +108,5 @@ def save_trained_part(
     header["encoder_size"] = header.pop("size")
     written = save(tensors, header)
     path.write_bytes(written)
-    kept = None if encoder_rank is None else changes.kept
+    kept = changes.kept if changes else None
     return TrainedPart(path, hashlib.sha256(written).hexdigest(), len(written), choices, kept)

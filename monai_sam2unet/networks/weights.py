@@ -21,7 +21,7 @@ from monai_sam2unet.networks.light_checkpoint import frozen_sha256, is_light, re
 from monai_sam2unet.networks.low_rank_change import check_factors, is_change, with_changes
 from monai_sam2unet.networks.weights_fit import check_choices, check_named_size, check_size, check_tensors
 
-__all__ = ["WeightsError", "WeightsReport", "load_weights", "read_checkpoint"]
+__all__ = ["WeightsError", "WeightsReport", "load_weights", "read_checkpoint", "read_whole_network"]
 
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a dict of tensors.")
     return content
+
+
+def read_whole_network(path: Path) -> Weights:
+    """Read a full checkpoint of a network.
+
+    Raises:
+        WeightsError: When the file cannot be read, is a light checkpoint, or holds no whole network.
+    """
+    content = read_checkpoint(path)
+    if is_light(content):
+        raise WeightsError(f"{path} is a light checkpoint, whose encoder is not in it; give a full one.")
+    found = recognise(content, path)
+    if not found.whole_network:
+        raise WeightsError(f"{path} holds no whole SAM2-UNet ({found.layout}). Give what training wrote.")
+    return found
 
 
 def _fit_in_channels(filters: Tensor, in_channels: int) -> Tensor:

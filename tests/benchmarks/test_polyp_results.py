@@ -112,12 +112,17 @@ def values_of(command: list[str]) -> dict[str, str]:
 def test_every_recipe_sets_what_the_bundle_has(bundle, call, tmp_path, name) -> None:
     result = call("--recipes", name, "--seeds", 1)
     assert result.exit_code == 0, result.output
-    recipe, evaluations = RECIPES[name], [values_of(command) for command in bundle.commands[-2:]]
+    recipe = RECIPES[name]
     trained = RECIPES[recipe.trained_as or name]
+    *earlier, last, first, second = bundle.commands
+    assert len(earlier) == len(trained.earlier)
+    evaluations = [values_of(first), values_of(second)]
     if trained.average_of:
-        assert all(values["--flips"] for values in evaluations if recipe.trained_as)
+        for values in evaluations:
+            assert all(values[f"--{key}"] == str(value) for key, value in recipe.evaluation.items())
+            assert values["--ckpt_path"] == last[-1]
         return
-    train = values_of(bundle.commands[-3])
+    train = values_of(last)
     known = {config: settings_of(POLYP / "configs" / f"{config}.yaml").keys() for config in ("train", "evaluate")}
     for values, config in zip((train, *evaluations), ("train", "evaluate", "evaluate"), strict=True):
         assert {word[2:].split("::")[0] for word in values} - {"config_file"} <= known[config]

@@ -348,7 +348,7 @@ def test_a_kill_never_leaves_the_cases_of_another_training(tmp_path, monkeypatch
     def refuse(*args):
         raise CheckpointError("killed")
 
-    monkeypatch.setattr("monai_sam2unet.handlers.training_checkpoint.save_atomically", refuse)
+    monkeypatch.setattr("monai_sam2unet.handlers.atomic_file.save_atomically", refuse)
     with pytest.raises(CheckpointError, match="killed"):
         Training(tmp_path, [0.5], cases=OTHERS).run()
     assert not (tmp_path / "model.cases.json").exists()

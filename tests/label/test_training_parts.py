@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 from PIL import Image
 
 from monai_sam2unet.bundle import BundleConfig, BundlePredictor, load_checkpoint
-from monai_sam2unet.data import make_polyp_phantom
+from monai_sam2unet.data import TrainingCases, make_polyp_phantom
 from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.label import compat
 from monai_sam2unet.networks import light_state_dict
@@ -175,6 +174,14 @@ def test_who_is_held_out_stays_so_when_labels_come(tmp_path: Path) -> None:
         hold_out_patients(["anna"], 0.2, tmp_path / "held_out.json")
 
 
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    """File of a training's cases, of which there are none."""
+    path = tmp_path / "cases.json"
+    path.write_text(TrainingCases({}, {}).as_json())
+    return path
+
+
 def weights_of(folder: Path, **settings: Any) -> Any:
     from monai_sam2unet.label.published_weights import PublishedWeights
 
@@ -194,13 +201,13 @@ def bias_in_use(folder: Path, **settings: Any) -> float:
     return float(BundlePredictor(folder, {**settings, "device": "cpu", "optimize": False}).network.head.bias.item())
 
 
-def test_light_weights_are_replaced_by_light_ones(small_bundles: Path, tiny_weights: Path, tmp_path: Path) -> None:
+def test_light_weights_are_replaced_by_light_ones(
+    small_bundles: Path, tiny_weights: Path, tmp_path: Path, cases: Path
+) -> None:
     folder = shutil.copytree(small_bundles / POLYP, tmp_path / POLYP)
     network = BundleConfig(folder, {"weights": str(tiny_weights)}).build("network_def")
     torch.save(light_state_dict(network), folder / "models" / "model.pt")
     size = (folder / "models" / "model.pt").stat().st_size
-    cases = tmp_path / "cases.json"
-    cases.write_text(json.dumps({"training": {}, "validation": {}, "earlier": {}, "fold": None, "num_folds": None}))
     settings = {"weights": str(tiny_weights)}
     weights_of(folder, **settings).replace(changed_network(folder, **settings), cases)
     assert bias_in_use(folder, **settings) == 2.5
@@ -209,7 +216,9 @@ def test_light_weights_are_replaced_by_light_ones(small_bundles: Path, tiny_weig
     assert (folder / "models" / "model.previous.pt").stat().st_size == size
 
 
-def test_an_encoder_that_was_trained_is_published_whole(repository: Path, tiny_weights: Path, tmp_path: Path) -> None:
+def test_an_encoder_that_was_trained_is_published_whole(
+    repository: Path, tiny_weights: Path, tmp_path: Path, cases: Path
+) -> None:
     """Light weights would leave it to Meta's, which it no longer is."""
     folder = tmp_path / POLYP
     shutil.copytree(repository / "bundles" / POLYP, folder, ignore=shutil.ignore_patterns("*.pt", "published*"))
@@ -219,8 +228,6 @@ def test_an_encoder_that_was_trained_is_published_whole(repository: Path, tiny_w
         network.get_parameter(matrix).add_(0.01)
     torch.save(network.state_dict(), tmp_path / "whole.pt")
     save_trained_part(tmp_path / "whole.pt", folder / "models" / "polyp_tiny.safetensors", "sam2", encoder_rank=1)
-    cases = tmp_path / "cases.json"
-    cases.write_text(json.dumps({"training": {}, "validation": {}, "earlier": {}, "fold": None, "num_folds": None}))
     weights_of(folder).replace(changed_network(folder), cases)
     predictor = BundlePredictor(folder, {"device": "cpu", "optimize": False})
     assert Path(BundleConfig.for_inference(folder).build("ckpt_path")).name == "published.pt"
@@ -230,7 +237,7 @@ def test_an_encoder_that_was_trained_is_published_whole(repository: Path, tiny_w
 
 
 def test_weights_that_came_with_the_bundle_stay_and_published_ones_are_run(
-    repository: Path, tiny_weights: Path, tmp_path: Path
+    repository: Path, tiny_weights: Path, tmp_path: Path, cases: Path
 ) -> None:
     from monai_sam2unet.label.bundle_infer_task import BundleInferTask
 
@@ -239,8 +246,6 @@ def test_weights_that_came_with_the_bundle_stay_and_published_ones_are_run(
     released = (folder / "models" / "polyp_tiny.safetensors").read_bytes()
     task = BundleInferTask(folder, {})
     before = task._get_network("cpu", None)
-    cases = tmp_path / "cases.json"
-    cases.write_text(json.dumps({"training": {}, "validation": {}, "earlier": {}, "fold": None, "num_folds": None}))
     weights_of(folder).replace(changed_network(folder), cases)
     assert (folder / "models" / "polyp_tiny.safetensors").read_bytes() == released
     config = BundleConfig.for_inference(folder)
