@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,10 @@ EVERY_FLIP = {"flips": "['rows','columns','both']"}
 SCALES = {"scales": "[0.75,1,1.25]"}
 THEN_WHOLE = "baseline, then the whole encoder"
 AVERAGE = "average of baseline and whole encoder"
+WHOLE = "whole encoder trained"
+WHOLE_THEN_LARGER = "whole encoder trained, then larger input"
+WHOLE_ENCODER = {"unfrozen_stages": 4, "layer_decay": 0.7, "warmup_epochs": 1, "clip_norm": 1}
+LARGER = 1.5  # 352 pixels become 512
 FLIPS_AND_SCALES = {**EVERY_FLIP, **SCALES}
 
 
@@ -32,6 +37,7 @@ class Recipe:
         overlay: a file of `configs/recipes/` put after `paper.yaml`.
         peer: a file of `configs/peers/`, which puts another network in place of SAM2-UNet.
         epochs: length as a multiple of the run's.
+        size: height and width of the network's input as a multiple of the run's, to the nearest 32 pixels.
         after: name of the recipe whose trained network is trained further, instead of starting from published weights.
         average_of: names of recipes whose trained networks' weights are averaged, instead of training one.
         trained_as: name of the recipe whose trained network is evaluated, instead of training one.
@@ -43,6 +49,7 @@ class Recipe:
     overlay: str | None = None
     peer: str | None = None
     epochs: float = 1.0
+    size: float = 1.0
     after: str | None = None
     average_of: tuple[str, ...] = ()
     trained_as: str | None = None
@@ -67,9 +74,7 @@ ABLATIONS = {
     "adapters of 64 channels": Recipe(network={"adapter_channels": 64}),
     "LoRA of rank 8": Recipe(network={"lora_rank": 8}),
     "last stage trained": Recipe({"unfrozen_stages": 1, "layer_decay": 0.1}),
-    "whole encoder trained": Recipe(
-        {"unfrozen_stages": 4, "learning_rate": 0.0005, "layer_decay": 0.7, "warmup_epochs": 1, "clip_norm": 1}
-    ),
+    WHOLE: Recipe({**WHOLE_ENCODER, "learning_rate": 0.0005}),
     "baseline, half as long again": Recipe(
         {"learning_rate": 0.0002, "warmup_epochs": 1, "clip_norm": 1}, epochs=0.5, after="baseline"
     ),
@@ -77,13 +82,15 @@ ABLATIONS = {
     AVERAGE: Recipe(average_of=("baseline", THEN_WHOLE)),
     "average of the weights": Recipe({"ema_decay": 0.99}),
     "twice the epochs": Recipe(epochs=2.0),
-    "input of 512": Recipe(network={"spatial_size": "[512,512]"}),
+    "larger input": Recipe(size=LARGER),
     "flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as="baseline"),
     "scales at test time": Recipe(evaluation=SCALES, trained_as="baseline"),
     "flips and scales at test time": Recipe(evaluation=FLIPS_AND_SCALES, trained_as="baseline"),
     f"{AVERAGE}, flips": Recipe(evaluation=EVERY_FLIP, trained_as=AVERAGE),
     f"{AVERAGE}, flips and scales": Recipe(evaluation=FLIPS_AND_SCALES, trained_as=AVERAGE),
-    "whole encoder trained, flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as="whole encoder trained"),
+    f"{WHOLE}, flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as=WHOLE),
+    WHOLE_THEN_LARGER: Recipe({**WHOLE_ENCODER, "learning_rate": 0.0002}, epochs=0.5, size=LARGER, after=WHOLE),
+    f"{WHOLE_THEN_LARGER}, flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as=WHOLE_THEN_LARGER),
 }
 #: What a user of MONAI would take instead, by the baseline's recipe. MONAI fetches weights trained on ImageNet for the
 #: first; for the others it has none of colour pictures.
@@ -119,7 +126,9 @@ def commands_of(
     overlay = recipe.overlay and f"../../configs/recipes/{recipe.overlay}"
     peer = recipe.peer and f"../../configs/peers/{recipe.peer}"
     own = {"encoder_size": None} if recipe.peer else {}
-    network = {key: value for key, value in {**shared, **own, **recipe.network}.items() if value is not None}
+    sides = [32 * round(side * recipe.size / 32) for side in json.loads(shared["spatial_size"])]
+    network = {**shared, "spatial_size": json.dumps(sides, separators=(",", ":")), **own, **recipe.network}
+    network = {key: value for key, value in network.items() if value is not None}
     epochs = round(int(str(paper["max_epochs"])) * recipe.epochs)
     unselected = {"max_epochs": epochs, "val_fraction": 0.0001, "val_interval": epochs + 1}
     before = [f"{{{name}}}/models/model.pt" for name in recipe.earlier]

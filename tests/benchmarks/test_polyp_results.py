@@ -201,6 +201,15 @@ def test_a_training_goes_on_from_that_of_the_same_seed(bundle, call, tmp_path) -
     assert str(tmp_path) not in written
 
 
+@pytest.mark.parametrize(("size", "larger"), [(352, "[512,512]"), (256, "[384,384]")])
+def test_a_larger_input_is_that_of_training_and_evaluation(bundle, call, size, larger) -> None:
+    name = "whole encoder trained, then larger input"
+    assert call("--recipes", name, "--seeds", 0, "--size", size).exit_code == 0
+    before, *own = (values_of(command)["--spatial_size"] for command in bundle.commands)
+    assert before == f"[{size},{size}]"
+    assert own == 3 * [larger]
+
+
 def test_weights_are_averaged_after_all_their_trainings(bundle, call, tmp_path) -> None:
     assert call("--recipes", AVERAGE, "--seeds", 0).exit_code == 0
     told = [next(word for word in ("training", "average", "evaluating") if word in c) for c in bundle.commands]
