@@ -16,13 +16,19 @@ from monai_sam2unet.errors import CheckpointError
 __all__ = ["save_atomically", "save_with_cases"]
 
 
-def save_atomically(content: Any, path: Path, save: Callable[[Any, BinaryIO], object] = torch.save) -> None:
+ADVICE = "Make room, or give another place."
+
+
+def save_atomically(
+    content: Any, path: Path, save: Callable[[Any, BinaryIO], object] = torch.save, advice: str = ADVICE
+) -> None:
     """Save beside the path, then rename: the file there is the old one or the new one, never half of one.
 
     Args:
         content: what is saved.
         path: of the file.
         save: takes the content and an open file.
+        advice: what to do when it cannot be written, for the message.
 
     Raises:
         CheckpointError: When the file cannot be written (disk full, no permission); what was there is unchanged.
@@ -39,18 +45,18 @@ def save_atomically(content: Any, path: Path, save: Callable[[Any, BinaryIO], ob
         # Where the system refuses in the middle of a file, torch raises an error of its own in reply.
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         raise CheckpointError(
-            f"The checkpoint {path} could not be written: {reason}. What was there before is unchanged. Make room or "
-            "give another folder (`--ckpt_dir`), then go on from the last epoch saved with `--resume True`."
+            f"The checkpoint {path} could not be written: {reason}. What was there before is unchanged. {advice}"
         ) from error
 
 
-def save_with_cases(weights: Any, path: Path, cases: TrainingCases | None) -> None:
+def save_with_cases(weights: Any, path: Path, cases: TrainingCases | None, advice: str = ADVICE) -> None:
     """Save weights, and beside them what they were trained on, if that is known.
 
     Args:
         weights: what is saved.
         path: of the checkpoint.
         cases: of its training; None: what is noted there is taken away.
+        advice: what to do when they cannot be written, for the message.
 
     Raises:
         CheckpointError: When a file cannot be written.
@@ -58,6 +64,6 @@ def save_with_cases(weights: Any, path: Path, cases: TrainingCases | None) -> No
     # In that order: a kill in between leaves weights of which nothing is known, never those of another training.
     beside = TrainingCases.path_of(path)
     beside.unlink(missing_ok=True)
-    save_atomically(weights, path)
+    save_atomically(weights, path, advice=advice)
     if cases is not None:
-        save_atomically(cases.as_json(), beside, lambda text, file: file.write(text.encode()))
+        save_atomically(cases.as_json(), beside, lambda text, file: file.write(text.encode()), advice)

@@ -25,6 +25,7 @@ from monai_sam2unet.networks import frozen_sha256, light_state_dict
 __all__ = ["TrainingCheckpoint"]
 
 logger = logging.getLogger(__name__)
+ADVICE = "Make room or give another folder (`--ckpt_dir`), then go on from the last epoch saved with `--resume True`."
 
 
 class TrainingCheckpoint:
@@ -205,9 +206,9 @@ class TrainingCheckpoint:
 
     def _save_best(self) -> None:
         if self._are_cases_written:
-            save_atomically(self._weights(self.average.network), self.best_path)
+            save_atomically(self._weights(self.average.network), self.best_path, advice=ADVICE)
             return
-        save_with_cases(self._weights(self.average.network), self.best_path, self.cases)
+        save_with_cases(self._weights(self.average.network), self.best_path, self.cases, ADVICE)
         self._are_cases_written = True
 
     def _save(self, engine: Engine) -> None:
@@ -227,4 +228,4 @@ class TrainingCheckpoint:
             state["cases"] = self.cases.content()
         if self._has_average:
             state |= {"average": self._weights(self.average.network), "averaged_steps": self.average.steps}
-        save_atomically(state, self.last_path)
+        save_atomically(state, self.last_path, advice=ADVICE)

@@ -77,7 +77,10 @@ class StructureLoss(_Loss):
 
     def _weights(self, target: Tensor) -> Tensor:
         """Weight of each pixel, (B, C, H, W); or (B, 1, H, W) where the classes exclude each other."""
-        surroundings = F.avg_pool2d(target, self.kernel_size, stride=1, padding=self.kernel_size // 2)
+        size, margin = self.kernel_size, self.kernel_size // 2
+        # The mean of a square, by its columns and then its rows: of 31x31 that is a fifteenth of the additions.
+        columns = F.avg_pool2d(target, (size, 1), stride=1, padding=(margin, 0))
+        surroundings = F.avg_pool2d(columns, (1, size), stride=1, padding=(0, margin))
         if not self.softmax:
             return 1 + self.boundary_weight * (surroundings - target).abs()
         # Beyond the frame lies background: its share is what the other classes leave.

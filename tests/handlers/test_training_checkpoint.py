@@ -197,8 +197,10 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
 
 
 def test_a_missing_folder_is_told(tmp_path):
-    with pytest.raises(CheckpointError, match=r"could not be written: .*No such file.*--ckpt_dir"):
+    with pytest.raises(CheckpointError, match=r"could not be written: .*No such file.*or give another place\.$"):
         save_atomically({}, tmp_path / "nowhere" / "model.pt")
+    with pytest.raises(CheckpointError, match=r"What was there before is unchanged\. Use --other\.$"):
+        save_atomically({}, tmp_path / "nowhere" / "model.pt", advice="Use --other.")
 
 
 # ---- resuming
@@ -345,7 +347,7 @@ def test_weights_without_a_validation_have_their_cases(tmp_path):
 def test_a_kill_never_leaves_the_cases_of_another_training(tmp_path, monkeypatch):
     Training(tmp_path, [0.5], cases=CASES).run()
 
-    def refuse(*args):
+    def refuse(*args, **options):
         raise CheckpointError("killed")
 
     monkeypatch.setattr("monai_sam2unet.handlers.atomic_file.save_atomically", refuse)
