@@ -186,13 +186,13 @@ def test_series_that_cannot_be_read_hold_up_nobody(
     from monailabel.tasks.activelearning.first import First
 
     from monai_sam2unet.errors import DataError
-    from monai_sam2unet.label import dicomweb_store
+    from monai_sam2unet.label import dicomweb_images
 
     broken = shutil.copytree(phantom_series, tmp_path / "broken")
     sorted(broken.iterdir())[4].unlink()
     read: list[int] = []
-    original = dicomweb_store.read_volume
-    monkeypatch.setattr(dicomweb_store, "read_volume", lambda files: (read.append(len(files)), original(files))[-1])
+    original = dicomweb_images.read_volume
+    monkeypatch.setattr(dicomweb_images, "read_volume", lambda files: (read.append(len(files)), original(files))[-1])
     store = store_of(tmp_path, [FIRST, SECOND])
     monkeypatch.setattr(store, "fetch", lambda image: broken if image == FIRST else phantom_series)
     assert First()({}, store) == {"id": FIRST}
