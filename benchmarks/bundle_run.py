@@ -31,7 +31,7 @@ def machine() -> dict[str, str]:
 
 
 def files_sha256(*places: Path) -> str:
-    """Hash the names and sizes of files, which tells data apart on any machine.
+    """Hash the names and sizes of files, by which data are the same on another machine; contents are not read.
 
     Args:
         places: files, and folders with all that is below them.
@@ -98,6 +98,7 @@ class BundleRun:
         places: folders of data, and other places on this machine, by their names in the command lines.
         data_sha256: of what the data are, see :func:`files_sha256`.
         until: time of the monotonic clock, in seconds, at which it is stopped; None for never.
+        before: command lines of the trainings that this one goes on from, the first one first.
     """
 
     bundle: str
@@ -107,6 +108,7 @@ class BundleRun:
     places: Mapping[str, Path]
     data_sha256: str
     until: float | None = None
+    before: tuple[list[str], ...] = ()
 
     def _call(self, command: list[str]) -> None:
         left = None if self.until is None else self.until - time.monotonic()
@@ -119,6 +121,10 @@ class BundleRun:
             subprocess.run([sys.executable, *words], cwd=BUNDLES / self.bundle, check=True, timeout=left)
         except subprocess.TimeoutExpired as error:
             raise OutOfTime from error
+
+    @property
+    def _trainings(self) -> list[list[str]]:
+        return [*self.before, self.commands.train]
 
     def _once(self, name: str, folder: Path, commands: Sequence[list[str]], do: Callable[[], None]) -> None:
         """Do something in a folder, unless it was done there; note what, and on which machine."""
@@ -149,7 +155,7 @@ class BundleRun:
             OutOfTime: When it was stopped.
             SystemExit: When the folder holds a run with other settings.
         """
-        self._once("training", self.trained, [self.commands.train], self._train)
+        self._once("training", self.trained, self._trainings, self._train)
 
     def __call__(self) -> None:
         """Train and evaluate, or go on with what was begun.
@@ -159,7 +165,7 @@ class BundleRun:
             SystemExit: When a folder holds a run with other settings.
         """
         self.train()
-        self._once("evaluation", self.folder, list(self.commands.evaluate.values()), self._evaluate)
+        self._once("evaluation", self.folder, [*self._trainings, *self.commands.evaluate.values()], self._evaluate)
 
     def write(self, output: Path, **about: object) -> None:
         """Put what the evaluations found into folders that `sam2unet compare` takes.
@@ -183,7 +189,7 @@ class BundleRun:
                 frame.round(5).to_csv(folder / table, index=False)
             content = json.loads((found / "summary.json").read_text(encoding="utf-8"))
             settings = {key: value for key, value in content["settings"].items() if key not in PLACES}
-            told = [" ".join(words) for words in (self.commands.train, command)]
+            told = [" ".join(words) for words in (*self._trainings, command)]
             made = {"commands": told, "trained_on": machines[0], "evaluated_on": machines[1]}
             measured = {"data_sha256": self.data_sha256, "settings": settings, "sets": content["sets"]}
             write_json(folder / "summary.json", {**about, **made, **measured})

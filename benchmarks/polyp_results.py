@@ -47,7 +47,9 @@ class _Runs:
         paper = {**self.trained_by, "seed": self.seed}
         commands = commands_of(RECIPES[trained_as], RECIPES[name].evaluation, self.shared, paper)
         folders = self._folder(trained_as), self._folder(name)
-        return BundleRun("polyp_segmentation", commands, *folders, places, self.data_sha256, self.until)
+        trainings = [run.commands.train for run in self.earlier(name)]
+        trained = tuple(train for n, train in enumerate(trainings) if train not in trainings[:n])
+        return BundleRun("polyp_segmentation", commands, *folders, places, self.data_sha256, self.until, trained)
 
     def earlier(self, name: str) -> list[BundleRun]:
         """The runs whose trainings a recipe goes on from, the first one first."""
@@ -106,7 +108,8 @@ def main(
                     earlier.train()
                 run()
             except OutOfTime:
-                raise SystemExit("The time is over. The same command goes on from here.") from None
+                told = ["The time is over. The same command goes on from here.", *failed]
+                raise SystemExit("\n".join(told)) from None
             except subprocess.CalledProcessError as error:
                 failed.append(f"{name}, seed {seed}: exit code {error.returncode}")
                 continue

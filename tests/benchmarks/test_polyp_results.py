@@ -252,6 +252,24 @@ def test_other_settings_and_data_are_refused(bundle, call, data, tmp_path) -> No
     assert len(bundle.commands) == 3
 
 
+def test_evaluations_of_a_training_that_was_made_anew_are_refused(bundle, call, tmp_path) -> None:
+    assert call("--recipes", f"flips at test time;{AVERAGE}", "--seeds", 0).exit_code == 0
+    for folder in (tmp_path / "work").glob("baseline*"):
+        shutil.rmtree(folder)
+    other = ("--seeds", 0, "--max-epochs", 10)
+    for name in ("flips at test time", AVERAGE):
+        result = call("--recipes", name, *other)
+        assert "holds a run with other settings" in result.output, name
+
+
+def test_the_commands_of_all_trainings_are_written(bundle, call, tmp_path) -> None:
+    assert call("--recipes", AVERAGE, "--seeds", 0).exit_code == 0
+    (folder,) = (tmp_path / "out").iterdir()
+    told = json.loads((folder / "summary.json").read_text())["commands"]
+    words = ("training", "average", "evaluating")
+    assert [next(w for w in words if w in line.split()) for line in told] == ["training", *words]
+
+
 def test_a_run_that_fails_does_not_stop_the_others(bundle, call, tmp_path) -> None:
     bundle.breaks_at = 1
     result = call("--recipes", "baseline;multi-scale", "--seeds", 0)
