@@ -60,10 +60,12 @@ class Recipe:
         return (self.after,) if self.after else self.average_of
 
 
-#: Each differs from the baseline in one thing, or in two that belong together.
+#: What is tried against the baseline: mostly one thing, or what belongs together.
 ABLATIONS = {
     "baseline": Recipe(),
-    "random encoder": Recipe({"weights": "random"}),
+    "random encoder, trained whole": Recipe(
+        {"weights": "random", "freeze_encoder": False}, network={"adapter_channels": 0}
+    ),
     "zero-initialised adapters": Recipe({"zero_init_adapters": True}),
     "warm-up and clipping": Recipe({"warmup_epochs": 1, "clip_norm": 1}),
     "weighted BCE": Recipe({"bce": "weighted"}),

@@ -125,9 +125,9 @@ def markdown(runs: Sequence[dict[str, Any]], baseline: str = "baseline") -> str:
     return "\n".join(lines)
 
 
-def _sized(sets: dict[str, Any], name: str, size: str) -> float | None:
-    group = sets[name].get("dice_by_size", {}).get(size)
-    return None if group is None else float(group["mean_dice"])
+def _sized(own: Sequence[dict[str, Any]], name: str, size: str) -> str:
+    groups = [group for sets in own if (group := sets[name].get("dice_by_size", {}).get(size))]
+    return f"{_cell([group['mean_dice'] for group in groups])} ({groups[0]['images']})" if groups else ""
 
 
 def by_set(runs: Sequence[dict[str, Any]]) -> str:
@@ -137,8 +137,8 @@ def by_set(runs: Sequence[dict[str, Any]]) -> str:
         runs: as in :func:`markdown`.
 
     Returns:
-        The table, means over the seeds: Dice and IoU at 0.5, Dice of small, medium and large polyps, mIoU, and the
-        expected calibration error.
+        The table, means over the seeds: Dice and IoU at 0.5, Dice of small, medium and large polyps with the number
+        of their images, mIoU, and the expected calibration error.
     """
     sizes = {"small": "small polyps", "medium": "medium", "large": "large"}
     head = ["recipe", "set", "Dice at 0.5", "IoU at 0.5", *sizes.values(), "mIoU", "calibration error"]
@@ -146,12 +146,12 @@ def by_set(runs: Sequence[dict[str, Any]]) -> str:
     for recipe in dict.fromkeys(run["recipe"] for run in runs):
         own = [run["sets"] for run in runs if run["recipe"] == recipe]
         for name in own[0]:
-            sized = [[score for sets in own if (score := _sized(sets, name, size)) is not None] for size in sizes]
+            sized = [_sized(own, name, size) for size in sizes]
             dice, iou, mean_iou, error = (
                 _cell([sets[name][f"mean_{column}"] for sets in own])
                 for column in ("dice", "iou", "iou_mean", "calibration_error")
             )
-            cells = [dice, iou, *(_cell(scores) if scores else "" for scores in sized), mean_iou, error]
+            cells = [dice, iou, *sized, mean_iou, error]
             lines.append("| " + " | ".join([recipe, name, *cells]) + " |")
     return "\n".join(lines)
 

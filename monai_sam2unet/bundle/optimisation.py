@@ -67,7 +67,7 @@ def trained_parameters(
     if not trained:
         raise ConfigError(
             f"layer_decay {layer_decay} has no effect on a frozen encoder. Train the encoder "
-            "(`--freeze_encoder False`), or leave layer_decay at 1."
+            "(`--freeze_encoder False`, or some stages of it by `--unfrozen_stages`), or leave layer_decay at 1."
         )
     num_blocks = 1 + max(d for name, _ in parameters if (d := _depth(name)) is not None)
     rates = [learning_rate, *(learning_rate * layer_decay ** (num_blocks - d) for d in trained)]

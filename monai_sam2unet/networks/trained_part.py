@@ -108,5 +108,5 @@ def save_trained_part(
     header["encoder_size"] = header.pop("size")
     written = save(tensors, header)
     path.write_bytes(written)
-    kept = changes.kept if changes else None
+    kept = changes.kept if changes and changes.tensors else None
     return TrainedPart(path, hashlib.sha256(written).hexdigest(), len(written), choices, kept)

@@ -224,7 +224,7 @@ def test_other_safetensors_are_read_as_before(folder, tmp_path):
     assert load_weights(Hiera("tiny"), tmp_path / "e.safetensors").part == "encoder"
 
 
-def test_command(folder, tmp_path):
+def test_command(folder, whole_trained, tmp_path):
     words = ["weights", "extract", str(folder / "model.pt"), str(tmp_path / "a.safetensors"), "--weights", "sam2"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
@@ -236,6 +236,9 @@ def test_command(folder, tmp_path):
     assert CliRunner().invoke(app, words).exit_code == 0
     assert (tmp_path / "a.cases.json").read_text() == "{}"
     (folder / "model.cases.json").unlink()
+    done = CliRunner().invoke(app, [*words, "--encoder-rank", "2"])
+    assert "Of the change" not in done.output
+    words[2] = str(whole_trained)
     done = CliRunner().invoke(app, [*words, "--encoder-rank", "2"])
     assert "Of the change of the encoder's matrices 100.0% is kept" in done.output
     words[3] = str(tmp_path / "a.pt")
