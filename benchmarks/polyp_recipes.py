@@ -22,7 +22,7 @@ AVERAGE = "average of baseline and whole encoder"
 WHOLE = "whole encoder trained"
 WHOLE_THEN_LARGER = "whole encoder trained, then larger input"
 WHOLE_ENCODER = {"unfrozen_stages": 4, "layer_decay": 0.7, "warmup_epochs": 1, "clip_norm": 1}
-LARGER = 1.5  # 352 pixels become 512
+LARGER = 1.375  # 256 pixels become 352, 352 become 480
 FLIPS_AND_SCALES = {**EVERY_FLIP, **SCALES}
 
 

@@ -201,7 +201,7 @@ def test_a_training_goes_on_from_that_of_the_same_seed(bundle, call, tmp_path) -
     assert str(tmp_path) not in written
 
 
-@pytest.mark.parametrize(("size", "larger"), [(352, "[512,512]"), (256, "[384,384]")])
+@pytest.mark.parametrize(("size", "larger"), [(352, "[480,480]"), (256, "[352,352]")])
 def test_a_larger_input_is_that_of_training_and_evaluation(bundle, call, size, larger) -> None:
     name = "whole encoder trained, then larger input"
     assert call("--recipes", name, "--seeds", 0, "--size", size).exit_code == 0
