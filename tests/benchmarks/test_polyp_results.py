@@ -203,7 +203,7 @@ def test_a_training_goes_on_from_that_of_the_same_seed(bundle, call, tmp_path) -
 
 @pytest.mark.parametrize(("size", "larger"), [(352, "[480,480]"), (256, "[352,352]")])
 def test_a_larger_input_is_that_of_training_and_evaluation(bundle, call, size, larger) -> None:
-    name = "whole encoder trained, then larger input"
+    name = "baseline, then larger input"
     assert call("--recipes", name, "--seeds", 0, "--size", size).exit_code == 0
     before, *own = (values_of(command)["--spatial_size"] for command in bundle.commands)
     assert before == f"[{size},{size}]"

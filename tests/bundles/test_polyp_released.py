@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,10 @@ from monai.bundle import ConfigParser
 from PIL import Image
 from safetensors import safe_open
 
+from monai_sam2unet.bundle.known_cases import refuse_known_cases
+from monai_sam2unet.data import TrainingCases
+from monai_sam2unet.data.training_cases import case_sha256
+from monai_sam2unet.errors import DataError
 from monai_sam2unet.networks import SAM2UNet
 
 
@@ -26,6 +31,18 @@ def test_the_model_card_is_of_this_file(bundle: Path, weights: Path) -> None:
     assert hashlib.sha256(weights.read_bytes()).hexdigest() in card
     assert f"{weights.stat().st_size / 1e6:.1f} MB" in card
     assert weights.stat().st_size < 16e6
+
+
+def test_images_that_it_was_trained_on_are_known_and_refused(weights: Path, shared_data: Path, tmp_path: Path) -> None:
+    cases = TrainingCases.of_checkpoint(weights)
+    assert cases is not None
+    known = cases.training.keys() | cases.validation.keys()
+    polyp = shared_data / "polyp"
+    assert {case_sha256(path) for path in (polyp / "TrainDataset" / "images").iterdir()} == known
+    assert not known & {case_sha256(path) for path in polyp.glob("TestDataset/*/images/*")}
+    path = shutil.copy(next(iter((polyp / "TrainDataset" / "images").iterdir())), tmp_path / "another.png")
+    with pytest.raises(DataError, match=r"another\.png"):
+        refuse_known_cases([{"image": str(path)}], weights, tmp_path)
 
 
 @pytest.mark.parametrize("config", ["evaluate", "inference"])
