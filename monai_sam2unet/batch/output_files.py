@@ -18,7 +18,14 @@ from monai_sam2unet.batch.run_report import MEASUREMENTS, PREVIEW
 from monai_sam2unet.batch.segmented_series import SegmentedSeries
 from monai_sam2unet.dicom.deidentification import deidentified
 from monai_sam2unet.dicom.measurement_report import measurement_report
-from monai_sam2unet.dicom.secondary_capture import burned_in, fullest_slices, overlay, secondary_captures, shown_slice
+from monai_sam2unet.dicom.secondary_capture import (
+    burned_in,
+    fullest_slices,
+    overlay,
+    secondary_captures,
+    shown_slice,
+    square_pixels,
+)
 from monai_sam2unet.errors import ConfigError
 
 __all__ = ["DICOM_OUTPUTS", "OUTPUTS", "output_writers"]
@@ -64,7 +71,8 @@ def write_preview(series: SegmentedSeries, folder: Path) -> None:
             stacklevel=2,
         )
         return
-    picture = Image.fromarray(overlay(shown_slice(series.volume, slot), series.mask[slot], series.model.segments))
+    drawn = overlay(shown_slice(series.volume, slot), series.mask[slot], series.model.segments)
+    picture = Image.fromarray(square_pixels(drawn, series.volume))
     picture.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE))
     picture.save(folder / PREVIEW)
 

@@ -47,6 +47,8 @@ VALUE_ATTRIBUTES = (
 )
 #: PhysicalUnitsXDirection (0018,6024) of a region that shows the body in space.
 CENTIMETRE = 3
+#: Spacing there is larger than in the patient.
+AT_THE_DETECTOR = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 
 @contextmanager
@@ -178,10 +180,14 @@ class Frame:
         patient; PS3.3 10.7.1.3), then the ultrasound regions where all agree (C.8.5.5). Without any, it is 1 pixel,
         and the attribute ``""``.
         """
-        for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-            spacing = self.numbers(keyword, 2)
-            if spacing is not None and (spacing > 0).all():
-                return spacing, keyword
+        given = {keyword: self.numbers(keyword, 2) for keyword in ("PixelSpacing", *AT_THE_DETECTOR)}
+        spacings = {keyword: value for keyword, value in given.items() if value is not None and (value > 0).all()}
+        for keyword, spacing in spacings.items():
+            # Uncalibrated, PixelSpacing only repeats what is known at the detector (PS3.3 10.7.1.1).
+            if keyword == "PixelSpacing" and not self.attributes.get("PixelSpacingCalibrationType"):
+                same = (name for name in AT_THE_DETECTOR if np.allclose(spacings.get(name, 0), spacing, rtol=1e-3))
+                return spacing, next(same, keyword)
+            return spacing, keyword
         with reading(f"SequenceOfUltrasoundRegions of {self}"):
             regions = {
                 (float(region.get("PhysicalDeltaY", 0)), float(region.get("PhysicalDeltaX", 0)))

@@ -18,9 +18,6 @@ from monai_sam2unet.dicom.volume import DicomVolume
 
 __all__ = ["SegmentMeasurement", "feret_diameter", "measure"]
 
-#: Attributes that give spacing in the patient. That at a detector (ImagerPixelSpacing) is magnified (PS3.3 10.7.1.3).
-CALIBRATED = ("PixelSpacing", "SequenceOfUltrasoundRegions")
-
 
 @dataclass(frozen=True)
 class SegmentMeasurement:
@@ -109,8 +106,8 @@ def _measure(
     mask: NDArray[np.uint8], box: tuple[slice, ...] | None, volume: DicomVolume, segment: Segment
 ) -> SegmentMeasurement:
     is_volume = volume.in_patient_space and len(mask) > 1
-    in_mm = volume.in_patient_space or volume.spacing_source in CALIBRATED
-    columns, rows = np.linalg.norm(volume.affine[:3, :2], axis=0) if in_mm else (1.0, 1.0)
+    in_mm = volume.is_calibrated
+    rows, columns = volume.pixel_spacing if in_mm else (1.0, 1.0)
     counts, diameters, start = np.zeros(1, dtype=np.int64), np.zeros(1), None
     if box is not None:
         region = mask[box] == segment.number

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from monai_sam2unet.dicom.frame import Frame, reading
 from monai_sam2unet.dicom.stored import clear_unused_bits, pixel_keyword, raw_pixels
 from monai_sam2unet.errors import ConfigError, DataError
 
-__all__ = ["PixelReader"]
+__all__ = ["PixelReader", "first_window"]
 
 PADDING = {"PixelData": "PixelPaddingValue", "FloatPixelData": "FloatPixelPaddingValue"}
 
@@ -166,6 +167,33 @@ class PixelReader:
             return 0
         slope, intercept = _rescale(frame.attributes)
         return min(slope * end + intercept for end in _stored_range(frame.dataset))
+
+
+def _first_number(value: Any) -> float:
+    return float("nan") if value in (None, "") else float(np.atleast_1d(value)[0])
+
+
+def first_window(frame: Frame) -> tuple[float, float, str]:
+    """The first window of a frame, for values as a reader without VOI gives them: larger is brighter.
+
+    Args:
+        frame: whose window it is.
+
+    Returns:
+        Centre, width (NaN where there is none), and VOI LUT function.
+
+    Raises:
+        DataError: When they are no numbers.
+    """
+    attributes = frame.attributes
+    function = str(attributes.get("VOILUTFunction") or "LINEAR")
+    with reading(f"The window of {frame}"):
+        center, width = (_first_number(attributes.get(name)) for name in ("WindowCenter", "WindowWidth"))
+        if frame.dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+            low, high = _modality(np.array(_stored_range(frame.dataset), dtype=np.int64), frame)
+            # A LINEAR window lies half a value beside its centre (PS3.3 C.11.2.1.2.1), now on the other side.
+            center = float(low + high) - center + (function == "LINEAR")
+    return center, width, function
 
 
 def _rescale(attributes: Dataset) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from monai.data import ImageReader
 from monai.transforms.io.array import SUPPORTED_READERS
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 from numpy.typing import NDArray
-from pydicom.multival import MultiValue
 
+from monai_sam2unet.dicom.pixels import first_window
 from monai_sam2unet.dicom.series import files_in, may_be_dicom
 from monai_sam2unet.dicom.volume import DicomGrid, DicomVolume, read_grid, read_volume
 from monai_sam2unet.errors import DataError
@@ -29,7 +30,8 @@ class SAM2UNetDICOMReader(ImageReader):
     outside a patient space is (column, row). The affine goes from these indices to RAS mm (``meta["space"]``).
     The metadata hold, besides MONAI's keys: ``modality``, ``series_uid``, ``bits_stored``, ``in_patient_space``,
     ``shear_deg`` (degrees), ``spacing_source``, ``filled_slices`` (how many were interpolated), and the first window
-    of the first slice as ``window_center``, ``window_width`` (NaN where there is none) and ``voi_lut_function``.
+    of the first slice as ``window_center``, ``window_width`` (NaN where there is none, and after ``voi``) and
+    ``voi_lut_function``. Of MONOCHROME1, whose values are turned over, the window is, too.
 
     It is registered with MONAI by name: ``LoadImaged(keys="image", reader="SAM2UNetDICOMReader")`` finds it once this
     class is imported. ``LoadImage`` passes a file that its reader's :meth:`read` refuses on to
@@ -191,7 +193,7 @@ class SAM2UNetDICOMReader(ImageReader):
         colour = volume.pixels.ndim == 4
         first = volume.first
         palette = first.dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
-        centers, widths = (_first_number(first.attributes.get(name)) for name in ("WindowCenter", "WindowWidth"))
+        center, width, function = self._window(volume)
         return {
             **place,
             MetaKeys.ORIGINAL_AFFINE: place[MetaKeys.AFFINE].copy(),
@@ -202,16 +204,22 @@ class SAM2UNetDICOMReader(ImageReader):
             "shear_deg": volume.shear_deg,
             "spacing_source": volume.spacing_source,
             "filled_slices": sum(frame is None for frame in volume.frames),
-            "window_center": centers,
-            "window_width": widths,
-            "voi_lut_function": str(first.attributes.get("VOILUTFunction") or "LINEAR"),
+            "window_center": center,
+            "window_width": width,
+            "voi_lut_function": function,
         }
 
-
-def _first_number(value: Any) -> float:
-    if value is None or value == "":
-        return float("nan")
-    return float(value[0] if isinstance(value, MultiValue) else value)
+    @staticmethod
+    def _window(volume: DicomVolume) -> tuple[float, float, str]:
+        none = float("nan"), float("nan"), "LINEAR"
+        if volume.windowed:
+            return none
+        try:
+            return first_window(volume.first)
+        except DataError as error:
+            # Who does not window by it has no need of it.
+            warnings.warn(f"The metadata have no window: {error}", stacklevel=2)
+            return none
 
 
 def _register() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -11,6 +12,7 @@ from highdicom import CoordinateSystemNames
 from highdicom.sc import SCImage
 from highdicom.spatial import get_closest_patient_orientation
 from numpy.typing import NDArray
+from PIL import Image
 from pydicom.uid import (
     CTImageStorage,
     EnhancedCTImageStorage,
@@ -30,7 +32,7 @@ from monai_sam2unet.dicom.source_references import source_references
 from monai_sam2unet.dicom.volume import DicomVolume
 from monai_sam2unet.errors import ConfigError, DataError
 
-__all__ = ["burned_in", "fullest_slices", "overlay", "secondary_captures", "shown_slice"]
+__all__ = ["burned_in", "fullest_slices", "overlay", "secondary_captures", "shown_slice", "square_pixels"]
 
 #: Of gray images without a window, the percentiles that are shown black and white.
 PERCENTILES = (0.5, 99.5)
@@ -72,7 +74,9 @@ def shown_slice(volume: DicomVolume, slot: int) -> NDArray[np.uint8]:
     if values.ndim == 3:
         shown = values if values.dtype == np.uint8 else values // (np.iinfo(values.dtype).max // 255)
         return shown.astype(np.uint8)
-    if frame is not None and _has_window(frame):
+    if volume.windowed:
+        gray = values
+    elif frame is not None and _has_window(frame):
         gray = PixelReader(voi=0).windowed(values, frame)
     else:
         low, high = np.percentile(volume.pixels, PERCENTILES)
@@ -126,6 +130,34 @@ def _orientation(frame: Frame) -> tuple[str, str] | None:
     axes[:3, 0], axes[:3, 1], axes[:3, 2] = *frame.orientation, frame.normal
     letters = [one.value for one in get_closest_patient_orientation(axes)]
     return letters[0], letters[1]
+
+
+def _pixel_shape(volume: DicomVolume) -> tuple[float, float]:
+    """Height and width of a pixel, in mm or to each other."""
+    given = volume.first.dataset.get("PixelAspectRatio")
+    if volume.in_patient_space or volume.spacing_source or not given:
+        return volume.pixel_spacing
+    with reading(f"PixelAspectRatio of {volume.first}"):
+        height, width = (float(value) for value in given)
+        if min(height, width) <= 0:
+            raise ValueError(f"it must be two numbers above 0, got {given}")
+    return height, width
+
+
+def square_pixels(picture: NDArray[np.uint8], volume: DicomVolume) -> NDArray[np.uint8]:
+    """A picture of a slice with more rows or columns, so that they are as far apart as each other.
+
+    Args:
+        picture: RGB (rows, columns, 3), 8 bit.
+        volume: whose slice it shows.
+
+    Raises:
+        DataError: When the pixels' aspect ratio is damaged.
+    """
+    height, width = _pixel_shape(volume)
+    finest = min(height, width)
+    size = round(picture.shape[1] * width / finest), round(picture.shape[0] * height / finest)
+    return np.asarray(Image.fromarray(picture).resize(size)) if size != picture.shape[1::-1] else picture
 
 
 def burned_in(frame: Frame) -> str:
@@ -201,6 +233,7 @@ def _capture(
             bits_allocated=8,
             coordinate_system=CoordinateSystemNames.PATIENT,
             patient_orientation=orientation or PLACEHOLDER,
+            pixel_spacing=volume.pixel_spacing if volume.is_calibrated else None,
             study_instance_uid=source.StudyInstanceUID,
             instance_number=instance_number,
             **identity.arguments(algorithm, created, "Overlay"),
@@ -212,6 +245,9 @@ def _capture(
         made.Laterality = frame.dataset.get("Laterality")
         if orientation is None:
             made.PatientOrientation = frame.dataset.get("PatientOrientation")
+        height, width = _pixel_shape(volume)
+        if not (volume.is_calibrated or math.isclose(height, width)):
+            made.PixelAspectRatio = [round(1000 * height / width), 1000]
         told = burned_in(frame)
         if told:
             made.BurnedInAnnotation = told

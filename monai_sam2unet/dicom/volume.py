@@ -31,6 +31,9 @@ from monai_sam2unet.errors import ConfigError, DataError, listing
 
 __all__ = ["DicomGrid", "DicomVolume", "read_grid", "read_volume"]
 
+#: Attributes that give spacing in the patient. That at a detector (ImagerPixelSpacing) is magnified (PS3.3 10.7.1.3).
+CALIBRATED = ("PixelSpacing", "SequenceOfUltrasoundRegions")
+
 UNCOMPRESSED = (
     ImplicitVRLittleEndian,
     ExplicitVRLittleEndian,
@@ -66,6 +69,17 @@ class DicomGrid:
         return next(frame for frame in self.frames if frame is not None)
 
     @property
+    def is_calibrated(self) -> bool:
+        """Whether the spacing is that in the patient, in mm."""
+        return self.in_patient_space or self.spacing_source in CALIBRATED
+
+    @property
+    def pixel_spacing(self) -> tuple[float, float]:
+        """Distance between rows and between columns, in the affine's unit: mm, or pixels."""
+        columns, rows = np.linalg.norm(self.affine[:3, :2], axis=0).tolist()
+        return rows, columns
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """How many slices, rows and columns there are."""
         return (len(self.frames), *self.first.shape)
@@ -78,9 +92,11 @@ class DicomVolume(DicomGrid):
     Args:
         pixels: values (slices, rows, columns), or (slices, rows, columns, 3) for colour; one slice for a single image.
             Gray values are whole numbers where the rescale keeps them so, else float32.
+        windowed: whether gray values went through a VOI LUT or window and are in [0, 1].
     """
 
     pixels: NDArray
+    windowed: bool = False
 
 
 def _place(frames: Sequence[Frame], strict: bool, fill_gaps: bool) -> tuple[StackGeometry, bool]:
@@ -213,7 +229,8 @@ def read_volume(
         grid = _grid(source, series_uid, stack, frame, strict, fill_gaps, held)
         pixels = _read_pixels(grid.frames, reader, num_workers)
     _interpolate(pixels, [slot for slot, own in enumerate(grid.frames) if own is None])
-    return DicomVolume(**{own.name: getattr(grid, own.name) for own in fields(grid)}, pixels=pixels)
+    known = {own.name: getattr(grid, own.name) for own in fields(grid)}
+    return DicomVolume(**known, pixels=pixels, windowed=voi is not None)
 
 
 def read_grid(

@@ -24,6 +24,8 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def _to_float(output: Any) -> Any:
     if isinstance(output, Tensor):
         return output.float()
+    if not isinstance(output, (list, tuple)):
+        raise ConfigError(f"The network must give a tensor or a list of tensors, got {type(output).__name__}.")
     return [_to_float(item) for item in output]
 
 

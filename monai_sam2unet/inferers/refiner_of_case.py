@@ -9,7 +9,6 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from monai_sam2unet.inferers.interactive_refiner import InteractiveRefiner
-from monai_sam2unet.transforms.normalize_as_imagenet import IMAGENET_MEAN, IMAGENET_STD
 from monai_sam2unet.transforms.preset import Preset
 from monai_sam2unet.transforms.tensors import plain
 
@@ -19,8 +18,9 @@ __all__ = ["refiner_of_case"]
 def _picture(preset: Preset, image: MetaTensor) -> np.ndarray:
     """The network's input of a picture (C, h, w) on the picture's own grid, about in [0, 1]."""
     back = plain(preset.slice_transform.inverse(image)).cpu()
-    if len(back) == len(IMAGENET_MEAN):
-        back = back * torch.tensor(IMAGENET_STD)[:, None, None] + torch.tensor(IMAGENET_MEAN)[:, None, None]
+    done = preset.slice_transform.normalization
+    if done.mean is not None and done.std is not None:
+        back = back * torch.tensor(done.std)[:, None, None] + torch.tensor(done.mean)[:, None, None]
     return back.numpy()
 
 

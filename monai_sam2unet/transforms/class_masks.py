@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from monai_sam2unet.errors import DataError
+from monai_sam2unet.errors import ConfigError, DataError
 
 __all__ = ["ACTIVATIONS", "above_thresholds", "largest_channel"]
 
@@ -46,14 +46,17 @@ def largest_channel(x: Tensor) -> Tensor:
     """The channel with the largest value; of equal ones the first.
 
     Args:
-        x: (K, H, W) or (K, X, Y, Z), at most 256 channels.
+        x: (K, H, W) or (K, X, Y, Z), 2 to 256 channels.
 
     Returns:
         (1, H, W) or (1, X, Y, Z), uint8.
 
     Raises:
+        ConfigError: When it has fewer channels, or more.
         DataError: When a value is NaN, or the largest one infinite.
     """
+    if not 2 <= len(x) <= 256:
+        raise ConfigError(f"The largest of 2 to 256 channels is a class; the prediction has {len(x)}.")
 
     def write(part: Tensor, out: Tensor) -> Tensor:
         # On a CPU six times as fast as argmax, and NaN is handed on. What is infinite softmax would make NaN.

@@ -61,7 +61,7 @@ class LoadAnyImage(Transform):
     chosen of it (series, stack, frame) between, so that results saved under this name do not overwrite each other.
 
     Raises:
-        ConfigError: When ``picture`` is none of these.
+        ConfigError: When ``picture`` is none of these, or ``dicom`` has ``swap_ij``.
         TypeError: When an option of the reader is not known.
     """
 
@@ -75,6 +75,8 @@ class LoadAnyImage(Transform):
     ) -> None:
         if picture not in PICTURES:
             raise ConfigError(f"picture must be one of {', '.join(PICTURES)}, got {picture!r}.")
+        if "swap_ij" in (dicom or {}):
+            raise ConfigError("swap_ij is no option here: pictures are (row, column), volumes (column, row, slice).")
         self.picture = picture
         self.require_orientation = require_orientation
         self.dtype = dtype

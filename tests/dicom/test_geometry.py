@@ -389,6 +389,16 @@ def test_an_empty_place_is_no_place(tmp_path, make_slice, keyword):
         ({"PixelSpacing": [0.2, 0.3]}, 0.2, 0.3, "PixelSpacing"),
         ({"ImagerPixelSpacing": [0.2, 0.3]}, 0.2, 0.3, "ImagerPixelSpacing"),
         ({"NominalScannedPixelSpacing": [0.2, 0.3]}, 0.2, 0.3, "NominalScannedPixelSpacing"),
+        # What is only repeated was not calibrated.
+        ({"PixelSpacing": [0.2, 0.3], "ImagerPixelSpacing": [0.2, 0.3]}, 0.2, 0.3, "ImagerPixelSpacing"),
+        ({"PixelSpacing": [2, 3], "NominalScannedPixelSpacing": [2, 3]}, 2, 3, "NominalScannedPixelSpacing"),
+        ({"PixelSpacing": [0.2, 0.3], "ImagerPixelSpacing": [0.25, 0.35]}, 0.2, 0.3, "PixelSpacing"),
+        (
+            {"PixelSpacing": [0.2, 0.3], "ImagerPixelSpacing": [0.2, 0.3], "PixelSpacingCalibrationType": "GEOMETRY"},
+            0.2,
+            0.3,
+            "PixelSpacing",
+        ),
         ({}, 1, 1, ""),
     ],
 )

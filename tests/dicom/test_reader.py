@@ -20,6 +20,7 @@ from PIL import Image
 
 from monai_sam2unet.dicom import SAM2UNetDICOMReader, read_volume
 from monai_sam2unet.errors import ConfigError, DataError
+from monai_sam2unet.transforms import VOIWindow
 
 OBLIQUE = (0.8, 0.6, 0, 0, 0, -1)
 
@@ -84,6 +85,29 @@ def test_metadata(series):
 def test_windows_that_are_not_there_are_nan(tmp_path, make_slice):
     meta = LoadImage(reader="SAM2UNetDICOMReader")(make_slice(tmp_path / "a.dcm")).meta
     assert np.isnan([meta["window_center"], meta["window_width"]]).all()
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_the_window_is_that_of_the_values(tmp_path, make_image, photometric, function):
+    """Windowed by their metadata, they are what the reader gives when it windows by itself."""
+    pixels = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    window = {"WindowCenter": 1000, "WindowWidth": 500, "VOILUTFunction": function}
+    stored = {"BitsStored": 12, "HighBit": 11, "RescaleSlope": "2", "RescaleIntercept": "-10"}
+    path = make_image(tmp_path / "a.dcm", pixels, PhotometricInterpretation=photometric, **window, **stored)
+    by_meta = VOIWindow()(LoadImage(reader=SAM2UNetDICOMReader(), ensure_channel_first=True)(path))
+    by_reader = LoadImage(reader=SAM2UNetDICOMReader(voi=0), ensure_channel_first=True)(path)
+    torch.testing.assert_close(by_meta.as_tensor(), by_reader.as_tensor(), atol=2e-5, rtol=0)
+    assert np.isnan([by_reader.meta["window_center"], by_reader.meta["window_width"]]).all()
+
+
+def test_a_damaged_window_does_not_lose_the_image(tmp_path, make_slice):
+    path = make_slice(tmp_path / "a.dcm", WindowCenter="11.5", WindowWidth="100")
+    path.write_bytes(path.read_bytes().replace(b"11.5", b"11,5"))
+    with pytest.warns(UserWarning, match="The metadata have no window: .*a.dcm"):
+        image = LoadImage(reader=SAM2UNetDICOMReader())(path)
+    assert np.isnan(image.meta["window_center"])
+    assert image.shape == (5, 6, 1)
 
 
 def test_filled_slices_and_shear_are_flagged(tmp_path, make_series):

@@ -8,8 +8,8 @@ import pydicom
 import pytest
 
 from monai_sam2unet.dicom import read_volume
-from monai_sam2unet.dicom.secondary_capture import overlay, secondary_captures
-from monai_sam2unet.errors import ConfigError
+from monai_sam2unet.dicom.secondary_capture import overlay, secondary_captures, shown_slice, square_pixels
+from monai_sam2unet.errors import ConfigError, DataError
 from tests.dicom.conftest import CREATED, IDENTITY, SOURCES
 
 
@@ -76,6 +76,40 @@ def test_without_a_window_by_percentiles(make_image, segments, algorithm, tmp_pa
     [picture] = secondary_captures(np.zeros((1, 30, 40), np.uint8), volume, segments, algorithm, CREATED)
     # MONOCHROME1: the lowest stored value is the brightest.
     assert (picture.pixel_array[0, 0, 0], picture.pixel_array[-1, -1, 0]) == (255, 0)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_what_was_windowed_is_shown_as_it_is(make_image, segments, algorithm, tmp_path, photometric):
+    options = {"WindowCenter": 600, "WindowWidth": 400, "StudyInstanceUID": "1.2.3"}
+    pixels = np.arange(1200, dtype=np.uint16).reshape(30, 40)
+    path = make_image(tmp_path / "a.dcm", pixels, PhotometricInterpretation=photometric, **options)
+    shown = [shown_slice(read_volume(path, voi=voi), 0).astype(int) for voi in (None, 0)]
+    assert np.ptp(shown[0]) == 255
+    assert np.abs(shown[0] - shown[1]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("attributes", "spacing", "ratio", "size"),
+    [
+        ({"PixelSpacing": [0.5, 0.25]}, [0.5, 0.25], None, (80, 50)),
+        ({"ImagerPixelSpacing": [0.25, 0.5]}, None, [500, 1000], (40, 100)),
+        ({"PixelAspectRatio": [3, 2]}, None, [1500, 1000], (60, 50)),
+        ({"ImagerPixelSpacing": [0.2, 0.2]}, None, None, (40, 50)),
+        ({}, None, None, (40, 50)),
+    ],
+)
+def test_pixels_keep_their_shape(attributes, spacing, ratio, size, source, segments, algorithm, mask_for):
+    volume = source("dx", **{"PixelSpacing": None, **attributes})
+    [picture] = secondary_captures(mask_for(volume), volume, segments, algorithm, CREATED)
+    assert (picture.get("PixelSpacing"), picture.get("PixelAspectRatio")) == (spacing, ratio)
+    assert square_pixels(picture.pixel_array, volume).shape == (*size, 3)
+
+
+@pytest.mark.parametrize("ratio", [[0, 1], [1]])
+def test_a_damaged_aspect_ratio(ratio, source, segments, algorithm, mask_for):
+    volume = source("us", PixelAspectRatio=ratio)
+    with pytest.raises(DataError, match=r"PixelAspectRatio of .*a\.dcm"):
+        secondary_captures(mask_for(volume), volume, segments, algorithm, CREATED)
 
 
 @pytest.mark.parametrize(

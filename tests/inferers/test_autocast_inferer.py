@@ -174,3 +174,10 @@ def test_windows_are_blended_in_float32_whatever_the_network_computes_in():
 def test_arguments_reach_the_network_through_windows(images):
     found = AutocastInferer("fp32", inferer=SlidingWindowInferer((12, 14)))(images, lambda x, by: x * by, by=3)
     torch.testing.assert_close(found, images * 3)
+
+
+@pytest.mark.parametrize("output", [{"out": torch.zeros(1)}, "text", None])
+@pytest.mark.parametrize("options", [{}, {"flips": ["rows"]}])
+def test_what_is_no_tensor_is_refused(images, output, options):
+    with pytest.raises(ConfigError, match=f"a tensor.*{type(output).__name__}"):
+        AutocastInferer("fp32", **options)(images, lambda x: output)

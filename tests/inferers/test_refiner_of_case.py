@@ -16,18 +16,20 @@ from monai_sam2unet.inferers import Mark, refiner_of_case
 from monai_sam2unet.transforms import Preset
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_pictures_have_their_size_and_colours(tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize(("mode", "channels"), [("RGB", 3), ("L", 3), ("L", 1)])
+def test_pictures_have_their_size_and_colours(tmp_path: Path, mode: str, channels: int) -> None:
     image = Image.fromarray(make_polyp_phantom(0, 72, 104)[0]).convert(mode)
     image.save(tmp_path / "image.png")
-    preset = Preset("endoscopy" if mode == "RGB" else "xray", spatial_size=(96, 128))
+    preset = Preset("endoscopy" if mode == "RGB" else "xray", spatial_size=(96, 128), in_channels=channels)
     case = preset.inference()({"image": str(tmp_path / "image.png")})
     p = torch.full((1, 72, 104), 0.2)
     refiner = refiner_of_case(preset, case["image"], p, torch.zeros(1, 72, 104, dtype=torch.uint8))
-    assert refiner.image.shape == (3, 72, 104)
-    if mode == "RGB":
-        expected = np.asarray(image).transpose(2, 0, 1) / 255
-        assert np.abs(refiner.image - expected).mean() < 0.02
+    assert refiner.image.shape == (channels, 72, 104)
+    expected = np.asarray(image).reshape(72, 104, -1).transpose(2, 0, 1) / 255
+    if mode == "L":
+        low, high = np.percentile(expected, (0.5, 99.5))
+        expected = np.clip((expected - low) / (high - low), 0, 1)
+    assert np.abs(refiner.image - expected).mean() < 0.02
     assert refiner([Mark(1, [[70, 100]])])[70, 100] == 1
 
 

@@ -512,6 +512,9 @@ def test_classes_are_the_largest_channels(options):
 
 
 def test_classes_are_of_one_plane_and_of_numbers():
+    for channels in (1, 257):
+        with pytest.raises(ConfigError, match=f"2 to 256 channels is a class; the prediction has {channels}"):
+            SliceWiseInferer(2, argmax=True)(volume(1, 1, 4, 4, 2), lambda x, n=channels: x.expand(-1, n, -1, -1))
     with pytest.raises(ConfigError, match="argmax keeps the classes of one plane"):
         SliceWiseInferer([0, 1], activation="softmax", argmax=True)
     with pytest.raises(ConfigError, match="argmax keeps the classes of one plane"):

@@ -102,6 +102,8 @@ def test_what_is_missing_or_no_image_is_told(tmp_path):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     with pytest.raises(DataError, match="one image only in DICOM"):
         LoadAnyImage()([tmp_path / "a.png", tmp_path / "b.png"])
+    with pytest.raises(ConfigError, match="swap_ij is no option here"):
+        LoadAnyImage(dicom={"swap_ij": False})
     with pytest.raises(ConfigError, match="picture must be"):
         LoadAnyImage("cmyk")
     with pytest.raises(TypeError, match="strikt"):
