@@ -39,9 +39,13 @@ def _groups(items: Items, group_pattern: str | None) -> dict[str, list[Mapping[s
                 "(`--group_pattern`); '.+' takes each name for a patient of its own."
             )
         own = str(item.get("patient") or case_name(item))
-        key = own if found is None else found.group(pattern.groups and 1)  # type: ignore[union-attr]
-        groups.setdefault(key, []).append(item)
+        groups.setdefault(own if found is None else _patient(found), []).append(item)
     return dict(sorted(groups.items()))
+
+
+def _patient(found: re.Match[str]) -> str:
+    """The first group that took part: either of ``patient([0-9]+)|case([0-9]+)`` may; else the whole match."""
+    return next((group for group in found.groups() if group is not None), found.group())
 
 
 def patients_of(items: Items, group_pattern: str | None) -> dict[str, list[Mapping[str, Any]]]:
@@ -71,8 +75,9 @@ def leave_out_fold(
         fold: the one left out, from 0.
         num_folds: how many there are, at least 2.
         group_pattern: regular expression that finds the patient in an image's file name, or in the ``case``, as
-            ``"patient(\d+)"``: what its first group matches, or all of it. None, or where it matches no ``case`` at
-            all: ``patient`` tells it; without one each image is a patient of its own.
+            ``"patient(\d+)"``: what the first of its groups matches that takes part in the match, or where none does,
+            the whole match. None, or where it matches no ``case`` at all: ``patient`` tells it; without one each image
+            is a patient of its own.
 
     Returns:
         The cases to train on, and those of the fold.
