@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-__all__ = ["CheckpointError", "ConfigError", "DataError", "UserError", "WeightsError", "causes", "listing"]
+__all__ = ["CheckpointError", "ConfigError", "DataError", "UserError", "WeightsError", "causes", "listing", "text_of"]
+
+#: How torch begins the text of an error that it brings from a worker process of a ``DataLoader``.
+_FROM_WORKER = re.compile(r"Caught \w+ in [^\n]*\.\nOriginal Traceback")
 
 
 class UserError(Exception):
@@ -35,6 +39,26 @@ def causes(error: BaseException | None) -> list[BaseException]:
         chain.append(error)
         error = error.__cause__ or error.__context__
     return chain
+
+
+def text_of(error: BaseException) -> str:
+    r"""An error's own text, without the traceback that torch puts before it in worker processes of a ``DataLoader``.
+
+    Args:
+        error: any.
+
+    Example:
+        >>> trace = "Original Traceback (most recent call last):\n  ...\nValueError: No such image.\n"
+        >>> text_of(ValueError(f"Caught ValueError in DataLoader worker process 0.\n{trace}"))
+        'No such image.'
+    """
+    text = str(error)
+    if not _FROM_WORKER.match(text):
+        return text
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    _, found, own = text.rpartition(f"\n{name}: ")
+    return own.rstrip("\n") if found else text
 
 
 def listing(lines: Sequence[str], limit: int = 10) -> str:

@@ -19,7 +19,7 @@ from monai.bundle import ConfigParser
 from monai.bundle import run as bundle_run
 from monai.bundle.utils import ID_SEP_KEY
 
-from monai_sam2unet.errors import ConfigError, UserError, causes
+from monai_sam2unet.errors import ConfigError, UserError, causes, text_of
 
 TRACEBACK_VARIABLE = "SAM2UNET_TRACEBACK"
 
@@ -31,7 +31,7 @@ def _explanation(error: BaseException) -> str | None:
     chain = causes(error)
     for cause in chain:
         if isinstance(cause, UserError):
-            return str(cause)
+            return text_of(cause)
         if isinstance(cause, torch.OutOfMemoryError):
             return (
                 "The GPU has too little memory. Try a smaller `--batch_size`, a smaller `--spatial_size` or "

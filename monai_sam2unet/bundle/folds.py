@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from monai_sam2unet.data import case_name
 from monai_sam2unet.errors import ConfigError, DataError
 
 __all__ = ["hold_out", "leave_out_fold", "patients_of", "training_split"]
+
+logger = logging.getLogger(__name__)
 
 Items = Sequence[Mapping[str, Any]]
 #: Folds are the same for every training, whatever its seed.
@@ -27,9 +30,14 @@ def _groups(items: Items, group_pattern: str | None) -> dict[str, list[Mapping[s
         pattern = None if group_pattern is None else re.compile(group_pattern)
     except re.error as error:
         raise ConfigError(f"group_pattern {group_pattern!r} is no regular expression: {error}.") from error
-    if pattern is not None and items and all(item.get("patient") for item in items):
-        # A pattern for other data says nothing of these; one that tells some of them apart must tell all.
-        pattern = pattern if any(pattern.search(str(item["case"])) for item in items) else None
+    are_known = bool(items) and all(item.get("patient") for item in items)
+    # A pattern for other data says nothing of these; one that tells some of them apart must tell all.
+    if pattern is not None and are_known and not any(pattern.search(str(item["case"])) for item in items):
+        logger.warning(
+            f"group_pattern {group_pattern!r} is passed over, for it finds no patient in any of the {len(items)} "
+            f"series' paths, as {items[0]['case']}: PatientID tells the patients."
+        )
+        pattern = None
     for item in items:
         name = str(item.get("case") or Path(case_name(item)).name)
         found = None if pattern is None else pattern.search(name)
@@ -39,9 +47,13 @@ def _groups(items: Items, group_pattern: str | None) -> dict[str, list[Mapping[s
                 "(`--group_pattern`); '.+' takes each name for a patient of its own."
             )
         own = str(item.get("patient") or case_name(item))
-        key = own if found is None else found.group(pattern.groups and 1)  # type: ignore[union-attr]
-        groups.setdefault(key, []).append(item)
+        groups.setdefault(own if found is None else _patient(found), []).append(item)
     return dict(sorted(groups.items()))
+
+
+def _patient(found: re.Match[str]) -> str:
+    """The first group that took part: either of ``patient([0-9]+)|case([0-9]+)`` may; else the whole match."""
+    return next((group for group in found.groups() if group is not None), found.group())
 
 
 def patients_of(items: Items, group_pattern: str | None) -> dict[str, list[Mapping[str, Any]]]:
@@ -71,8 +83,9 @@ def leave_out_fold(
         fold: the one left out, from 0.
         num_folds: how many there are, at least 2.
         group_pattern: regular expression that finds the patient in an image's file name, or in the ``case``, as
-            ``"patient(\d+)"``: what its first group matches, or all of it. None, or where it matches no ``case`` at
-            all: ``patient`` tells it; without one each image is a patient of its own.
+            ``"patient(\d+)"``: what the first of its groups matches that takes part in the match, or where none does,
+            the whole match. None, or where it matches no ``case`` at all (a warning says so): ``patient`` tells it;
+            without one each image is a patient of its own.
 
     Returns:
         The cases to train on, and those of the fold.

@@ -141,7 +141,8 @@ def recognised_volumes(dataset_dir: str | Path, folders: Folders | None = None) 
     from monai_sam2unet.data.dicom_layouts import with_series_files
 
     found = read_datalist(dataset_dir)
-    sets = {name: [with_series_files(item) for item in items] for name, items in found.sets.items()}
+    root = Path(dataset_dir).parent
+    sets = {name: [with_series_files(item, root) for item in items] for name, items in found.sets.items()}
     return RecognisedVolumes(found.layout, sets, found.unlabelled)
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from monai_sam2unet import __version__
 from monai_sam2unet.cli import compare, data, demo, dicom, ensemble, evaluate, export, info, label, plan, weights
 from monai_sam2unet.cli.settings import CONTEXT
-from monai_sam2unet.errors import UserError
+from monai_sam2unet.errors import UserError, text_of
 
 __all__ = ["app", "main"]
 
@@ -57,5 +57,5 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"error: {text_of(error)}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)

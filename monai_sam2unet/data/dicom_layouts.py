@@ -194,11 +194,12 @@ def _labels_of(sets: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     return [path for label in found for path in ([label] if isinstance(label, str) else label)]
 
 
-def with_series_files(item: Mapping[str, Any]) -> dict[str, Any]:
+def with_series_files(item: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """A case with the files of its image's series, where the image is a folder.
 
     Args:
         item: of a datalist.
+        root: the datalist's folder, below which names begin; a series elsewhere is called by its whole path.
 
     Returns:
         As items of :class:`monai_sam2unet.data.RecognisedVolumes`; what is no folder is left as it is.
@@ -216,10 +217,13 @@ def with_series_files(item: Mapping[str, Any]) -> dict[str, Any]:
         raise DataError(f"{folder} does not hold one DICOM series:\n{listing(told)}")
     series = found.series[0]
     files = [str(path) for path in series.files]
+    own, root = folder.absolute(), root.absolute()
+    # Its last folder alone, as "ct", tells no patient.
+    case = own.relative_to(root).as_posix() if own.is_relative_to(root) and own != root else own.as_posix()
     return {
         **item,
         "image": files if len(files) > 1 else files[0],
-        "case": folder.name,
+        "case": case,
         "patient": series.patient,
         "filename_or_obj": f"{folder}.dcm" if len(files) > 1 else files[0],
     }

@@ -150,14 +150,19 @@ def pair_by_stem(
 
 
 def _stem(name: str) -> str:
-    """A name without its suffix; only a known one is taken off: names such as "case.12" have dots of their own."""
+    """A name without its suffix, with its folders, as :func:`stem_below` has it.
+
+    Only a known suffix is taken off: names such as "case.12" have dots of their own.
+    """
     if Path(name).suffix.lower() in IMAGE_SUFFIXES:
-        return Path(name).stem
+        return Path(name).with_suffix("").as_posix()
     return name.removesuffix(".gz").removesuffix(".nii") if name.endswith((".nii", ".nii.gz")) else name
 
 
 def read_split(path: str | Path) -> list[str]:
     """Read a split file: one stem or file name a line, empty lines left out.
+
+    What lies in folders below that of the images is named with them, as ``part/1.png``.
 
     Raises:
         DataError: When the file is missing, empty or no text, or names a stem twice.

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -13,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from monai_sam2unet.errors import CheckpointError
+from monai_sam2unet.weights_folder import local_weights
 
 __all__ = ["TrainingCases", "case_digests", "case_sha256"]
+
+logger = logging.getLogger(__name__)
 
 #: Of the parts of :class:`TrainingCases`, what they mean for a case.
 _PARTS = {
@@ -22,6 +27,8 @@ _PARTS = {
     "validation": "chosen by (validation)",
     "earlier": "known to the weights that the training started from",
 }
+#: Names in checkpoints of whole networks, and of what was trained of one, that published encoders do not have.
+_OF_NETWORKS = ("encoder.patch_embed.proj.weight", "frozen_sha256")
 _CHUNK = 2**20
 _NUM_THREADS = 8
 
@@ -65,6 +72,33 @@ def _name(item: Mapping[str, Any], root: Path) -> str:
     return f"{item.get('dataset', path.parent.name)}/{path.name}"
 
 
+def _names(content: Mapping[Any, Any]) -> set[str]:
+    """Names in a checkpoint's mappings, at any depth."""
+    below = [_names(value) for value in content.values() if isinstance(value, Mapping)]
+    return set(map(str, content)).union(*below)
+
+
+def _holds_network(path: Path) -> bool:
+    """Whether a file holds a whole network, or what was trained of one: what only encoders lack, by its names.
+
+    No weights are read; what cannot be read at all is told where the weights are loaded.
+    """
+    # What only lists and compares files should not wait for torch.
+    import torch
+    from safetensors import safe_open
+
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                names = {*file.keys(), *(file.metadata() or {})}
+        else:
+            # Older files of torch are no archives, which alone can be mapped.
+            names = _names(torch.load(path, "cpu", weights_only=True, mmap=zipfile.is_zipfile(path)))
+    except Exception:  # the readers raise anything on bytes that are no weights
+        return False
+    return any(name.endswith(_OF_NETWORKS) for name in names)
+
+
 @dataclass(frozen=True)
 class TrainingCases:
     """The cases of a training.
@@ -102,14 +136,22 @@ class TrainingCases:
             dataset_dir: folder of the data, or the JSON file that lists them.
             fold: as in :class:`TrainingCases`.
             num_folds: number of the parts, whether one is left out or not.
-            weights: what the training starts from; where it is a checkpoint with such a file, its cases are known, too.
+            weights: what the training starts from, as networks take it; where it is a checkpoint with such a file, its
+                cases are known, too. Of a network without one a warning says that they are not.
 
         Raises:
             CheckpointError: When the file beside the weights cannot be read.
             OSError: When an image cannot be read.
         """
         first, second = (dict(case_digests(items, dataset_dir)) for items in (training, validation))
-        before = None if weights is None else cls.of_checkpoint(weights)
+        # The file that the network loads, too.
+        start = None if weights in (None, "random") else local_weights(weights)
+        before = None if start is None else cls.of_checkpoint(start)
+        if start is not None and before is None and _holds_network(start):
+            logger.warning(
+                f"What {start} was trained on is not known, for there is no {cls.path_of(start).name} beside it: an "
+                "evaluation of what is trained from it cannot refuse those cases."
+            )
         cases = cls(first, second, fold, None if fold is None else num_folds)
         return cases if before is None else cases.with_earlier([before])
 

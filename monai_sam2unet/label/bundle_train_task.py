@@ -18,7 +18,7 @@ from monailabel.utils.others.generic import device_list
 
 from monai_sam2unet.bundle import BundleConfig
 from monai_sam2unet.bundle.command_line import explain_user_errors
-from monai_sam2unet.errors import CheckpointError, ConfigError, DataError, UserError
+from monai_sam2unet.errors import CheckpointError, ConfigError, DataError, UserError, text_of
 from monai_sam2unet.folders import whole_file, why_not_writable
 from monai_sam2unet.label.fine_tuning import FineTuning
 from monai_sam2unet.label.held_out import hold_out_patients
@@ -187,7 +187,7 @@ class BundleTrainTask(TrainTask):
                 try:
                     result = self._train(asked, datastore, told)
                 except UserError as error:
-                    self._tell({**told, "error": str(error)})
+                    self._tell({**told, "error": text_of(error)})
                     raise
                 self._tell(result)
                 return result

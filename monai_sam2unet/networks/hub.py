@@ -9,23 +9,13 @@ from pathlib import Path
 
 from monai_sam2unet.errors import WeightsError
 from monai_sam2unet.networks.hiera import HIERA_SPECS
+from monai_sam2unet.weights_folder import VERSIONS, WEIGHTS_VARIABLE, local_weights, weights_folder
 
-__all__ = ["WEIGHTS_VARIABLE", "download_weights", "find_weights", "hub_id", "weights_folder"]
+__all__ = ["VERSIONS", "WEIGHTS_VARIABLE", "download_weights", "find_weights", "hub_id", "weights_folder"]
 
-WEIGHTS_VARIABLE = "SAM2UNET_WEIGHTS"
-"""Environment variable that names a weights file, or a folder to look in before the hub is asked."""
-
-VERSIONS = ("sam2", "sam2.1")
 SUFFIXES = (".pt", ".pth", ".safetensors")
-NAME = re.compile(r"[\w.-]+")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 META_ID = re.compile(r"facebook/(sam2(?:\.1)?)-hiera-([\w-]+)")
-
-
-def weights_folder() -> Path:
-    """The folder searched for weights by name: that of ``SAM2UNET_WEIGHTS``, else ``~/.cache/monai_sam2unet``."""
-    given = os.environ.get(WEIGHTS_VARIABLE)
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "monai_sam2unet"
 
 
 def hub_id(size: str, version: str = "sam2.1") -> str:
@@ -120,13 +110,10 @@ def find_weights(source: str | Path, size: str) -> Path:
             if candidate.is_file():
                 return candidate
         return download_weights(repo_id)
-    path = Path(source).expanduser()
-    if path.is_file():
+    path = local_weights(source)
+    if path is not None:
         return path
-    named = weights_folder() / f"{name}.safetensors"
-    if NAME.fullmatch(name) and named.is_file():
-        return named
-    if HUB_ID.fullmatch(name) and path.suffix not in SUFFIXES:
+    if HUB_ID.fullmatch(name) and Path(name).suffix not in SUFFIXES:
         return download_weights(name)
     raise WeightsError(
         f"There is no weights file {name}. Give the path of a file ({', '.join(SUFFIXES)}), one of the names "

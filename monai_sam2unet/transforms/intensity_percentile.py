@@ -108,7 +108,7 @@ class PercentileScale(Transform):
         values = plain(x)
         if values.numel() == 0:
             raise DataError(f"An image needs at least one value, got shape {tuple(values.shape)}.")
-        check_finite(values, "A percentile")
+        check_finite(x, "A percentile")
         # Limits first: the selection's copy of a large volume is gone before the result is made.
         limits = [self._limits(part) for part in (values if self.channel_wise else [values])]
         out = values.to(torch.float64 if values.dtype == torch.float64 else torch.float32, copy=True)

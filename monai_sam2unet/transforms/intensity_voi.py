@@ -94,7 +94,7 @@ class VOIWindow(Transform):
         if not isinstance(img, MetaTensor):
             raise DataError(f"The window is in a MetaTensor's meta; got a {type(img).__name__}.")
         center, width, function = self._window(img.meta)
-        check_finite(img.as_tensor(), "A window")
+        check_finite(img, "A window")
         dtype = torch.float64 if img.dtype == torch.float64 else torch.float32
         x = img.as_tensor().to(dtype, copy=True)
         if function == "SIGMOID":

@@ -103,7 +103,7 @@ class CTWindow(Transform):
         """
         x: Tensor = convert_to_tensor(img, track_meta=get_track_meta())
         values = plain(x)
-        check_finite(values, "A CT window")
+        check_finite(x, "A CT window")
         channels = values.shape[0]
         dtype = torch.float64 if values.dtype == torch.float64 else torch.float32
         out = empty_channels(values, channels * len(self.windows), dtype)

@@ -52,7 +52,7 @@ def check_finite(x: Tensor, needs: str) -> None:
     """Refuse an image that holds NaN or infinite values, at no cost in memory.
 
     Args:
-        x: a plain tensor of any shape and dtype.
+        x: a tensor of any shape and dtype; a MetaTensor's ``filename_or_obj`` is named in the error.
         needs: what cannot be done with it, to begin the error's text: ``"A window"``.
 
     Raises:
@@ -60,6 +60,7 @@ def check_finite(x: Tensor, needs: str) -> None:
     """
     if not x.is_floating_point() or x.numel() == 0:
         return
-    low, high = (float(v) for v in torch.aminmax(x))
+    low, high = (float(v) for v in torch.aminmax(plain(x)))
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise DataError(f"{needs} needs finite values; the image holds NaN or infinite ones. Mend the file.")
+        name = (isinstance(x, MetaTensor) and x.meta.get("filename_or_obj")) or "the image"
+        raise DataError(f"{needs} needs finite values; {name} holds NaN or infinite ones. Mend the file.")

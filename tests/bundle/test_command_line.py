@@ -6,11 +6,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
+from monai.data import DataLoader, Dataset
 
 from monai_sam2unet.bundle.command_line import check_arguments, explain_user_errors
 from monai_sam2unet.errors import ConfigError, DataError
+from monai_sam2unet.transforms import Preset
 
 PROGRAM = "/usr/lib/python3/site-packages/monai/bundle/__main__.py"
 
@@ -135,6 +139,16 @@ def failure(cause, link="__cause__"):
 def test_a_user_error_anywhere_in_the_chain_is_said(hook, link):
     error = failure(failure(DataError("Bad [bold]image[/].\nMend it."), link), link)
     assert hook(error) == "error: Bad [bold]image[/].\nMend it.\n"
+
+
+def test_a_broken_file_is_named_by_a_worker_without_its_traceback(hook, tmp_path):
+    path = tmp_path / "ct7.nii"
+    nib.save(nib.Nifti1Image(np.full((8, 8, 4), np.nan, np.float32), np.eye(4)), path)
+    loader = DataLoader(Dataset([{"image": str(path)}], Preset("ct", 32).inference()), num_workers=2)
+    with pytest.raises(DataError, match="in DataLoader worker process") as error:
+        list(loader)
+    expected = f"A CT window needs finite values; {path} holds NaN or infinite ones. Mend the file."
+    assert hook(error.value) == hook(failure(error.value)) == f"error: {expected}\n"
 
 
 def test_too_little_memory_is_explained(hook):

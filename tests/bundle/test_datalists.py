@@ -270,10 +270,11 @@ def test_given_folders_are_read_to_the_bottom(tmp_path):
     assert [Path(i["image"]).relative_to(tmp_path / "PMD/test/image").as_posix() for i in found] == [
         "ADE20K/0.jpg", "ADE20K/1.jpg", "NYUD/0.jpg", "NYUD/1.jpg",
     ]  # fmt: skip
-    (tmp_path / "split.txt").write_text("NYUD/1\n")
-    assert [i["label"] for i in evaluation_datalist(tmp_path, None, tmp_path / "split.txt", folders=folders)] == [
-        str(tmp_path / "PMD/test/mask/NYUD/1.png")
-    ]
+    for line in ("NYUD/1\n", "NYUD/1.jpg\n"):
+        (tmp_path / "split.txt").write_text(line)
+        assert [i["label"] for i in evaluation_datalist(tmp_path, None, tmp_path / "split.txt", folders=folders)] == [
+            str(tmp_path / "PMD/test/mask/NYUD/1.png")
+        ]
 
 
 def test_gray_masks_count_from_the_threshold_on(foreign):

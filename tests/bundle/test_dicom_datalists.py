@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def scans(make_dicom_volume, make_segmentation, tmp_path) -> Path:
     return tmp_path / "scans"
 
 
-def test_no_patient_is_in_two_parts(scans, preset):
+def test_no_patient_is_in_two_parts(scans, preset, caplog):
     found = volume_training_datalist(scans, preset, val_fraction=0.3, fold=0, num_folds=3)
     held_out = volume_evaluation_datalist(scans, preset, fold=0, num_folds=3)
     parts = [{item["patient"] for item in part} for part in (found["training"], found["validation"], held_out)]
@@ -49,11 +50,26 @@ def test_no_patient_is_in_two_parts(scans, preset):
     with pytest.raises(DataError, match=r"finds no patient in the name of .*study2"):
         volume_evaluation_datalist(scans, preset, fold=0, group_pattern="study[01]")
     # One for the names of a public set, as bundles have it.
+    assert caplog.text == ""
     held_out = volume_evaluation_datalist(scans, preset, fold=0, num_folds=3, group_pattern="patient([0-9]+)")
     assert len({item["patient"] for item in held_out}) == 1
+    assert "'patient([0-9]+)' is passed over, for it finds no patient in any of the 6 series' paths" in caplog.text
     with pytest.raises(DataError, match=r"3 patients are too few for 5 folds\. Where PatientID tells patients wrongly"):
         volume_evaluation_datalist(scans, preset, fold=0)
     assert len(volume_evaluation_datalist(scans, preset, fold=0, group_pattern=".+")) == 2
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_pattern_tells_the_patients_of_a_datalist(scans, preset, absolute, monkeypatch, caplog):
+    monkeypatch.chdir(scans)
+    folder = scans if absolute else Path()
+    cases = [{"image": str(folder / f"study{n}/ct"), "label": f"study{n}/seg.dcm"} for n in range(6)]
+    (scans / "list.json").write_text(json.dumps({"training": cases}))
+    for datalist in (scans / "list.json", "list.json"):
+        # By PatientID, which all folds would go by if the pattern were looked for in "ct", there are three.
+        items = volume_evaluation_datalist(datalist, preset, fold=0, num_folds=6, group_pattern=r"^study(\d)/ct$")
+        assert len(items) == 1
+    assert caplog.text == ""
 
 
 def test_some_cases_by_name(scans, preset, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from monai_sam2unet.bundle.folds import hold_out, leave_out_fold
+from monai_sam2unet.bundle.folds import hold_out, leave_out_fold, patients_of
 from monai_sam2unet.errors import ConfigError, DataError
 
 PATTERN = r"patient(\d+)"
@@ -39,6 +39,13 @@ def test_without_pattern_each_image_stands_alone():
 @pytest.mark.parametrize("pattern", [r"patient\d+", PATTERN])
 def test_a_pattern_with_and_without_group(pattern):
     assert leave_out_fold(CASES, 0, 3, pattern) == leave_out_fold(CASES, 0, 3, PATTERN)
+
+
+def test_a_group_that_takes_no_part_is_passed_over():
+    names = ("patient1_a", "patient1_b", "case2_a", "case2_b", "other_a")
+    cases = [{"image": f"{name}.png"} for name in names]
+    found = patients_of(cases, r"patient(\d+)|case(\d+)|other(\d+)?")
+    assert {patient: len(own) for patient, own in found.items()} == {"1": 2, "2": 2, "other": 1}
 
 
 @pytest.mark.parametrize(

@@ -242,6 +242,11 @@ def test_split_of_stems_or_names(tmp_path, text):
     assert read_split(split_file(tmp_path, text)) == ["b", "a", "case.12"]
 
 
+def test_a_split_names_images_with_their_folders(tmp_path):
+    text = "part/1.png\n1.png\npart/case.12.tif\npart/2\n./3.png\npart/4.nii.gz\n"
+    assert read_split(split_file(tmp_path, text)) == ["part/1", "1", "part/case.12", "part/2", "3", "part/4"]
+
+
 def test_split_missing_empty_or_with_doubles(tmp_path):
     with pytest.raises(DataError, match=r"There is no split file .*split.txt"):
         read_split(tmp_path / "split.txt")

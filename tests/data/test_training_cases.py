@@ -8,9 +8,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from monai_sam2unet.data import TrainingCases, case_sha256
 from monai_sam2unet.errors import CheckpointError
+from monai_sam2unet.networks.light_checkpoint import LIGHT_FORMAT
+from monai_sam2unet.weights_folder import WEIGHTS_VARIABLE
 
 
 @pytest.fixture
@@ -70,6 +74,8 @@ def test_what_is_written_is_read(data: Path, tmp_path: Path):
 
 
 def test_what_the_weights_know_is_known(data: Path, tmp_path: Path):
+    for name in ("first.pt", "second.pt"):
+        (tmp_path / name).touch()
     TrainingCases.path_of(tmp_path / "first.pt").write_text(of(data).as_json(), encoding="utf-8")
     parts = items(data, "c"), []
     second = TrainingCases.from_items(*parts, data, weights=tmp_path / "first.pt")
@@ -81,6 +87,52 @@ def test_what_the_weights_know_is_known(data: Path, tmp_path: Path):
     assert a in TrainingCases.from_items(*parts, data, weights=str(tmp_path / "second.pt")).earlier
     for weights in ("sam2.1", "random", None, tmp_path / "sam2_hiera_tiny.pt"):
         assert TrainingCases.from_items(*parts, data, weights=weights).earlier == {}
+
+
+@pytest.mark.parametrize("weights", ["~/mine.pt", "fold0", "weights/fold0.safetensors"])
+def test_what_the_weights_know_is_found_where_they_are(data: Path, tmp_path: Path, monkeypatch, weights: str):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "weights"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    for path in (tmp_path / "mine.pt", tmp_path / "weights" / "fold0.safetensors"):
+        path.touch()
+        TrainingCases.path_of(path).write_text(of(data).as_json(), encoding="utf-8")
+    found = TrainingCases.from_items(items(data, "c"), [], data, weights=weights)
+    assert sorted(found.earlier.values()) == [f"set/images/{name}.png" for name in "abc"]
+
+
+ENCODER = {"patch_embed.proj.weight": torch.zeros(1)}
+NETWORK = {f"encoder.{name}": value for name, value in ENCODER.items()}
+
+
+@pytest.mark.parametrize(
+    ("content", "is_network"),
+    [
+        (NETWORK, True),
+        ({"model": {f"module.{name}": value for name, value in NETWORK.items()}}, True),
+        ({"format": LIGHT_FORMAT, "frozen_sha256": "ab", "state_dict": {}}, True),
+        (ENCODER, False),
+        ({"model": {f"image_encoder.trunk.{name}": value for name, value in ENCODER.items()}}, False),
+    ],
+)
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_weights_of_a_network_of_which_nothing_is_known(
+    data: Path, tmp_path: Path, caplog, content, is_network, is_zip
+):
+    path = tmp_path / "start.pt"
+    torch.save(content, path, _use_new_zipfile_serialization=is_zip)
+    assert TrainingCases.from_items(items(data, "a"), [], data, weights=path).earlier == {}
+    assert (f"{path} was trained on is not known, for there is no start.cases.json" in caplog.text) == is_network
+    assert bool(caplog.records) == is_network
+
+
+def test_what_was_trained_of_a_network_may_be_unknown_too(data: Path, tmp_path: Path, caplog):
+    for name, tensors, header in (("encoder", ENCODER, None), ("part", {}, {"frozen_sha256": "ab"})):
+        save_file(tensors, tmp_path / f"{name}.safetensors", header)
+        TrainingCases.from_items(items(data, "a"), [], data, weights=tmp_path / f"{name}.safetensors")
+    (record,) = caplog.records
+    assert "no part.cases.json" in record.message
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", json.dumps({"training": {}, "validation": []}), '{"training": {}}'])

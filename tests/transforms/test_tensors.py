@@ -39,5 +39,7 @@ def test_finite(dtype):
     check_finite(x.to(torch.int16), "This")
     for value in (float("nan"), float("inf"), -float("inf")):
         x[1, 2] = value
-        with pytest.raises(DataError, match="This needs finite values"):
+        with pytest.raises(DataError, match="This needs finite values; the image holds NaN"):
             check_finite(x, "This")
+        with pytest.raises(DataError, match=r"finite values; scans/ct7\.nii holds NaN"):
+            check_finite(MetaTensor(x, meta={"filename_or_obj": "scans/ct7.nii"}), "This")
