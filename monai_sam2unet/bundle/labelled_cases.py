@@ -233,7 +233,10 @@ def _items(
 ) -> list[dict[str, Any]]:
     missing = set(stems or ()) - {item["stem"] for items in cases.values() for item in items}
     if missing:
-        raise DataError(f"{split_file} names images that are in none of the sets:\n{listing(sorted(missing))}")
+        raise DataError(
+            f"{split_file} names images that are in none of the sets:\n{listing(sorted(missing))}\n"
+            "A name is that of the file, with its folder only where that lies below the folder of images."
+        )
     if not any(cases.values()):
         raise DataError(f"No image of {dataset_dir} is chosen.")
     return [
