@@ -56,7 +56,7 @@ class TensorBoardLog:
         """Attach to a trainer (and to the validator)."""
         if idist.get_rank() != 0:
             return
-        engine.add_event_handler(Events.EPOCH_STARTED(once=1), self._open)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._open)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._log_loss)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._log_epoch)
         engine.add_event_handler(Events.COMPLETED, self._close)
@@ -64,6 +64,9 @@ class TensorBoardLog:
         self.validator.add_event_handler(Events.ITERATION_COMPLETED, self._log_images)
 
     def _open(self, engine: Engine) -> None:
+        # At the first epoch of this run: a resumed one does not begin with epoch 1, and only now knows its iteration.
+        if self._writer is not None:
+            return
         from torch.utils.tensorboard import SummaryWriter
 
         # What a broken-off training logged after its last checkpoint is done again.
@@ -108,3 +111,4 @@ class TensorBoardLog:
     def _close(self, engine: Engine) -> None:
         if self._writer is not None:
             self._writer.close()
+            self._writer = None

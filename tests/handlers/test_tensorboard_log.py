@@ -27,8 +27,11 @@ LABELS = np.zeros((5, 1, 12, 16), np.float32)
 LABELS[:, :, 3:9, 4:12] = 1
 
 
-def train(folder, epochs=3, interval=1, **options):
-    """Train on five images and validate on them; gives what was logged, the losses, and the network."""
+def train(folder, epochs=3, interval=1, done=0, **options):
+    """Train on five images and validate on them; gives what was logged, the losses, and the network.
+
+    So many epochs are ``done``: the training is resumed after them.
+    """
     normalise = NormalizeIntensity(IMAGENET_MEAN, IMAGENET_STD, channel_wise=True)
     items = [{"image": normalise(i.copy()), "label": torch.tensor(m)} for i, m in zip(PIXELS, LABELS, strict=True)]
     network = nn.Conv2d(3, 1, 1)
@@ -55,6 +58,11 @@ def train(folder, epochs=3, interval=1, **options):
     )
     losses = []
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda e: losses.append(float(e.state.output[0]["loss"])))
+
+    @trainer.on(Events.STARTED)
+    def resume(engine):
+        engine.state.epoch, engine.state.iteration = done, done * engine.state.epoch_length
+
     trainer.run()
     events = EventAccumulator(str(folder), {"scalars": 0, "images": 0})
     events.Reload()
@@ -78,6 +86,16 @@ def test_validation_is_logged_where_it_was_done(tmp_path):
     events, _, _ = train(tmp_path, epochs=5, interval=2)
     assert scalars(events, "validation/val_mean_dice") == [(2, 0.2), (4, 0.4)]
     assert [event.step for event in events.Images("validation/0")] == [2, 4]
+
+
+def test_a_resumed_training_goes_on_with_the_curves(tmp_path):
+    _, before, _ = train(tmp_path, epochs=3)
+    events, after, _ = train(tmp_path, epochs=4, done=2)
+    assert len(after) == 4
+    # The third epoch, which was done again, is there once.
+    assert scalars(events, "train/loss") == list(enumerate([*before[:4], *after], start=1))
+    assert [step for step, _ in scalars(events, "train/learning_rate")][-2:] == [3, 4]
+    assert [event.step for event in events.Images("validation/0")][-2:] == [3, 4]
 
 
 @pytest.mark.parametrize(("options", "count"), [({}, 4), ({"max_images": 3}, 3), ({"max_images": 9}, 5)])
