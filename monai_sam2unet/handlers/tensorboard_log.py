@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,8 @@ class TensorBoardLog:
         if self.validator.state.epoch == engine.state.epoch:  # else the metrics are those of an earlier epoch
             for name, value in self.validator.state.metrics.items():
                 # Metrics by class may be tensors and dicts; MONAI gives the classes of a dict names of their own, too.
-                if isinstance(value, (int, float)) or (isinstance(value, torch.Tensor) and value.numel() == 1):
+                is_number = isinstance(value, (int, float)) or (isinstance(value, torch.Tensor) and value.numel() == 1)
+                if is_number and not math.isnan(float(value)):  # NaN: no image shows the class
                     self._writer.add_scalar(f"validation/{name}", float(value), engine.state.epoch)
         self._writer.flush()
 

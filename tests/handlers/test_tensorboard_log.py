@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 import pytest
@@ -150,6 +151,9 @@ def test_classes_are_drawn_and_the_background_is_not(tmp_path):
     validator = Engine(lambda *_: [item])
     trainer = Engine(lambda *_: [{"loss": 0.0}])
     trainer.optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    validator.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda e: e.state.metrics.update(val_dice_liver=0.5, val_dice_spleen=math.nan)
+    )
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: validator.run([0]))
     TensorBoardLog(tmp_path, validator).attach(trainer)
     trainer.run([0])
@@ -157,4 +161,5 @@ def test_classes_are_drawn_and_the_background_is_not(tmp_path):
     events.Reload()
     drawn = np.asarray(Image.open(io.BytesIO(events.Images("validation/0")[0].encoded_image_string)))
     pixels = np.broadcast_to(np.round(IMAGENET_MEAN).astype(np.uint8), (12, 16, 3))
+    assert {tag for tag in events.Tags()["scalars"] if "val" in tag} == {"validation/val_dice_liver"}
     assert (drawn == draw_overlay(pixels, classes, classes, colours=CLASS_COLOURS)).all()
