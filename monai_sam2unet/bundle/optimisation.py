@@ -112,7 +112,8 @@ def cosine_schedule(
     return LambdaLR(optimizer, factor)
 
 
-def distribute(network: nn.Module, device: torch.device) -> DistributedDataParallel:
+def distribute(network: nn.Module, device: torch.device | str) -> DistributedDataParallel:
     """Put a network on this process's device and average its gradients over the processes."""
+    device = torch.device(device)  # a command line gives text
     device_ids = [device] if device.type == "cuda" else None
     return DistributedDataParallel(network.to(device), device_ids=device_ids)
