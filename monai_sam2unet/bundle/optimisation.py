@@ -85,8 +85,9 @@ def cosine_schedule(
         optimizer: holds the initial learning rate. Of several groups of parameters the largest rate is meant; the
             others keep their ratio to it.
         max_epochs: length of the training in epochs.
-        warmup_epochs: epochs before the cosine, over which the rate rises linearly from a tenth; 0 for none. A training
-            of no more epochs than that has no warm-up.
+        warmup_epochs: epochs before the cosine; 0 for none. The first is trained at a tenth of the rate; where there
+            are several, the next ones rise in equal steps, and the whole rate comes with the first epoch after them. A
+            training of no more epochs than that has no warm-up.
         end_learning_rate: the rate after the last epoch.
 
     Raises:
@@ -111,7 +112,8 @@ def cosine_schedule(
     return LambdaLR(optimizer, factor)
 
 
-def distribute(network: nn.Module, device: torch.device) -> DistributedDataParallel:
+def distribute(network: nn.Module, device: torch.device | str) -> DistributedDataParallel:
     """Put a network on this process's device and average its gradients over the processes."""
+    device = torch.device(device)  # a command line gives text
     device_ids = [device] if device.type == "cuda" else None
     return DistributedDataParallel(network.to(device), device_ids=device_ids)

@@ -72,8 +72,13 @@ def check_light_checkpoints(light_checkpoints: bool, weights: str) -> None:
         raise ConfigError("Light checkpoints leave the frozen encoder out; with random `--weights` it would be lost.")
 
 
-def start_distributed(*folders: str | Path, seed: int | None = None) -> None:
+def start_distributed(*folders: str | Path, seed: int | None = None, device: torch.device | str | None = None) -> None:
     """As :func:`start`, in each process of ``torchrun``: NCCL on GPUs, gloo on CPUs.
+
+    Args:
+        folders: as for :func:`start`.
+        seed: as for :func:`start`.
+        device: what this process trains on; None for :func:`default_device`.
 
     Raises:
         ConfigError: As :func:`start`; or when the process was not started by ``torchrun``.
@@ -85,7 +90,8 @@ def start_distributed(*folders: str | Path, seed: int | None = None) -> None:
             "  torchrun --standalone --nproc_per_node=2 -m monai.bundle run training "
             "--config_file \"['configs/train.yaml','configs/multi_gpu_train.yaml']\""
         )
-    if torch.cuda.is_available():
+    is_on_gpu = torch.device(default_device() if device is None else device).type == "cuda"
+    if is_on_gpu:
         torch.cuda.set_device(default_device())
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("nccl" if is_on_gpu else "gloo")
     explain_user_errors()  # torch has just put its own hook in place of it

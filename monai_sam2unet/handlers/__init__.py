@@ -4,6 +4,7 @@
 from monai_sam2unet.evaluation.overlay import draw_overlay
 from monai_sam2unet.handlers.atomic_file import save_atomically
 from monai_sam2unet.handlers.contact_sheet import write_contact_sheet
+from monai_sam2unet.handlers.dice_of_classes import DiceOfClasses
 from monai_sam2unet.handlers.epoch_seed import EpochSeed
 from monai_sam2unet.handlers.evaluation_report import EvaluationReport
 from monai_sam2unet.handlers.frozen_statistics import FrozenStatistics
@@ -35,6 +36,7 @@ __all__ = [
     "BalancedErrorRate",
     "BoundaryFMeasure",
     "CenterlineDice",
+    "DiceOfClasses",
     "DiceOverThresholds",
     "EMeasure",
     "EpochSeed",

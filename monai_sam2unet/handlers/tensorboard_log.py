@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ class TensorBoardLog:
         """Attach to a trainer (and to the validator)."""
         if idist.get_rank() != 0:
             return
-        engine.add_event_handler(Events.EPOCH_STARTED(once=1), self._open)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._open)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._log_loss)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._log_epoch)
         engine.add_event_handler(Events.COMPLETED, self._close)
@@ -64,6 +65,9 @@ class TensorBoardLog:
         self.validator.add_event_handler(Events.ITERATION_COMPLETED, self._log_images)
 
     def _open(self, engine: Engine) -> None:
+        # At the first epoch of this run: a resumed one does not begin with epoch 1, and only now knows its iteration.
+        if self._writer is not None:
+            return
         from torch.utils.tensorboard import SummaryWriter
 
         # What a broken-off training logged after its last checkpoint is done again.
@@ -81,7 +85,8 @@ class TensorBoardLog:
         if self.validator.state.epoch == engine.state.epoch:  # else the metrics are those of an earlier epoch
             for name, value in self.validator.state.metrics.items():
                 # Metrics by class may be tensors and dicts; MONAI gives the classes of a dict names of their own, too.
-                if isinstance(value, (int, float)) or (isinstance(value, torch.Tensor) and value.numel() == 1):
+                is_number = isinstance(value, (int, float)) or (isinstance(value, torch.Tensor) and value.numel() == 1)
+                if is_number and not math.isnan(float(value)):  # NaN: no image shows the class
                     self._writer.add_scalar(f"validation/{name}", float(value), engine.state.epoch)
         self._writer.flush()
 
@@ -108,3 +113,4 @@ class TensorBoardLog:
     def _close(self, engine: Engine) -> None:
         if self._writer is not None:
             self._writer.close()
+            self._writer = None

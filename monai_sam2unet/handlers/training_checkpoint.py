@@ -34,7 +34,7 @@ class TrainingCheckpoint:
     ``model.pt`` holds the network's weights of the epoch with the best validation metric: a plain full state dict, or a
     light checkpoint (see :mod:`monai_sam2unet.networks.light_checkpoint`). ``last.pt`` holds all that is needed to go
     on: network, average of its weights, optimiser, epoch, best metric. The learning rate of a resumed training is that
-    of its own schedule.
+    of its own schedule. In a distributed training all processes validate what the first one would save.
 
     Args:
         ckpt_dir: folder to write to; it exists.
@@ -87,6 +87,8 @@ class TrainingCheckpoint:
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
         self.average.attach(engine)
+        # The distributed wrapper shares buffers at the start of a step: after an epoch's last each process has its own.
+        self.validator.add_event_handler(Events.STARTED, self.average.share_buffers)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
         engine.add_event_handler(Events.COMPLETED, self._finish)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import torch.distributed as dist
 from ignite.engine import Engine, Events
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -56,3 +57,12 @@ class WeightAverage:
         """Take this step into the average."""
         if self._average is not None:
             self._average.update_parameters(self.trained)
+
+    def share_buffers(self) -> None:
+        """Give :attr:`network` on all processes the buffers of the first, such as BatchNorm's statistics.
+
+        Each process takes them from its own images. Parameters are the same everywhere, as gradients are averaged.
+        """
+        if dist.is_available() and dist.is_initialized():
+            for buffer in self.network.buffers():
+                dist.broadcast(buffer, src=0)

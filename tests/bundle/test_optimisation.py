@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from monai_sam2unet.bundle import cosine_schedule, trained_parameters
+from monai_sam2unet.bundle import cosine_schedule, distribute, optimisation, trained_parameters
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.networks import SAM2UNet
 
@@ -199,3 +199,10 @@ def test_a_resumed_training_keeps_its_groups():
 def test_wrong_layer_decay(options, arguments, message):
     with pytest.raises(ConfigError, match=message):
         trained_parameters(network(**options), *arguments)
+
+
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
+def test_a_network_is_distributed_to_a_device_by_name(monkeypatch, device):
+    monkeypatch.setattr(optimisation, "DistributedDataParallel", lambda net, device_ids: (net, device_ids))
+    net = nn.Linear(1, 1)
+    assert distribute(net, device) == (net, None)

@@ -89,7 +89,13 @@ def test_the_frozen_encoder_stays_bit_identical(run, phantoms: Path, tmp_path: P
 
 def test_several_processes_train_together(bundle: Path, command, phantoms: Path, tmp_path: Path) -> None:
     files = "['configs/train.yaml','configs/multi_gpu_train.yaml']"
-    settings = {"dataset_dir": phantoms, "ckpt_dir": tmp_path, "log_dir": tmp_path / "runs", "val_fraction": 0.25}
+    settings = {
+        "dataset_dir": phantoms,
+        "ckpt_dir": tmp_path,
+        "log_dir": tmp_path / "runs",
+        "val_fraction": 0.25,
+        "device": "cpu",
+    }
     words = command("training", files, **settings)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 import pytest
@@ -27,8 +28,11 @@ LABELS = np.zeros((5, 1, 12, 16), np.float32)
 LABELS[:, :, 3:9, 4:12] = 1
 
 
-def train(folder, epochs=3, interval=1, **options):
-    """Train on five images and validate on them; gives what was logged, the losses, and the network."""
+def train(folder, epochs=3, interval=1, done=0, **options):
+    """Train on five images and validate on them; gives what was logged, the losses, and the network.
+
+    So many epochs are ``done``: the training is resumed after them.
+    """
     normalise = NormalizeIntensity(IMAGENET_MEAN, IMAGENET_STD, channel_wise=True)
     items = [{"image": normalise(i.copy()), "label": torch.tensor(m)} for i, m in zip(PIXELS, LABELS, strict=True)]
     network = nn.Conv2d(3, 1, 1)
@@ -55,6 +59,11 @@ def train(folder, epochs=3, interval=1, **options):
     )
     losses = []
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda e: losses.append(float(e.state.output[0]["loss"])))
+
+    @trainer.on(Events.STARTED)
+    def resume(engine):
+        engine.state.epoch, engine.state.iteration = done, done * engine.state.epoch_length
+
     trainer.run()
     events = EventAccumulator(str(folder), {"scalars": 0, "images": 0})
     events.Reload()
@@ -78,6 +87,16 @@ def test_validation_is_logged_where_it_was_done(tmp_path):
     events, _, _ = train(tmp_path, epochs=5, interval=2)
     assert scalars(events, "validation/val_mean_dice") == [(2, 0.2), (4, 0.4)]
     assert [event.step for event in events.Images("validation/0")] == [2, 4]
+
+
+def test_a_resumed_training_goes_on_with_the_curves(tmp_path):
+    _, before, _ = train(tmp_path, epochs=3)
+    events, after, _ = train(tmp_path, epochs=4, done=2)
+    assert len(after) == 4
+    # The third epoch, which was done again, is there once.
+    assert scalars(events, "train/loss") == list(enumerate([*before[:4], *after], start=1))
+    assert [step for step, _ in scalars(events, "train/learning_rate")][-2:] == [3, 4]
+    assert [event.step for event in events.Images("validation/0")][-2:] == [3, 4]
 
 
 @pytest.mark.parametrize(("options", "count"), [({}, 4), ({"max_images": 3}, 3), ({"max_images": 9}, 5)])
@@ -132,6 +151,9 @@ def test_classes_are_drawn_and_the_background_is_not(tmp_path):
     validator = Engine(lambda *_: [item])
     trainer = Engine(lambda *_: [{"loss": 0.0}])
     trainer.optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    validator.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda e: e.state.metrics.update(val_dice_liver=0.5, val_dice_spleen=math.nan)
+    )
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: validator.run([0]))
     TensorBoardLog(tmp_path, validator).attach(trainer)
     trainer.run([0])
@@ -139,4 +161,5 @@ def test_classes_are_drawn_and_the_background_is_not(tmp_path):
     events.Reload()
     drawn = np.asarray(Image.open(io.BytesIO(events.Images("validation/0")[0].encoded_image_string)))
     pixels = np.broadcast_to(np.round(IMAGENET_MEAN).astype(np.uint8), (12, 16, 3))
+    assert {tag for tag in events.Tags()["scalars"] if "val" in tag} == {"validation/val_dice_liver"}
     assert (drawn == draw_overlay(pixels, classes, classes, colours=CLASS_COLOURS)).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -383,3 +384,70 @@ def test_resuming_an_older_training_is_told(tmp_path, caplog):
     Training(tmp_path, [0.5, 0.6], epochs=1).run()
     Training(tmp_path, [0.5, 0.6], cases=CASES, resume=True).run()
     assert "does not say what was trained on" in caplog.text
+
+
+VALIDATES_ON_TWO_PROCESSES = """
+import os
+import sys
+import torch
+from ignite.engine import Events
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.handlers import ValidationHandler
+from torch import distributed, nn
+from monai_sam2unet.bundle import cosine_schedule, distribute
+from monai_sam2unet.handlers import TrainingCheckpoint, WeightAverage
+
+rank, rendezvous, folder, decay = int(sys.argv[1]), *sys.argv[2:4], float(sys.argv[4])
+distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+torch.manual_seed(0)
+net = nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 1, 1))
+average = WeightAverage(net, decay)
+optimizer = torch.optim.SGD(net.parameters(), 0.1)
+device = torch.device("cpu")
+data = [{"image": torch.randn(2, 1, 4, 4) + 5 * rank + n, "label": torch.zeros(2, 1, 4, 4)} for n in range(3)]
+validator = SupervisedEvaluator(device, data, average.network, decollate=False)
+seen = []
+
+@validator.on(Events.EPOCH_COMPLETED)
+def note(engine):
+    engine.state.metrics["val_mean_dice"] = float(engine.state.epoch)
+    seen.append({name: value.clone() for name, value in engine.network.state_dict().items()})
+
+checkpoint = TrainingCheckpoint(
+    folder, net, optimizer, cosine_schedule(optimizer, 2), validator, average=average
+)
+SupervisedTrainer(
+    device=device, max_epochs=2, train_data_loader=data, network=distribute(net, device), optimizer=optimizer,
+    loss_function=nn.MSELoss(), decollate=False, train_handlers=[ValidationHandler(1, validator), checkpoint],
+).run()
+torch.save(seen, f"{folder}/seen.{rank}")
+distributed.barrier()
+os._exit(0)  # an ordinary end now and then aborts, on threads of torch's that are still running
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_all_processes_validate_what_the_first_one_saves(tmp_path, decay):
+    script = tmp_path / "train.py"
+    script.write_text(VALIDATES_ON_TWO_PROCESSES)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(rank), str(tmp_path / "rendezvous"), str(tmp_path), str(decay)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        errors = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    first, second = (load(tmp_path / f"seen.{rank}") for rank in range(2))
+    assert len(first) == 2
+    for mine, others in zip(first, second, strict=True):
+        assert_same(others, mine)
+    assert_same(load(tmp_path / "model.pt"), first[-1])
