@@ -27,7 +27,12 @@ REPOSITORY = Path(__file__).parents[2]
 NAMES = sorted(path.name for path in (REPOSITORY / "bundles").iterdir())
 #: In a bundle by its nature: what came with it, and how to use that.
 EXTRAS = {
-    "polyp_segmentation": {"configs/released.yaml", "docs/model_card.md", "models/polyp_tiny.safetensors"},
+    "polyp_segmentation": {
+        "configs/released.yaml",
+        "docs/model_card.md",
+        "models/polyp_tiny.cases.json",
+        "models/polyp_tiny.safetensors",
+    },
     "abdominal_ct_segmentation": {"configs/totalsegmentator.yaml"},
 }
 #: Of each kind one whose settings all others of the kind have.
