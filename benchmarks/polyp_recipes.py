@@ -21,6 +21,7 @@ THEN_WHOLE = "baseline, then the whole encoder"
 AVERAGE = "average of baseline and whole encoder"
 WHOLE = "whole encoder trained"
 THEN_LARGER = "baseline, then larger input"
+BOTH_SIZES = {"scales": "[0.75,1]"}  # after training at the larger one, about those of both trainings
 LARGER = 1.375  # 256 pixels become 352, 352 become 480
 FLIPS_AND_SCALES = {**EVERY_FLIP, **SCALES}
 
@@ -88,6 +89,8 @@ ABLATIONS = {
     "larger input": Recipe(size=LARGER),
     THEN_LARGER: Recipe({"learning_rate": 0.0005, "clip_norm": 1}, epochs=0.5, size=LARGER, after="baseline"),
     f"{THEN_LARGER}, flips": Recipe(evaluation=EVERY_FLIP, trained_as=THEN_LARGER),
+    f"{THEN_LARGER}, both sizes": Recipe(evaluation=BOTH_SIZES, trained_as=THEN_LARGER),
+    f"{THEN_LARGER}, both sizes and flips": Recipe(evaluation={**EVERY_FLIP, **BOTH_SIZES}, trained_as=THEN_LARGER),
     "flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as="baseline"),
     "scales at test time": Recipe(evaluation=SCALES, trained_as="baseline"),
     "flips and scales at test time": Recipe(evaluation=FLIPS_AND_SCALES, trained_as="baseline"),
