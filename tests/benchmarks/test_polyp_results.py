@@ -210,6 +210,13 @@ def test_a_larger_input_is_that_of_training_and_evaluation(bundle, call, size, l
     assert own == 3 * [larger]
 
 
+def test_the_improved_recipe_is_the_one_that_was_measured(bundle, call) -> None:
+    assert call("--recipes", "baseline, then larger input, flips", "--seeds", 0).exit_code == 0
+    measured = values_of(bundle.commands[1])
+    for key, value in settings_of(BUNDLES.parent / "configs/recipes/improved.yaml").items():
+        assert yaml.safe_load(measured[f"--{key}"]) == value
+
+
 def test_weights_are_averaged_after_all_their_trainings(bundle, call, tmp_path) -> None:
     assert call("--recipes", AVERAGE, "--seeds", 0).exit_code == 0
     told = [next(word for word in ("training", "average", "evaluating") if word in c) for c in bundle.commands]
