@@ -29,9 +29,12 @@ NAMES = sorted(path.name for path in (REPOSITORY / "bundles").iterdir())
 EXTRAS = {
     "polyp_segmentation": {
         "configs/released.yaml",
+        "configs/released_352.yaml",
         "docs/model_card.md",
         "models/polyp_tiny.cases.json",
         "models/polyp_tiny.safetensors",
+        "models/polyp_tiny_352.cases.json",
+        "models/polyp_tiny_352.safetensors",
     },
     "abdominal_ct_segmentation": {"configs/totalsegmentator.yaml"},
 }

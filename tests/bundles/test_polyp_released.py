@@ -20,10 +20,18 @@ from monai_sam2unet.data.training_cases import case_sha256
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.networks import SAM2UNet
 
+#: The weights of each overlay.
+OVERLAYS = {"released": "polyp_tiny", "released_352": "polyp_tiny_352"}
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def overlay(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
 
 @pytest.fixture(scope="module")
-def weights(bundle: Path) -> Path:
-    return bundle / "models" / "polyp_tiny.safetensors"
+def weights(bundle: Path, overlay: str) -> Path:
+    return bundle / "models" / f"{OVERLAYS[overlay]}.safetensors"
 
 
 def test_the_model_card_is_of_this_file(bundle: Path, weights: Path) -> None:
@@ -36,7 +44,7 @@ def test_the_model_card_is_of_this_file(bundle: Path, weights: Path) -> None:
 def test_images_that_it_was_trained_on_are_known_and_refused(weights: Path, shared_data: Path, tmp_path: Path) -> None:
     cases = TrainingCases.of_checkpoint(weights)
     assert cases is not None
-    known = cases.training.keys() | cases.validation.keys()
+    known = cases.training.keys() | cases.validation.keys() | cases.earlier.keys()
     polyp = shared_data / "polyp"
     assert {case_sha256(path) for path in (polyp / "TrainDataset" / "images").iterdir()} == known
     assert not known & {case_sha256(path) for path in polyp.glob("TestDataset/*/images/*")}
@@ -46,9 +54,9 @@ def test_images_that_it_was_trained_on_are_known_and_refused(weights: Path, shar
 
 
 @pytest.mark.parametrize("config", ["evaluate", "inference"])
-def test_the_overlay_fits_the_file(bundle: Path, weights: Path, config: str) -> None:
+def test_the_overlay_fits_the_file(bundle: Path, weights: Path, overlay: str, config: str) -> None:
     parser = ConfigParser()
-    parser.read_config([bundle / "configs" / f"{config}.yaml", bundle / "configs" / "released.yaml"])
+    parser.read_config([bundle / "configs" / f"{config}.yaml", bundle / "configs" / f"{overlay}.yaml"])
     parser["bundle_root"] = str(bundle)
     assert Path(parser.get_parsed_content("ckpt_path")) == weights
     with torch.device("meta"):
@@ -66,14 +74,14 @@ def is_frozen(name: str) -> bool:
 
 @pytest.mark.slow
 def test_it_finds_polyps_without_a_training(
-    python_m, bundle: Path, shared_data: Path, tiny_weights: Path, tmp_path: Path
+    python_m, bundle: Path, overlay: str, shared_data: Path, tiny_weights: Path, tmp_path: Path
 ) -> None:
     kvasir = shared_data / "polyp" / "TestDataset" / "Kvasir"
     (tmp_path / "images").mkdir()
     for path in sorted((kvasir / "images").iterdir())[:6]:
         (tmp_path / "images" / path.name).symlink_to(path)
     words = ["monai.bundle", "run", "inferring", "--num_workers", "0", "--overlays", "False"]
-    words += ["--config_file", "['configs/inference.yaml','configs/released.yaml']"]
+    words += ["--config_file", f"['configs/inference.yaml','configs/{overlay}.yaml']"]
     words += ["--dataset_dir", str(tmp_path / "images"), "--output_dir", str(tmp_path / "out")]
     done = python_m(words, cwd=bundle)
     assert done.returncode == 0, done.stderr[-3000:]
