@@ -208,6 +208,33 @@ def make_segmentation() -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture
+def on_two_processes(tmp_path: Path) -> Callable[..., None]:
+    """Runs a script in two processes at once, each given its rank, a file to meet at, and the arguments."""
+
+    def run(script: str, *arguments: object, timeout: float = 120) -> None:
+        path = tmp_path / "process.py"
+        path.write_text(script, encoding="utf-8")
+        words = [str(word) for word in (tmp_path / "rendezvous", *arguments)]
+        processes = [
+            subprocess.Popen(
+                [sys.executable, str(path), str(rank), *words],
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(2)
+        ]
+        try:
+            errors = [process.communicate(timeout=timeout)[1] for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+        assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+
+    return run
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

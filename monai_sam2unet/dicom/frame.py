@@ -182,11 +182,12 @@ class Frame:
         """
         given = {keyword: self.numbers(keyword, 2) for keyword in ("PixelSpacing", *AT_THE_DETECTOR)}
         spacings = {keyword: value for keyword, value in given.items() if value is not None and (value > 0).all()}
-        for keyword, spacing in spacings.items():
+        if spacings:
+            keyword, spacing = next(iter(spacings.items()))
             # Uncalibrated, PixelSpacing only repeats what is known at the detector (PS3.3 10.7.1.1).
             if keyword == "PixelSpacing" and not self.attributes.get("PixelSpacingCalibrationType"):
                 same = (name for name in AT_THE_DETECTOR if np.allclose(spacings.get(name, 0), spacing, rtol=1e-3))
-                return spacing, next(same, keyword)
+                keyword = next(same, keyword)
             return spacing, keyword
         with reading(f"SequenceOfUltrasoundRegions of {self}"):
             regions = {

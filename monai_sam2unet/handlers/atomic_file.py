@@ -15,7 +15,7 @@ from monai_sam2unet.errors import CheckpointError
 
 __all__ = ["save_atomically", "save_with_cases"]
 
-
+#: What to do when a file cannot be written, where the caller knows no better.
 ADVICE = "Make room, or give another place."
 
 

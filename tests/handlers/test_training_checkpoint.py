@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -428,24 +427,8 @@ os._exit(0)  # an ordinary end now and then aborts, on threads of torch's that a
 
 @pytest.mark.slow
 @pytest.mark.parametrize("decay", [0.0, 0.9])
-def test_all_processes_validate_what_the_first_one_saves(tmp_path, decay):
-    script = tmp_path / "train.py"
-    script.write_text(VALIDATES_ON_TWO_PROCESSES)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(rank), str(tmp_path / "rendezvous"), str(tmp_path), str(decay)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        errors = [process.communicate(timeout=120)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+def test_all_processes_validate_what_the_first_one_saves(on_two_processes, tmp_path, decay):
+    on_two_processes(VALIDATES_ON_TWO_PROCESSES, tmp_path, decay)
     first, second = (load(tmp_path / f"seen.{rank}") for rank in range(2))
     assert len(first) == 2
     for mine, others in zip(first, second, strict=True):

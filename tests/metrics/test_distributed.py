@@ -3,10 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -94,27 +90,10 @@ def test_every_metric_is_among_them():
 
 
 @pytest.mark.slow
-def test_two_processes_give_what_one_gives(tmp_path):
+def test_two_processes_give_what_one_gives(on_two_processes, tmp_path):
     listed = cases()
     torch.save(listed, tmp_path / "cases.pt")
-    script = tmp_path / "process.py"
-    script.write_text(PROCESS)
-    arguments = [str(tmp_path / name) for name in ("rendezvous", "cases.pt", "results")]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(rank), *arguments],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        errors = [process.communicate(timeout=120)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    on_two_processes(PROCESS, tmp_path / "cases.pt", tmp_path / "results")
 
     of_ranks = [torch.load(tmp_path / f"results.{rank}") for rank in range(2)]
     classes = {name: kind for name, (kind, _) in (OF_MAPS | OF_MASKS).items()}

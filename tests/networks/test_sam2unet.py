@@ -4,11 +4,8 @@
 from __future__ import annotations
 
 import copy
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable
 
 import numpy as np
@@ -552,22 +549,5 @@ os._exit(0)  # an ordinary end now and then aborts, on threads of torch's that a
 
 @pytest.mark.slow
 @pytest.mark.parametrize("deep_supervision", [True, False])
-def test_trains_on_two_processes_without_looking_for_unused_parameters(tmp_path, deep_supervision):
-    script = tmp_path / "train.py"
-    script.write_text(TRAINS_ON_TWO_PROCESSES)
-    arguments = [str(tmp_path / "rendezvous"), str(deep_supervision)]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(rank), *arguments],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        errors = [process.communicate(timeout=240)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+def test_trains_on_two_processes_without_looking_for_unused_parameters(on_two_processes, deep_supervision):
+    on_two_processes(TRAINS_ON_TWO_PROCESSES, deep_supervision, timeout=240)
