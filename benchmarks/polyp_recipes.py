@@ -21,6 +21,8 @@ THEN_WHOLE = "baseline, then the whole encoder"
 AVERAGE = "average of baseline and whole encoder"
 WHOLE = "whole encoder trained"
 THEN_LARGER = "baseline, then larger input"
+THEN_LONGER = "baseline, half as long again"
+FURTHER = {"learning_rate": 0.0005, "clip_norm": 1}  # the same with the larger input and without, so that they compare
 BOTH_SIZES = {"scales": "[0.75,1]"}  # after training at the larger one, about those of both trainings
 LARGER = 1.375  # 256 pixels become 352, 352 become 480
 FLIPS_AND_SCALES = {**EVERY_FLIP, **SCALES}
@@ -79,15 +81,14 @@ ABLATIONS = {
     WHOLE: Recipe(
         {"unfrozen_stages": 4, "learning_rate": 0.0005, "layer_decay": 0.7, "warmup_epochs": 1, "clip_norm": 1}
     ),
-    "baseline, half as long again": Recipe(
-        {"learning_rate": 0.0002, "warmup_epochs": 1, "clip_norm": 1}, epochs=0.5, after="baseline"
-    ),
+    THEN_LONGER: Recipe(FURTHER, epochs=0.5, after="baseline"),
+    f"{THEN_LONGER}, flips": Recipe(evaluation=EVERY_FLIP, trained_as=THEN_LONGER),
     THEN_WHOLE: Recipe(overlay="whole_encoder.yaml", epochs=0.5, after="baseline"),
     AVERAGE: Recipe(average_of=("baseline", THEN_WHOLE)),
     "average of the weights": Recipe({"ema_decay": 0.99}),
     "twice the epochs": Recipe(epochs=2.0),
     "larger input": Recipe(size=LARGER),
-    THEN_LARGER: Recipe({"learning_rate": 0.0005, "clip_norm": 1}, epochs=0.5, size=LARGER, after="baseline"),
+    THEN_LARGER: Recipe(FURTHER, epochs=0.5, size=LARGER, after="baseline"),
     f"{THEN_LARGER}, flips": Recipe(evaluation=EVERY_FLIP, trained_as=THEN_LARGER),
     f"{THEN_LARGER}, both sizes": Recipe(evaluation=BOTH_SIZES, trained_as=THEN_LARGER),
     f"{THEN_LARGER}, both sizes and flips": Recipe(evaluation={**EVERY_FLIP, **BOTH_SIZES}, trained_as=THEN_LARGER),
