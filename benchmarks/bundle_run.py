@@ -15,8 +15,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+import yaml
 
-__all__ = ["BUNDLES", "BundleRun", "Commands", "OutOfTime", "bundle_command", "files_sha256"]
+from benchmarks.device_name import device_name
+
+__all__ = ["BUNDLES", "BundleRun", "Commands", "OtherRun", "OutOfTime", "bundle_command", "files_sha256"]
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 #: Settings that name places on this machine.
@@ -25,8 +28,9 @@ PLACES = ("checkpoint", "dataset_dir")
 
 def machine() -> dict[str, str]:
     """What this machine computes with."""
-    on_gpu = torch.cuda.is_available()
-    device = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads"
+    device = device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    if not torch.cuda.is_available():
+        device += f", {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
     return {"device": device, "python": platform.python_version(), "torch": torch.__version__}
 
 
@@ -46,6 +50,24 @@ def files_sha256(*places: Path) -> str:
     return digest.hexdigest()
 
 
+def _inputs_sha256(command: Sequence[str], folder: Path) -> str:
+    """Hash the files that a command line names: settings without their comments, all others byte by byte.
+
+    Args:
+        command: words; several files may stand in one, as a list.
+        folder: where relative paths begin.
+    """
+    digest = hashlib.sha256()
+    listed = [file for word in command for file in (yaml.safe_load(word) if word.startswith("[") else [word])]
+    for path in [folder / str(file) for file in listed]:
+        if path.is_file():
+            content = path.read_bytes()
+            if path.suffix == ".yaml":
+                content = json.dumps(yaml.safe_load(content), sort_keys=True, default=str).encode()
+            digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
+
+
 def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +78,10 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 
 class OutOfTime(Exception):
     """The minutes are over; what was begun goes on with the next call."""
+
+
+class OtherRun(SystemExit):
+    """A folder of work holds another run than the one that is wanted."""
 
 
 @dataclass(frozen=True)
@@ -110,13 +136,18 @@ class BundleRun:
     until: float | None = None
     before: tuple[list[str], ...] = ()
 
+    def _filled(self, command: Sequence[str], own: Mapping[str, Path]) -> list[str]:
+        """The words of a command line with the places of the data, and some of its own, put in."""
+        words = list(command)
+        for name, place in {**self.places, **own}.items():
+            words = [word.replace(name, str(place)) for word in words]
+        return words
+
     def _call(self, command: list[str]) -> None:
         left = None if self.until is None else self.until - time.monotonic()
         if left is not None and left <= 0:
             raise OutOfTime
-        words = command[1:]
-        for name, place in {**self.places, "{TRAINED}": self.trained, "{FOLDER}": self.folder}.items():
-            words = [word.replace(name, str(place)) for word in words]
+        words = self._filled(command[1:], {"{TRAINED}": self.trained, "{FOLDER}": self.folder})
         try:
             subprocess.run([sys.executable, *words], cwd=BUNDLES / self.bundle, check=True, timeout=left)
         except subprocess.TimeoutExpired as error:
@@ -126,14 +157,25 @@ class BundleRun:
     def _trainings(self) -> list[list[str]]:
         return [*self.before, self.commands.train]
 
-    def _once(self, name: str, folder: Path, commands: Sequence[list[str]], do: Callable[[], None]) -> None:
-        """Do something in a folder, unless it was done there; note what, and on which machine."""
+    def _once(
+        self, name: str, folder: Path, commands: Sequence[list[str]], inputs: str, do: Callable[[], None]
+    ) -> None:
+        """Do something in a folder, unless it was done there; note what, of which inputs, and on which machine."""
         note = folder / f"{name}.json"
         told = [" ".join(command) for command in commands]
-        content = {"commands": told, "data_sha256": self.data_sha256}
+        content = {"commands": told, "data_sha256": self.data_sha256, "inputs_sha256": inputs}
         known = json.loads(note.read_text(encoding="utf-8")) if note.exists() else content
-        if any(known[key] != content[key] for key in content):
-            raise SystemExit(f"{folder} holds a run with other settings or data; give another --work-dir.")
+        if known["commands"] != told:
+            differing = set(" ".join(known["commands"]).split(" --")) ^ set(" ".join(told).split(" --"))
+            raise OtherRun(
+                f"{folder} holds a run with other settings: {', '.join(sorted(differing))}. Give another --work-dir."
+            )
+        if any(known.get(key) != content[key] for key in content):
+            changed = "data" if known["data_sha256"] != self.data_sha256 else "configs or weights"
+            raise OtherRun(
+                f"{folder} holds a run with other {changed}, which were changed since. Give another --work-dir, or "
+                "take the folder away."
+            )
         if "machine" not in known:
             write_json(note, content)
             do()
@@ -153,19 +195,24 @@ class BundleRun:
 
         Raises:
             OutOfTime: When it was stopped.
-            SystemExit: When the folder holds a run with other settings.
+            OtherRun: When the folder holds a run with other settings, data, configs or weights to start from.
         """
-        self._once("training", self.trained, self._trainings, self._train)
+        # What the training writes is not filled in: it is no input.
+        inputs = _inputs_sha256(self._filled(self.commands.train, {}), BUNDLES / self.bundle)
+        self._once("training", self.trained, self._trainings, inputs, self._train)
 
     def __call__(self) -> None:
         """Train and evaluate, or go on with what was begun.
 
         Raises:
             OutOfTime: When it was stopped.
-            SystemExit: When a folder holds a run with other settings.
+            OtherRun: When a folder holds a run with other settings, data, configs or weights.
         """
         self.train()
-        self._once("evaluation", self.folder, [*self._trainings, *self.commands.evaluate.values()], self._evaluate)
+        evaluations = list(self.commands.evaluate.values())
+        words = [word for command in evaluations for word in self._filled(command, {"{TRAINED}": self.trained})]
+        inputs = _inputs_sha256(words, BUNDLES / self.bundle)
+        self._once("evaluation", self.folder, [*self._trainings, *evaluations], inputs, self._evaluate)
 
     def write(self, output: Path, **about: object) -> None:
         """Put what the evaluations found into folders that `sam2unet compare` takes.

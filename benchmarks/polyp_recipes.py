@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.bundle_run import Commands, bundle_command
 
-__all__ = ["ABLATIONS", "AVERAGE", "PEERS", "RECIPES", "Recipe", "commands_of"]
+__all__ = ["AVERAGE", "PEERS", "RECIPES", "SIZE_STEP", "Recipe", "commands_of"]
 
 Settings = Mapping[str, object]
 #: The evaluations of a run by the name of their folder, and the folder of data that each takes.
@@ -24,6 +24,8 @@ THEN_LARGER = "baseline, then larger input"
 THEN_LONGER = "baseline, half as long again"
 FURTHER = {"learning_rate": 0.0005, "clip_norm": 1}  # the same with the larger input and without, so that they compare
 BOTH_SIZES = {"scales": "[0.75,1]"}  # after training at the larger one, about those of both trainings
+#: The network's input is a multiple of so many pixels, by its four halvings and the windows of the encoder.
+SIZE_STEP = 32
 LARGER = 1.375  # 256 pixels become 352, 352 become 480
 FLIPS_AND_SCALES = {**EVERY_FLIP, **SCALES}
 
@@ -62,11 +64,21 @@ class Recipe:
         return (self.after,) if self.after else self.average_of
 
 
-#: What is tried against the baseline: mostly one thing, or what belongs together.
-ABLATIONS = {
+#: What MONAI's users would take instead, by the baseline's recipe. MONAI fetches weights trained on ImageNet for the
+#: first; for the others it has none of colour pictures.
+PEERS = {
+    "FlexibleUNet-b4, ImageNet weights": Recipe({"network_def::pretrained": True}, peer="flexible_unet.yaml"),
+    "FlexibleUNet-b4, random weights": Recipe(peer="flexible_unet.yaml"),
+    "SwinUNETR, random weights": Recipe(peer="swin_unetr.yaml"),
+    "SegResNet, random weights": Recipe(peer="segresnet.yaml"),
+}
+#: What is tried against the baseline, mostly one thing, or what belongs together; and the peers.
+RECIPES = {
     "baseline": Recipe(),
+    # A trained encoder needs a smaller rate; as in `benchmarks.bundle_results`.
     "random encoder, trained whole": Recipe(
-        {"weights": "random", "freeze_encoder": False}, network={"adapter_channels": 0}
+        {"weights": "random", "freeze_encoder": False, "learning_rate": 0.0003, "warmup_epochs": 1, "clip_norm": 1},
+        network={"adapter_channels": 0},
     ),
     "zero-initialised adapters": Recipe({"zero_init_adapters": True}),
     "warm-up and clipping": Recipe({"warmup_epochs": 1, "clip_norm": 1}),
@@ -98,17 +110,6 @@ ABLATIONS = {
     f"{AVERAGE}, flips": Recipe(evaluation=EVERY_FLIP, trained_as=AVERAGE),
     f"{AVERAGE}, flips and scales": Recipe(evaluation=FLIPS_AND_SCALES, trained_as=AVERAGE),
     f"{WHOLE}, flips at test time": Recipe(evaluation=EVERY_FLIP, trained_as=WHOLE),
-}
-#: What a user of MONAI would take instead, by the baseline's recipe. MONAI fetches weights trained on ImageNet for the
-#: first; for the others it has none of colour pictures.
-PEERS = {
-    "FlexibleUNet-b4, ImageNet weights": Recipe({"network_def::pretrained": True}, peer="flexible_unet.yaml"),
-    "FlexibleUNet-b4, random weights": Recipe(peer="flexible_unet.yaml"),
-    "SwinUNETR, random weights": Recipe(peer="swin_unetr.yaml"),
-    "SegResNet, random weights": Recipe(peer="segresnet.yaml"),
-}
-RECIPES = {
-    **ABLATIONS,
     "augmented": Recipe(
         {"zero_init_adapters": True, "warmup_epochs": 1, "clip_norm": 1, "ema_decay": 0.99}, overlay="augmented.yaml"
     ),
@@ -133,10 +134,10 @@ def commands_of(
     overlay = recipe.overlay and f"../../configs/recipes/{recipe.overlay}"
     peer = recipe.peer and f"../../configs/peers/{recipe.peer}"
     own = {"encoder_size": None} if recipe.peer else {}
-    sides = [32 * round(side * recipe.size / 32) for side in json.loads(shared["spatial_size"])]
+    sides = [SIZE_STEP * round(side * recipe.size / SIZE_STEP) for side in json.loads(shared["spatial_size"])]
     network = {**shared, "spatial_size": json.dumps(sides, separators=(",", ":")), **own, **recipe.network}
     network = {key: value for key, value in network.items() if value is not None}
-    epochs = round(int(str(paper["max_epochs"])) * recipe.epochs)
+    epochs = max(1, round(int(str(paper["max_epochs"])) * recipe.epochs))
     unselected = {"max_epochs": epochs, "val_fraction": 0.0001, "val_interval": epochs + 1}
     before = [f"{{{name}}}/models/model.pt" for name in recipe.earlier]
     start = {"weights": before[0]} if recipe.after else {}

@@ -10,6 +10,7 @@ by the same command, and finished runs are not done again, so the whole can be m
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -19,9 +20,9 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.bundle_run import BundleRun, OutOfTime, files_sha256
+from benchmarks.bundle_run import BundleRun, OtherRun, OutOfTime, files_sha256
 from benchmarks.polyp_free_crops import write_crops
-from benchmarks.polyp_recipes import RECIPES, commands_of
+from benchmarks.polyp_recipes import RECIPES, SIZE_STEP, commands_of
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,21 @@ def main(
     unknown = sorted(set(chosen) - RECIPES.keys())
     if unknown:
         raise typer.BadParameter(f"--recipes: {', '.join(unknown)} is not known; choose from {'; '.join(RECIPES)}.")
+    if size % SIZE_STEP or size <= 0:
+        raise typer.BadParameter(f"--size: a multiple of {SIZE_STEP} pixels, got {size}.")
+    numbers = seeds.split(",")
+    if not all(re.fullmatch(r" *\d+ *", number) for number in numbers):
+        raise typer.BadParameter(f"--seeds: whole numbers with commas between, got {seeds!r}.")
     until = None if minutes is None else time.monotonic() + 60 * minutes
     data, work = dataset_dir.resolve(), work_dir.resolve()
     places = {"{DIR}": data}
     if Path(weights).is_file():
         places["{WEIGHTS}"], weights = Path(weights).resolve(), "{WEIGHTS}"
     data_sha256 = files_sha256(*places.values())
-    places["{CROPS}"] = work / "crops"
+    places["{CROPS}"] = work / f"crops_{files_sha256(data / 'TestDataset')[:8]}"
     if not places["{CROPS}"].exists():
         begun = work / "crops.part"
+        shutil.rmtree(begun, ignore_errors=True)
         write_crops(data, begun)
         begun.rename(places["{CROPS}"])
     shared: dict[str, Any] = {
@@ -98,7 +105,7 @@ def main(
     if max_cases is not None:
         trained_by["max_cases"] = max_cases
     failed: list[str] = []
-    for seed in map(int, seeds.split(",")):
+    for seed in map(int, numbers):
         runs = _Runs(work, places, shared, trained_by, seed, data_sha256, until)
         for name in chosen:
             print(f"== {name}, seed {seed}", flush=True)
@@ -113,9 +120,12 @@ def main(
             except subprocess.CalledProcessError as error:
                 failed.append(f"{name}, seed {seed}: exit code {error.returncode}")
                 continue
+            except OtherRun as error:
+                failed.append(f"{name}, seed {seed}: {error}")
+                continue
             run.write(output / run.folder.name, recipe=name, seed=seed, shared={**shared, **trained_by})
     if failed:
-        raise SystemExit("\n".join(["These failed, see above; the same command tries them again:", *failed]))
+        raise SystemExit("\n".join(["These failed; the same command tries them again:", *failed]))
 
 
 if __name__ == "__main__":

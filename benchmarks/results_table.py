@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 import typer
 from numpy.typing import NDArray
+from scipy import stats
 
 from benchmarks.polyp_recipes import RECIPES
 from monai_sam2unet.errors import DataError
+from monai_sam2unet.evaluation.bootstrap import NUM_RESAMPLES, ROUNDING
 from monai_sam2unet.evaluation.report_figures import draw_reliability
-from monai_sam2unet.evaluation.statistics import NUM_RESAMPLES, holm_adjusted, paired_difference
+from monai_sam2unet.evaluation.statistics import holm_adjusted, paired_difference
 
 __all__ = ["by_set", "gain_over", "markdown", "reliability"]
 
@@ -39,9 +41,8 @@ def _by_image(runs: Sequence[dict[str, Any]]) -> pd.Series:
     return pd.concat([run["images"] for run in runs]).groupby(["dataset", "image"])[SCORE].mean()
 
 
-def _drawn_means(values: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
-    drawn = generator.integers(0, len(values), (NUM_RESAMPLES, len(values)))
-    means: NDArray[np.float64] = values[drawn].mean(1)
+def _mean_of_means(*samples: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+    means: NDArray[np.float64] = np.mean([values.mean(axis) for values in samples], axis=0)
     return means
 
 
@@ -55,8 +56,8 @@ def gain_over(
         own: runs of the recipe.
 
     Returns:
-        The gain; its 95 % interval, by drawing the images of each set anew; and p of Wilcoxon's signed-rank test over
-        all images, as `sam2unet compare` makes it. None of them knows how another training would turn out.
+        The gain; its 95 % interval, by drawing the images of each set anew (BCa); and p of Wilcoxon's signed-rank test
+        over all images, both as `sam2unet compare` makes them. None of them knows how another training would turn out.
 
     Raises:
         DataError: When the two have no seed in common, or were measured on different images.
@@ -68,12 +69,15 @@ def gain_over(
     if not a.index.equals(b.index) or (b - a).isna().any():
         raise DataError("The two were not measured on the same images.")
     by_set = [group.to_numpy() for _, group in (b - a).groupby("dataset")]
-    # One generator for all: sets of the same size would be drawn alike.
-    generator = np.random.default_rng(0)
-    means = np.mean([_drawn_means(values, generator) for values in by_set], axis=0)
-    low, high = np.quantile(means, [0.025, 0.975])
-    gain = float(np.mean([values.mean() for values in by_set]))
-    return gain, (float(low), float(high)), paired_difference(a.to_numpy(), b.to_numpy()).p_value
+    gain = float(_mean_of_means(*by_set))
+    if all(np.ptp(values) < ROUNDING for values in by_set):
+        interval = gain, gain
+    else:
+        drawn = stats.bootstrap(
+            by_set, _mean_of_means, n_resamples=NUM_RESAMPLES, method="BCa", random_state=np.random.default_rng(0)
+        )
+        interval = float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
+    return gain, interval, paired_difference(a.to_numpy(), b.to_numpy()).p_value
 
 
 def _gains(by_recipe: dict[str, list[dict[str, Any]]], baseline: str) -> dict[str, list[str]]:
@@ -86,7 +90,10 @@ def _gains(by_recipe: dict[str, list[dict[str, Any]]], baseline: str) -> dict[st
     cells = {}
     for name, (gain, (low, high), _), p in zip(compared, found, adjusted, strict=True):
         interval = f"{100 * low:+.1f} to {100 * high:+.1f}"
-        cells[name] = [f"{100 * gain:+.1f}", interval, "<0.001" if p < 0.001 else f"{p:.3f}"]
+        own = {run["seed"] for run in by_recipe[name]}
+        # The scores beside it are means over all seeds.
+        paired = f" (seeds {', '.join(map(str, sorted(own & seeds)))} only)" if own != seeds else ""
+        cells[name] = [f"{100 * gain:+.1f}{paired}", interval, "<0.001" if p < 0.001 else f"{p:.3f}"]
     return cells
 
 

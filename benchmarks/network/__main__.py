@@ -24,6 +24,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from benchmarks.device_name import device_name
 from benchmarks.network.agreement import Picture, photographs, with_logits
 from benchmarks.network.every_form import FORMS
 from benchmarks.network.forms import Form, Setting, Unavailable, Workbench
@@ -42,14 +43,6 @@ PACKAGES = (
 )
 
 
-def _machine(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine()
-
-
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in PACKAGES:
@@ -65,7 +58,7 @@ def _circumstances(device: torch.device) -> dict[str, Any]:
     words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
     return {
         "command": " ".join(["python -m benchmarks.network", *words]),
-        "machine": _machine(device),
+        "machine": device_name(device),
         "threads": torch.get_num_threads(),
         "versions": _versions(),
         "tf32": {"matmul": torch.backends.cuda.matmul.allow_tf32, "cudnn": torch.backends.cudnn.allow_tf32},

@@ -31,8 +31,9 @@ def refuse_known_cases(
 
     What a training used stands in a file beside its checkpoint, ``model.cases.json`` of ``model.pt``; see
     :class:`~monai_sam2unet.data.TrainingCases`. Cases are told by the bytes of their images, so that folders and names
-    may be others. Of a checkpoint without such a file nothing is known, which a warning says; it also names cases that
-    are called as some of the training but have other bytes, as of data that were saved anew.
+    may be others. Of a checkpoint without such a file nothing is known, which a warning says, as it does of a network
+    that the weights came from; it also names cases that are called as some of the training but have other bytes, as of
+    data that were saved anew.
 
     Args:
         items: cases ``{"image": path}``.
@@ -51,6 +52,12 @@ def refuse_known_cases(
             f"What {path} was trained on is not known, for there is no {TrainingCases.path_of(path).name} beside it: "
             "make sure that it was not on the cases measured here."
         )
+    for path, cases in known.items():
+        if cases is not None and cases.unknown:
+            logger.warning(
+                f"The weights of {path} came from {', '.join(cases.unknown)}, too, and what that was trained on is not "
+                "known: make sure that it was not on the cases measured here."
+            )
     digests = case_digests(items, dataset_dir) if any(known.values()) else []
     offenders: set[str] = set()
     lines = []

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -63,22 +62,24 @@ def extract(
 
     The file names the encoder that it belongs to, which is fetched where the file is loaded. In a bundle it is given as
     --ckpt_path, with the training's --encoder_size, --spatial_size and the like. The file with the cases of the
-    training, which lies beside the checkpoint, is copied.
+    training, which lies beside the checkpoint, is written beside it, too.
 
     An encoder that was trained, too, is kept nearly: its changes are written as products of small matrices. Evaluate
     the file to see what that costs.
     """
     from monai_sam2unet.data import TrainingCases
+    from monai_sam2unet.handlers.atomic_file import save_cases
     from monai_sam2unet.networks.trained_part import save_trained_part
 
+    cases = TrainingCases.of_checkpoint(checkpoint)
     written = save_trained_part(checkpoint, output, weights.value, encoder_rank)
-    cases = TrainingCases.path_of(checkpoint)
-    if cases.is_file():
-        shutil.copyfile(cases, TrainingCases.path_of(written.path))
+    save_cases(cases, written.path)
     print(f"{written.path}: {written.num_bytes / 1e6:.1f} MB, SHA-256 {written.sha256}")
     print(", ".join(f"{name} {value}" for name, value in written.choices.items()))
     if written.kept is not None:
         print(f"Of the change of the encoder's matrices {written.kept:.1%} is kept (sum of squares).")
+    if cases is None:
+        print(f"What {checkpoint} was trained on is not noted beside it, and so is not beside this file.")
 
 
 @app.command()
@@ -101,11 +102,12 @@ def average(
     mean = average_checkpoints(checkpoints)
     known = [TrainingCases.of_checkpoint(checkpoint) for checkpoint in checkpoints]
     cases = [found for found in known if found is not None]
-    save_with_cases(mean, output, cases[-1].with_earlier(cases[:-1]) if cases else None)
+    unknown = [checkpoint for checkpoint, found in zip(checkpoints, known, strict=True) if found is None]
+    noted = TrainingCases({}, {}, unknown=tuple(checkpoint.name for checkpoint in unknown))
+    save_with_cases(mean, output, cases[-1].with_earlier([*cases[:-1], noted]) if cases else None)
     print(output)
-    for checkpoint, found in zip(checkpoints, known, strict=True):
-        if found is None:
-            print(f"What {checkpoint} was trained on is not noted beside it, and so is not beside the average.")
+    for checkpoint in unknown:
+        print(f"What {checkpoint} was trained on is not noted beside it, and so is not beside the average.")
 
 
 @app.callback()

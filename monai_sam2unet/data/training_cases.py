@@ -110,6 +110,8 @@ class TrainingCases:
         fold: which part was left out; None: none.
         num_folds: number of such parts; None: none was left out.
         earlier: as ``training``, all cases of the checkpoint that the training started from, where it was one of ours.
+        unknown: names of the networks' files that the weights came from and that have no such file beside them: these
+            cases are then not all that the weights know.
     """
 
     training: dict[str, str]
@@ -117,6 +119,7 @@ class TrainingCases:
     fold: int | None = None
     num_folds: int | None = None
     earlier: dict[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
 
     @classmethod
     def from_items(
@@ -147,12 +150,14 @@ class TrainingCases:
         # The file that the network loads, too.
         start = None if weights in (None, "random") else local_weights(weights)
         before = None if start is None else cls.of_checkpoint(start)
-        if start is not None and before is None and _holds_network(start):
+        unknown = start is not None and before is None and _holds_network(start)
+        if start is not None and unknown:
             logger.warning(
                 f"What {start} was trained on is not known, for there is no {cls.path_of(start).name} beside it: an "
                 "evaluation of what is trained from it cannot refuse those cases."
             )
-        cases = cls(first, second, fold, None if fold is None else num_folds)
+        names = (start.name,) if start is not None and unknown else ()
+        cases = cls(first, second, fold, None if fold is None else num_folds, unknown=names)
         return cases if before is None else cases.with_earlier([before])
 
     @classmethod
@@ -168,7 +173,9 @@ class TrainingCases:
         """
         try:
             parts = {part: {str(key): str(name) for key, name in content[part].items()} for part in _PARTS}
-            return cls(**parts, fold=content["fold"], num_folds=content["num_folds"])
+            # Earlier versions did not note what is unknown.
+            unknown = tuple(map(str, content.get("unknown", ())))
+            return cls(**parts, fold=content["fold"], num_folds=content["num_folds"], unknown=unknown)
         except (AttributeError, KeyError, TypeError) as error:
             raise CheckpointError(f"{source} does not say what was trained on ({type(error).__name__}).") from error
 
@@ -179,10 +186,11 @@ class TrainingCases:
             >>> TrainingCases({"ab": "1.png"}, {}).with_earlier([TrainingCases({}, {"cd": "2.png"})]).earlier
             {'cd': '2.png'}
         """
-        earlier = dict(self.earlier)
+        earlier, unknown = dict(self.earlier), self.unknown
         for other in others:
             earlier |= {**other.earlier, **other.validation, **other.training}
-        return replace(self, earlier=earlier)
+            unknown += other.unknown
+        return replace(self, earlier=earlier, unknown=tuple(dict.fromkeys(unknown)))
 
     def content(self) -> dict[str, Any]:
         """As plain mappings, to be saved."""

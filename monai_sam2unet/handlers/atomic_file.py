@@ -13,7 +13,7 @@ import torch
 from monai_sam2unet.data import TrainingCases
 from monai_sam2unet.errors import CheckpointError
 
-__all__ = ["save_atomically", "save_with_cases"]
+__all__ = ["save_atomically", "save_cases", "save_with_cases"]
 
 #: What to do when a file cannot be written, where the caller knows no better.
 ADVICE = "Make room, or give another place."
@@ -62,8 +62,24 @@ def save_with_cases(weights: Any, path: Path, cases: TrainingCases | None, advic
         CheckpointError: When a file cannot be written.
     """
     # In that order: a kill in between leaves weights of which nothing is known, never those of another training.
-    beside = TrainingCases.path_of(path)
-    beside.unlink(missing_ok=True)
+    TrainingCases.path_of(path).unlink(missing_ok=True)
     save_atomically(weights, path, advice=advice)
-    if cases is not None:
+    save_cases(cases, path, advice)
+
+
+def save_cases(cases: TrainingCases | None, path: Path, advice: str = ADVICE) -> None:
+    """Save what weights were trained on, beside them, if that is known.
+
+    Args:
+        cases: of the training; None: what is noted there is taken away.
+        path: of the weights.
+        advice: what to do when it cannot be written, for the message.
+
+    Raises:
+        CheckpointError: When the file cannot be written.
+    """
+    beside = TrainingCases.path_of(path)
+    if cases is None:
+        beside.unlink(missing_ok=True)
+    else:
         save_atomically(cases.as_json(), beside, lambda text, file: file.write(text.encode()), advice)

@@ -77,6 +77,15 @@ def test_of_an_older_checkpoint_nothing_is_known(phantoms: Path, tmp_path: Path,
     assert caplog.text == ""
 
 
+def test_networks_before_it_of_which_nothing_is_known_are_told(phantoms: Path, tmp_path: Path, caplog):
+    cases = TrainingCases({"ab": "1.png"}, {}, unknown=("start.pt",))
+    TrainingCases.path_of(tmp_path / "new.pt").write_text(cases.as_json(), encoding="utf-8")
+    (tmp_path / "new.pt").touch()
+    refuse_known_cases(evaluation_datalist(phantoms, fold=1), tmp_path / "new.pt", phantoms)
+    (record,) = caplog.records
+    assert f"The weights of {tmp_path / 'new.pt'} came from start.pt, too" in record.message
+
+
 def test_the_same_names_of_other_files_are_only_told(folds: dict[int, Path], phantoms: Path, tmp_path: Path, caplog):
     image = training_datalist(phantoms, fold=0)["training"][0]["image"]
     other = tmp_path / Path(image).relative_to(phantoms)

@@ -70,6 +70,8 @@ def test_what_is_written_is_read(data: Path, tmp_path: Path):
     TrainingCases.path_of(tmp_path / "fold1.pt").write_text(cases.as_json(), encoding="utf-8")
     assert (tmp_path / "fold1.cases.json").is_file()
     assert TrainingCases.of_checkpoint(tmp_path / "fold1.pt") == cases
+    older = {key: value for key, value in cases.content().items() if key != "unknown"}
+    assert TrainingCases.from_content(older, "fold1.pt") == cases
     assert TrainingCases.of_checkpoint(tmp_path / "fold2.pt") is None
 
 
@@ -87,6 +89,12 @@ def test_what_the_weights_know_is_known(data: Path, tmp_path: Path):
     assert a in TrainingCases.from_items(*parts, data, weights=str(tmp_path / "second.pt")).earlier
     for weights in ("sam2.1", "random", None, tmp_path / "sam2_hiera_tiny.pt"):
         assert TrainingCases.from_items(*parts, data, weights=weights).earlier == {}
+
+
+def test_what_is_unknown_stays_unknown():
+    first = TrainingCases({"ab": "1.png"}, {}, unknown=("a.pt",))
+    again = TrainingCases.from_content(json.loads(first.as_json()), "model.pt")
+    assert again.with_earlier([first, TrainingCases({}, {}, unknown=("b.pt",))]).unknown == ("a.pt", "b.pt")
 
 
 @pytest.mark.parametrize("weights", ["~/mine.pt", "fold0", "weights/fold0.safetensors"])
@@ -122,7 +130,8 @@ def test_weights_of_a_network_of_which_nothing_is_known(
 ):
     path = tmp_path / "start.pt"
     torch.save(content, path, _use_new_zipfile_serialization=is_zip)
-    assert TrainingCases.from_items(items(data, "a"), [], data, weights=path).earlier == {}
+    found = TrainingCases.from_items(items(data, "a"), [], data, weights=path)
+    assert (found.earlier, found.unknown) == ({}, ("start.pt",) if is_network else ())
     assert (f"{path} was trained on is not known, for there is no start.cases.json" in caplog.text) == is_network
     assert bool(caplog.records) == is_network
 

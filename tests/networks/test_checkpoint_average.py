@@ -74,5 +74,9 @@ def test_command_notes_all_that_was_trained_on(folder, tmp_path) -> None:
     content = json.loads((tmp_path / "mean.cases.json").read_text())
     assert content["training"] == {"ef": "3.png"}
     assert content["earlier"] == {"ab": "1.png", "cd": "2.png"}
+    assert content["unknown"] == []
+    (folder / "1.cases.json").unlink()
+    assert "1.pt was trained on is not noted beside it" in CliRunner().invoke(app, words).output
+    assert json.loads((tmp_path / "mean.cases.json").read_text())["unknown"] == ["1.pt"]
     words[-1] = str(tmp_path / "mean.safetensors")
     assert "The output is a .pt file" in str(CliRunner().invoke(app, words).exception)

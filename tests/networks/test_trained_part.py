@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from monai_sam2unet.cli import app
+from monai_sam2unet.data import TrainingCases
 from monai_sam2unet.errors import UserError, WeightsError
 from monai_sam2unet.networks import Hiera, SAM2UNet, load_weights
 from monai_sam2unet.networks.trained_part import save_trained_part
@@ -232,11 +233,17 @@ def test_command(folder, whole_trained, tmp_path):
     assert f"SHA-256 {sha256}" in done.output
     assert not (tmp_path / "a.cases.json").exists()
     assert "adapter_channels 8, lora_rank 2" in done.output
+    assert "model.pt was trained on is not noted beside it" in done.output
+    cases = TrainingCases({"ab": "1.png"}, {"cd": "2.png"})
+    (folder / "model.cases.json").write_text(cases.as_json())
+    done = CliRunner().invoke(app, words)
+    assert "is not noted" not in done.output
+    assert TrainingCases.of_checkpoint(tmp_path / "a.safetensors") == cases
     (folder / "model.cases.json").write_text("{}")
-    assert CliRunner().invoke(app, words).exit_code == 0
-    assert (tmp_path / "a.cases.json").read_text() == "{}"
+    assert "does not say what was trained on" in str(CliRunner().invoke(app, words).exception)
     (folder / "model.cases.json").unlink()
     done = CliRunner().invoke(app, [*words, "--encoder-rank", "2"])
+    assert not (tmp_path / "a.cases.json").exists(), "of another training"
     assert "Of the change" not in done.output
     words[2] = str(whole_trained)
     done = CliRunner().invoke(app, [*words, "--encoder-rank", "2"])
