@@ -17,6 +17,10 @@ __all__ = ["load_checkpoint"]
 logger = logging.getLogger(__name__)
 
 
+def _begins(path: str | Path) -> str:
+    return "" if Path(path).is_absolute() else f" below {Path.cwd()}, where a bundle's own folder is expected"
+
+
 def load_checkpoint(network: nn.Module, ckpt_path: str | Path) -> WeightsReport:
     """Load a trained network's weights, full or light.
 
@@ -34,7 +38,8 @@ def load_checkpoint(network: nn.Module, ckpt_path: str | Path) -> WeightsReport:
     """
     if not Path(ckpt_path).is_file():
         raise CheckpointError(
-            f"There is no checkpoint {ckpt_path}. Train first, or name another file (`--ckpt_path` of a bundle)."
+            f"There is no checkpoint {ckpt_path}{_begins(ckpt_path)}. Train first, name another file (`--ckpt_path` of "
+            "a bundle), or, where weights come with the bundle, put its configs/released.yaml after the other config."
         )
     own_encoder = isinstance(getattr(network, "encoder", None), Hiera)
     report = load_weights(network, ckpt_path) if own_encoder else _load_exactly(network, Path(ckpt_path))

@@ -19,6 +19,7 @@ from monai.bundle import ConfigParser
 from monai.bundle import run as bundle_run
 from monai.bundle.utils import ID_SEP_KEY
 
+from monai_sam2unet.bundle.present_device import present_device
 from monai_sam2unet.errors import ConfigError, UserError, causes, text_of
 
 TRACEBACK_VARIABLE = "SAM2UNET_TRACEBACK"
@@ -116,7 +117,8 @@ def check_arguments(argv: Sequence[str]) -> None:
 
     Raises:
         ConfigError: When a name is not in the config (the text gives the nearest ones); or a value is ``true``,
-            ``false``, ``null`` or ``none``, which would arrive as text, or ``None``, which MONAI passes over.
+            ``false``, ``null`` or ``none``, which would arrive as text, or ``None``, which MONAI passes over; or this
+            machine does not have the ``device``.
     """
     if not argv or Path(argv[0]).parts[-3:] != ("monai", "bundle", "__main__.py"):
         return
@@ -129,6 +131,8 @@ def check_arguments(argv: Sequence[str]) -> None:
         parts = name.replace("#", ID_SEP_KEY).split(ID_SEP_KEY)
         if name not in own:
             _check_word(name, pairs[name])
+        if name == "device" and not pairs[name].startswith("$"):
+            present_device(pairs[name])
         if name in own or parts[0] == "_meta_" or _has_parent(config, parts):
             continue
         near = difflib.get_close_matches(parts[0], list(config), n=3)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import ignite.distributed as idist
 
 from monai_sam2unet.bundle.folds import leave_out_fold, training_split
 from monai_sam2unet.bundle.labelled_cases import Folders, labelled_cases
-from monai_sam2unet.data import check_pairs, list_images, split_readable
+from monai_sam2unet.data import check_pairs, list_images, other_files, split_readable
 from monai_sam2unet.errors import DataError, listing
 
 __all__ = ["evaluation_datalist", "fail_on_rejected", "inference_datalist", "training_datalist"]
+
+logger = logging.getLogger(__name__)
 
 
 def training_datalist(
@@ -135,6 +138,8 @@ def inference_datalist(
 ) -> dict[str, list]:
     """Images to predict: all below a folder, or a single file.
 
+    Files of types that are not read are passed over, which a warning says.
+
     Args:
         dataset_dir: a folder, searched at any depth, or an image file.
         output_dir: where predictions are written; what earlier runs wrote there is left out.
@@ -149,8 +154,12 @@ def inference_datalist(
     path = Path(dataset_dir)
     images = [path] if path.is_file() else list_images(path, recursive=True)
     if output_dir is not None and path.is_dir():
-        own = Path(output_dir).resolve()
-        images = [image for image in images if not {own / "masks", own / "overlays"} & set(image.resolve().parents)]
+        own = {Path(output_dir).resolve() / folder for folder in ("masks", "overlays")}
+        images = [image for image in images if not own & set(image.resolve().parents)]
+    others = other_files(path) if path.is_dir() else []
+    if others:
+        types = ", ".join(sorted({other.suffix or other.name for other in others}))
+        logger.warning(f"{len(others)} files in {path} are of no known type and passed over: {types}.")
     readable, rejected = split_readable(images, picture=picture)
     if not readable:
         raise DataError(f"None of the images in {path} can be read:\n{listing(rejected)}")

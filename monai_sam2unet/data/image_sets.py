@@ -15,6 +15,7 @@ __all__ = [
     "given_sets",
     "list_images",
     "match_by_stem",
+    "other_files",
     "pair_by_stem",
     "read_split",
     "stem_below",
@@ -45,17 +46,29 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
         DataError: When there is no such folder, or no image in it.
     """
     folder = _existing(folder)
-    found = folder.rglob("*") if recursive else folder.iterdir()
-    images = sorted(
-        p
-        for p in found
-        if p.suffix.lower() in IMAGE_SUFFIXES
-        and not any(name.startswith(".") for name in p.relative_to(folder).parts)
-        and not p.is_dir()
-    )
+    images = [path for path in _files(folder, recursive) if path.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
         raise DataError(f"There are no images in {folder}. Known are the file types {', '.join(IMAGE_SUFFIXES)}.")
     return images
+
+
+def other_files(folder: str | Path) -> list[Path]:
+    """List the files at any depth of a folder that :func:`list_images` passes over, hidden ones left out.
+
+    Raises:
+        DataError: When there is no such folder.
+    """
+    return [path for path in _files(_existing(folder), True) if path.suffix.lower() not in IMAGE_SUFFIXES]
+
+
+def _files(folder: Path, recursive: bool) -> list[Path]:
+    """The files of a folder, sorted by path, hidden ones left out."""
+    found = folder.rglob("*") if recursive else folder.iterdir()
+    return sorted(
+        path
+        for path in found
+        if not any(name.startswith(".") for name in path.relative_to(folder).parts) and not path.is_dir()
+    )
 
 
 def stem_below(path: Path, folder: Path) -> str:

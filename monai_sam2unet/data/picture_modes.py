@@ -26,7 +26,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _of_eight_bits(image: Image.Image) -> Image.Image:
     if image.mode not in EIGHT_BIT_MODES:
-        raise DataError(f"Images of 8 bits a channel are expected, this one has the mode {image.mode}.")
+        raise DataError(f"Images of 8 bits a channel are expected, this one has the mode {image.mode}: convert it.")
     return _upright(image)
 
 

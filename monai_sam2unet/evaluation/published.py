@@ -148,13 +148,17 @@ class PublishedTable:
             summary: as of :meth:`rows`.
             console: where to; standard output if not given.
         """
+        console, rows = console or Console(), self.rows(summary)
+        if not rows:
+            console.print("None of the sets measured here has published numbers.")
+            return
         table = Table(title="Ours beside the published numbers", caption=Text("\n".join(self._below(summary))))
         for heading in self.HEADINGS:
             table.add_column(heading, justify="left" if heading in ("test set", "score") else "right")
         colours = {True: "green", False: "red", None: None}
-        for row in self.rows(summary):
+        for row in rows:
             table.add_row(*map(Text, _cells(row)), style=colours[row.better])
-        (console or Console()).print(table)
+        console.print(table)
 
     def markdown(self, summary: Summary) -> str:
         """The table in Markdown, with the note, and a line that names the sets that were not measured."""

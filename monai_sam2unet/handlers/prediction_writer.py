@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 from PIL import Image
 
-from monai_sam2unet.data import to_shown
+from monai_sam2unet.data import list_images, to_shown
 from monai_sam2unet.errors import DataError
 from monai_sam2unet.evaluation.columns import check_class_names
 from monai_sam2unet.evaluation.overlay import CLASS_COLOURS, draw_overlay
@@ -31,6 +32,21 @@ def _write(image: Image.Image, path: Path) -> None:
     part.replace(path)
 
 
+def mask_names(images: Sequence[str]) -> dict[str, str]:
+    """What the masks of a folder's images are called: as the images, with the suffix where several would be the same.
+
+    Example:
+        >>> mask_names(["a.jpg", "b.jpg", "b.png"])
+        {'a.jpg': 'a.png', 'b.jpg': 'b.jpg.png', 'b.png': 'b.png.png'}
+    """
+    names = {image: str(Path(image).with_suffix(".png")) for image in images}
+    # A longer name may be that of another image: b.png.tif beside those above.
+    while len(set(names.values())) < len(names):
+        times = Counter(names.values())
+        names = {image: f"{image}.png" if times[name] > 1 else name for image, name in names.items()}
+    return names
+
+
 def _with_palette(classes: NDArray[np.uint8]) -> Image.Image:
     """An image of class indices, in colours to look at."""
     image = Image.fromarray(classes)
@@ -45,8 +61,8 @@ class PredictionWriter:
     Masks are 0 and 255; of several classes they hold class indices, with a palette to look at.
 
     Masks go to ``output_dir/masks`` and overlays to ``output_dir/overlays``, below these as the images lie below
-    ``dataset_dir``. ``a/b.jpg`` gives ``masks/a/b.png``; where that name is taken by another image of the run
-    (``a/b.png`` beside ``a/b.jpg``) the suffix stays in it: ``a/b.jpg.png``.
+    ``dataset_dir``. ``a/b.jpg`` gives ``masks/a/b.png``; where several images of the folder would give that name
+    (``a/b.png`` beside ``a/b.jpg``) their suffixes stay in it: ``a/b.jpg.png`` and ``a/b.png.png``.
 
     Attach it to an evaluator whose outputs are lists of dicts with ``pred`` (1, H, W) at the image's size: binary, or
     class indices.
@@ -69,22 +85,25 @@ class PredictionWriter:
         self.dataset_dir = Path(dataset_dir)
         self.overlays = overlays
         self.class_names = None if class_names is None else check_class_names(class_names)
-        self._names: dict[Path, Path] = {}
+        self._names: dict[Path, dict[str, str]] = {}
+        self._written = 0
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, lambda: self._names.clear())
+        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
         engine.add_event_handler(Events.COMPLETED, self._tell)
 
+    def _start(self, engine: Engine) -> None:
+        self._names.clear()
+        self._written = 0
+
     def _name(self, image: Path) -> Path:
-        root = self.dataset_dir if self.dataset_dir.is_dir() else self.dataset_dir.parent
-        below = image.relative_to(root)
-        name = below.with_suffix(".png")
-        if self._names.get(name, image) != image:
-            name = below.with_name(below.name + ".png")
-        self._names[name] = image
-        return name
+        if not self.dataset_dir.is_dir():
+            return Path(image.name).with_suffix(".png")
+        if image.parent not in self._names:
+            self._names[image.parent] = mask_names([path.name for path in list_images(image.parent)])
+        return image.relative_to(self.dataset_dir).with_name(self._names[image.parent][image.name])
 
     def __call__(self, engine: Engine) -> None:
         """Write the masks of a batch.
@@ -104,9 +123,11 @@ class PredictionWriter:
             is_one = self.class_names is None
             drawn = Image.fromarray((mask > 0).astype(np.uint8) * 255) if is_one else _with_palette(mask)
             _write(drawn, self.output_dir / "masks" / name)
+            self._written += 1
             if self.overlays:
                 overlay = draw_overlay(image, mask > 0) if is_one else draw_overlay(image, mask, colours=CLASS_COLOURS)
                 _write(Image.fromarray(overlay), self.output_dir / "overlays" / name)
 
     def _tell(self, engine: Engine) -> None:
-        logger.info(f"{len(self._names)} masks written to {self.output_dir / 'masks'}.")
+        masks = "1 mask" if self._written == 1 else f"{self._written} masks"
+        logger.info(f"{masks} written to {self.output_dir / 'masks'}.")

@@ -68,12 +68,8 @@ def largest_channel(x: Tensor) -> Tensor:
 
 def _logit(threshold: float) -> float:
     """What a logit must at least be for its sigmoid to reach the threshold."""
-    if threshold <= 0:
-        return -math.inf
-    if threshold >= 1:
-        # 1 is the sigmoid of infinity; what is more is reached by nothing, and nothing is at least NaN.
-        return math.inf if threshold == 1 else math.nan
-    return math.log(threshold) - math.log1p(-threshold)
+    # 1 is the sigmoid of infinity.
+    return math.inf if threshold == 1 else math.log(threshold) - math.log1p(-threshold)
 
 
 def above_thresholds(x: Tensor, thresholds: Sequence[float], activation: str | None = None) -> Tensor:
@@ -81,7 +77,7 @@ def above_thresholds(x: Tensor, thresholds: Sequence[float], activation: str | N
 
     Args:
         x: (K, H, W) or (K, X, Y, Z), probabilities, or logits if there is an activation.
-        thresholds: K numbers.
+        thresholds: K probabilities, above 0 and at most 1.
         activation: None, ``"sigmoid"``, or ``"softmax"`` over the channels. The sigmoid is not computed: logits are
             held against the threshold's logit, so that large ones cannot be rounded to a probability of 1.
 

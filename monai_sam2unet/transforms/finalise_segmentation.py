@@ -13,7 +13,7 @@ from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data import MetaTensor, get_track_meta
 from monai.transforms import MapTransform, Transform
-from monai.utils import convert_to_tensor
+from monai.utils import convert_to_tensor, ensure_tuple
 from monai.utils.enums import TransformBackends
 from torch import Tensor
 
@@ -53,8 +53,8 @@ class FinaliseSegmentation(Transform):
     probabilities, and no activation is applied again; or they are classes already (``"argmax"``).
 
     Args:
-        threshold: where a channel's probability is at least this it is 1; one number, or one a channel. None is 0.5
-            unless ``argmax``.
+        threshold: where a channel's probability is at least this it is 1; above 0 and at most 1, one number, or one a
+            channel. None is 0.5 unless ``argmax``.
         argmax: whether the channel with the largest value (probability or logit) is the class, instead of thresholds.
         largest_component: whether of each class only the largest component is kept, or the classes of which it is.
         min_size: smaller components are removed: one size for all classes, or a mapping from class to size.
@@ -97,9 +97,12 @@ class FinaliseSegmentation(Transform):
         if argmax and threshold is not None:
             raise ConfigError("threshold and argmax are two ways to find the class: give one of them.")
         given = 0.5 if threshold is None else threshold
-        self.thresholds = (float(given),) if isinstance(given, (int, float)) else tuple(float(t) for t in given)
-        if len(self.thresholds) == 0 or not all(math.isfinite(t) for t in self.thresholds):
-            raise ConfigError(f"threshold must be one finite number, or one a channel, got {threshold!r}.")
+        try:
+            self.thresholds = tuple(float(t) for t in ensure_tuple(given))
+        except (TypeError, ValueError):
+            self.thresholds = ()
+        if not self.thresholds or not all(0 < t <= 1 for t in self.thresholds):
+            raise ConfigError(f"threshold is a probability above 0 and at most 1, or one a channel, got {threshold!r}.")
         if unit not in UNITS:
             raise ConfigError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}.")
         if connectivity is not None and connectivity not in (1, 2, 3):

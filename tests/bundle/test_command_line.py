@@ -74,6 +74,16 @@ def test_unknown_names_are_refused(check, words, name):
         check(*words)
 
 
+@pytest.mark.parametrize(
+    ("value", "message"), [("cuda:99", "There is no device 'cuda:99' here"), ("gpu", "A device is cpu")]
+)
+def test_devices_that_are_not_there_are_refused(check, value, message):
+    check("--device", "cpu")
+    check("--device", "$torch.device('cpu')")
+    with pytest.raises(ConfigError, match=message):
+        check("--device", value)
+
+
 def test_the_config_may_follow_an_equals_sign(repository):
     config = repository / "bundles" / "polyp_segmentation" / "configs" / "train.yaml"
     check_arguments([PROGRAM, "run", f"--config_file={config}", "--max_epochs=5"])

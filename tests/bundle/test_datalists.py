@@ -169,6 +169,18 @@ def test_inference_takes_what_can_be_read(two_sets, tmp_path):
     assert inference_datalist(folder / "1.png") == {"cases": [{"image": str(folder / "1.png")}], "rejected": []}
 
 
+def test_what_inference_passes_over_is_told(tmp_path, caplog):
+    folder = write_set(tmp_path, 2) / "images"
+    inference_datalist(folder)
+    assert caplog.text == ""
+    for name in ("a.webp", "below/b.GIF", "below/c.webp", ".hidden/d.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    assert stems(inference_datalist(folder)["cases"]) == ["0", "1"]
+    assert "3 files" in caplog.text
+    assert "passed over: .GIF, .webp." in caplog.text
+
+
 def test_inference_without_images(tmp_path):
     with pytest.raises(DataError, match="no folder"):
         inference_datalist(tmp_path / "nowhere")

@@ -86,10 +86,12 @@ def test_images_of_one_stem_get_files_of_their_own(tmp_path):
         save(data / name, *size)
     predict(data, out, overlays=False)
     assert files(out) == sorted(
-        ["masks/a.png", "masks/a.jpg.png", "masks/a.png.png", "masks/b/a.png", "masks/a.png.tif.png"]
+        ["masks/a.bmp.png", "masks/a.jpg.png", "masks/a.png.png", "masks/b/a.png", "masks/a.png.tif.png"]
     )
-    heights = {name: read(out / "masks" / name).shape[0] for name in ("a.png", "a.jpg.png", "a.png.png", "b/a.png")}
-    assert heights == {"a.png": 8, "a.jpg.png": 16, "a.png.png": 24, "b/a.png": 32}
+    for name, (height, _) in sizes.items():
+        assert read(out / "masks" / ("b/a.png" if name == "b/a.png" else f"{name}.png")).shape[0] == height, name
+    predict(data / "a.jpg", tmp_path / "one", overlays=False)
+    assert files(tmp_path / "one") == ["masks/a.png"]
 
 
 def test_a_second_run_replaces_the_files(tmp_path):
@@ -107,7 +109,7 @@ def test_one_image(tmp_path, caplog):
     with caplog.at_level(logging.INFO, "monai_sam2unet"):
         predict(tmp_path / "data" / "a.png", str(tmp_path / "out"))
     assert files(tmp_path / "out") == ["masks/a.png", "overlays/a.png"]
-    assert f"1 masks written to {tmp_path / 'out' / 'masks'}" in caplog.text
+    assert f"1 mask written to {tmp_path / 'out' / 'masks'}" in caplog.text
 
 
 def test_photographs_lying_on_their_side(tmp_path):
