@@ -108,7 +108,7 @@ def main(
     }
     for bundle in bundles.split(","):
         places["{DIR}"] = (data_dir / DATA[bundle].folder).resolve()
-        data_sha256 = files_sha256(*places.values())
+        data_sha256 = files_sha256(places["{DIR}"])
         epochs = max(1, round(max_epochs * DATA[bundle].epochs))
         training = {"weights": weights, "max_epochs": epochs, "batch_size": batch_size}
         for start in starts.split(","):

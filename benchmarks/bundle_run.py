@@ -172,9 +172,9 @@ class BundleRun:
             )
         if any(known.get(key) != content[key] for key in content):
             changed = "data" if known["data_sha256"] != self.data_sha256 else "configs or weights"
+            why = "changed since" if "inputs_sha256" in known else "not noted by an earlier version"
             raise OtherRun(
-                f"{folder} holds a run with other {changed}, which were changed since. Give another --work-dir, or "
-                "take the folder away."
+                f"{folder} holds a run whose {changed} were {why}. Give another --work-dir, or take the folder away."
             )
         if "machine" not in known:
             write_json(note, content)

@@ -88,7 +88,7 @@ def main(
     places = {"{DIR}": data}
     if Path(weights).is_file():
         places["{WEIGHTS}"], weights = Path(weights).resolve(), "{WEIGHTS}"
-    data_sha256 = files_sha256(*places.values())
+    data_sha256 = files_sha256(data)
     places["{CROPS}"] = work / f"crops_{files_sha256(data / 'TestDataset')[:8]}"
     if not places["{CROPS}"].exists():
         begun = work / "crops.part"
@@ -105,6 +105,7 @@ def main(
     if max_cases is not None:
         trained_by["max_cases"] = max_cases
     failed: list[str] = []
+    refused: list[str] = []
     for seed in map(int, numbers):
         runs = _Runs(work, places, shared, trained_by, seed, data_sha256, until)
         for name in chosen:
@@ -115,17 +116,18 @@ def main(
                     earlier.train()
                 run()
             except OutOfTime:
-                told = ["The time is over. The same command goes on from here.", *failed]
+                told = ["The time is over. The same command goes on from here.", *failed, *refused]
                 raise SystemExit("\n".join(told)) from None
             except subprocess.CalledProcessError as error:
                 failed.append(f"{name}, seed {seed}: exit code {error.returncode}")
                 continue
             except OtherRun as error:
-                failed.append(f"{name}, seed {seed}: {error}")
+                refused.append(f"{name}, seed {seed}: {error}")
                 continue
             run.write(output / run.folder.name, recipe=name, seed=seed, shared={**shared, **trained_by})
-    if failed:
-        raise SystemExit("\n".join(["These failed; the same command tries them again:", *failed]))
+    if failed or refused:
+        again = ["These failed; the same command tries them again:", *failed] if failed else []
+        raise SystemExit("\n".join([*again, *refused]))
 
 
 if __name__ == "__main__":

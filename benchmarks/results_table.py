@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,6 +47,23 @@ def _mean_of_means(*samples: NDArray[np.float64], axis: int = -1) -> NDArray[np.
     return means
 
 
+def _interval(by_set: Sequence[NDArray[np.float64]], mean: float) -> tuple[float, float]:
+    """The 95 % interval of the mean of the sets, with the exceptions of `evaluation.bootstrap`."""
+    if min(map(len, by_set)) < 2:
+        return float("nan"), float("nan")
+    if all(np.ptp(values) < ROUNDING for values in by_set):
+        return mean, mean
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        drawn = stats.bootstrap(
+            by_set, _mean_of_means, n_resamples=NUM_RESAMPLES, method="BCa", random_state=np.random.default_rng(0)
+        )
+    low, high = drawn.confidence_interval
+    if np.isnan([low, high]).any():
+        low, high = np.quantile(drawn.bootstrap_distribution, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def gain_over(
     baseline: Sequence[dict[str, Any]], own: Sequence[dict[str, Any]]
 ) -> tuple[float, tuple[float, float], float]:
@@ -70,14 +88,7 @@ def gain_over(
         raise DataError("The two were not measured on the same images.")
     by_set = [group.to_numpy() for _, group in (b - a).groupby("dataset")]
     gain = float(_mean_of_means(*by_set))
-    if all(np.ptp(values) < ROUNDING for values in by_set):
-        interval = gain, gain
-    else:
-        drawn = stats.bootstrap(
-            by_set, _mean_of_means, n_resamples=NUM_RESAMPLES, method="BCa", random_state=np.random.default_rng(0)
-        )
-        interval = float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
-    return gain, interval, paired_difference(a.to_numpy(), b.to_numpy()).p_value
+    return gain, _interval(by_set, gain), paired_difference(a.to_numpy(), b.to_numpy()).p_value
 
 
 def _gains(by_recipe: dict[str, list[dict[str, Any]]], baseline: str) -> dict[str, list[str]]:

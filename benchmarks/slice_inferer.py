@@ -11,7 +11,6 @@ both. Memory is the process's peak above what it held before the call, less the 
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import torch
 import typer
 from monai.inferers import SliceInferer
 
+from benchmarks.device_name import device_name
 from benchmarks.timing import in_turns, lowest_to_highest
 from monai_sam2unet.inferers import SliceWiseInferer
 from monai_sam2unet.networks import SAM2UNet
@@ -146,7 +146,7 @@ def main(
     with torch.no_grad():
         results = {
             "command": f"python -m benchmarks.slice_inferer --device {device} --rounds {rounds}",
-            "machine": torch.cuda.get_device_name() if on_gpu else platform.processor() or platform.machine(),
+            "machine": device_name(torch.device("cuda" if on_gpu else "cpu")),
             "threads": torch.get_num_threads(),
             "transparent_hugepage": HUGE_PAGES.read_text().strip() if HUGE_PAGES.exists() else None,
             "torch": torch.__version__,

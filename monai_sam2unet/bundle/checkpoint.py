@@ -17,7 +17,8 @@ __all__ = ["load_checkpoint"]
 logger = logging.getLogger(__name__)
 
 
-def _begins(path: str | Path) -> str:
+def _below_here(path: str | Path) -> str:
+    """Where a relative path begins, for the message."""
     return "" if Path(path).is_absolute() else f" below {Path.cwd()}, where a bundle's own folder is expected"
 
 
@@ -38,8 +39,8 @@ def load_checkpoint(network: nn.Module, ckpt_path: str | Path) -> WeightsReport:
     """
     if not Path(ckpt_path).is_file():
         raise CheckpointError(
-            f"There is no checkpoint {ckpt_path}{_begins(ckpt_path)}. Train first, name another file (`--ckpt_path` of "
-            "a bundle), or, where weights come with the bundle, put its configs/released.yaml after the other config."
+            f"There is no checkpoint {ckpt_path}{_below_here(ckpt_path)}. Train first, name another file (`--ckpt_path` "
+            "of a bundle), or, where weights come with the bundle, put its configs/released.yaml after the other config."
         )
     own_encoder = isinstance(getattr(network, "encoder", None), Hiera)
     report = load_weights(network, ckpt_path) if own_encoder else _load_exactly(network, Path(ckpt_path))

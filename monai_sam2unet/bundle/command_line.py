@@ -23,6 +23,8 @@ from monai_sam2unet.bundle.present_device import present_device
 from monai_sam2unet.errors import ConfigError, UserError, causes, text_of
 
 TRACEBACK_VARIABLE = "SAM2UNET_TRACEBACK"
+#: What begins an expression, a reference and a file in a config of MONAI.
+CONFIG_MARKS = ("$", "@", "%")
 
 __all__ = ["check_arguments", "explain_user_errors"]
 
@@ -131,7 +133,7 @@ def check_arguments(argv: Sequence[str]) -> None:
         parts = name.replace("#", ID_SEP_KEY).split(ID_SEP_KEY)
         if name not in own:
             _check_word(name, pairs[name])
-        if name == "device" and not pairs[name].startswith("$"):
+        if name == "device" and not pairs[name].startswith(CONFIG_MARKS):
             present_device(pairs[name])
         if name in own or parts[0] == "_meta_" or _has_parent(config, parts):
             continue

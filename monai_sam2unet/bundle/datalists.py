@@ -12,7 +12,7 @@ import ignite.distributed as idist
 
 from monai_sam2unet.bundle.folds import leave_out_fold, training_split
 from monai_sam2unet.bundle.labelled_cases import Folders, labelled_cases
-from monai_sam2unet.data import check_pairs, list_images, other_files, split_readable
+from monai_sam2unet.data import IMAGE_SUFFIXES, check_pairs, list_images, other_files, split_readable
 from monai_sam2unet.errors import DataError, listing
 
 __all__ = ["evaluation_datalist", "fail_on_rejected", "inference_datalist", "training_datalist"]
@@ -153,13 +153,17 @@ def inference_datalist(
     """
     path = Path(dataset_dir)
     images = [path] if path.is_file() else list_images(path, recursive=True)
+    others = other_files(path) if path.is_dir() else []
     if output_dir is not None and path.is_dir():
         own = {Path(output_dir).resolve() / folder for folder in ("masks", "overlays")}
-        images = [image for image in images if not own & set(image.resolve().parents)]
-    others = other_files(path) if path.is_dir() else []
+        images, others = (
+            [file for file in files if not own & set(file.resolve().parents)] for files in (images, others)
+        )
     if others:
-        types = ", ".join(sorted({other.suffix or other.name for other in others}))
-        logger.warning(f"{len(others)} files in {path} are of no known type and passed over: {types}.")
+        names = listing([str(other) for other in others])
+        logger.warning(
+            f"Passed over, for they are none of {', '.join(IMAGE_SUFFIXES)}: convert what is meant.\n{names}"
+        )
     readable, rejected = split_readable(images, picture=picture)
     if not readable:
         raise DataError(f"None of the images in {path} can be read:\n{listing(rejected)}")

@@ -46,7 +46,8 @@ def start(*folders: str | Path, seed: int | None = None) -> None:
         seed: of torch's, NumPy's and Python's random numbers; None leaves them as they are.
 
     Raises:
-        ConfigError: When an argument on the command line names nothing in the config, or a folder cannot be written to.
+        ConfigError: When an argument on the command line names nothing in the config, the device is not there, or a
+            folder cannot be written to.
     """
     explain_user_errors()
     check_arguments(sys.argv)

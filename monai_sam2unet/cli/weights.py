@@ -107,7 +107,7 @@ def average(
     save_with_cases(mean, output, cases[-1].with_earlier([*cases[:-1], noted]) if cases else None)
     print(output)
     for checkpoint in unknown:
-        print(f"What {checkpoint} was trained on is not noted beside it, and so is not beside the average.")
+        print(f"What {checkpoint} was trained on is not noted beside it, so that an evaluation cannot refuse it.")
 
 
 @app.callback()

@@ -46,7 +46,7 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
         DataError: When there is no such folder, or no image in it.
     """
     folder = _existing(folder)
-    images = [path for path in _files(folder, recursive) if path.suffix.lower() in IMAGE_SUFFIXES]
+    images = _files(folder, recursive, known=True)
     if not images:
         raise DataError(f"There are no images in {folder}. Known are the file types {', '.join(IMAGE_SUFFIXES)}.")
     return images
@@ -58,16 +58,18 @@ def other_files(folder: str | Path) -> list[Path]:
     Raises:
         DataError: When there is no such folder.
     """
-    return [path for path in _files(_existing(folder), True) if path.suffix.lower() not in IMAGE_SUFFIXES]
+    return _files(_existing(folder), recursive=True, known=False)
 
 
-def _files(folder: Path, recursive: bool) -> list[Path]:
-    """The files of a folder, sorted by path, hidden ones left out."""
+def _files(folder: Path, recursive: bool, known: bool) -> list[Path]:
+    """The files of a folder, images or all others, sorted by path, hidden ones left out."""
     found = folder.rglob("*") if recursive else folder.iterdir()
     return sorted(
         path
         for path in found
-        if not any(name.startswith(".") for name in path.relative_to(folder).parts) and not path.is_dir()
+        if (path.suffix.lower() in IMAGE_SUFFIXES) == known
+        and not any(name.startswith(".") for name in path.relative_to(folder).parts)
+        and not path.is_dir()
     )
 
 

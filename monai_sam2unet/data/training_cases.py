@@ -177,7 +177,10 @@ class TrainingCases:
             unknown = tuple(map(str, content.get("unknown", ())))
             return cls(**parts, fold=content["fold"], num_folds=content["num_folds"], unknown=unknown)
         except (AttributeError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{source} does not say what was trained on ({type(error).__name__}).") from error
+            raise CheckpointError(
+                f"{source} does not say what was trained on ({type(error).__name__}). Train again, or take the file "
+                "away."
+            ) from error
 
     def with_earlier(self, others: Iterable[TrainingCases]) -> TrainingCases:
         """The same, of weights that came from those of other trainings, too.

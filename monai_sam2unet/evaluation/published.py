@@ -150,7 +150,7 @@ class PublishedTable:
         """
         console, rows = console or Console(), self.rows(summary)
         if not rows:
-            console.print("None of the sets measured here has published numbers.")
+            console.print("\n".join(["None of the sets measured here has published numbers.", *self._below(summary)]))
             return
         table = Table(title="Ours beside the published numbers", caption=Text("\n".join(self._below(summary))))
         for heading in self.HEADINGS:

@@ -32,11 +32,11 @@ def _write(image: Image.Image, path: Path) -> None:
     part.replace(path)
 
 
-def mask_names(images: Sequence[str]) -> dict[str, str]:
+def _mask_names(images: Sequence[str]) -> dict[str, str]:
     """What the masks of a folder's images are called: as the images, with the suffix where several would be the same.
 
     Example:
-        >>> mask_names(["a.jpg", "b.jpg", "b.png"])
+        >>> _mask_names(["a.jpg", "b.jpg", "b.png"])
         {'a.jpg': 'a.png', 'b.jpg': 'b.jpg.png', 'b.png': 'b.png.png'}
     """
     names = {image: str(Path(image).with_suffix(".png")) for image in images}
@@ -102,7 +102,7 @@ class PredictionWriter:
         if not self.dataset_dir.is_dir():
             return Path(image.name).with_suffix(".png")
         if image.parent not in self._names:
-            self._names[image.parent] = mask_names([path.name for path in list_images(image.parent)])
+            self._names[image.parent] = _mask_names([path.name for path in list_images(image.parent)])
         return image.relative_to(self.dataset_dir).with_name(self._names[image.parent][image.name])
 
     def __call__(self, engine: Engine) -> None:

@@ -184,7 +184,8 @@ class TrainingCheckpoint:
                 f"`--ckpt_dir`:\n{listing(lines)}"
             )
         # Where the weights are resumed from the file, `--weights` of now are not what it started from.
-        self.cases = replace(self.cases, earlier=before.earlier, unknown=before.unknown)
+        unknown = before.unknown if "unknown" in content else self.cases.unknown
+        self.cases = replace(self.cases, earlier=before.earlier, unknown=unknown)
 
     def _improved(self, epoch: int) -> bool:
         """Whether this epoch was validated, and better than those before."""

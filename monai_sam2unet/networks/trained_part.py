@@ -107,8 +107,6 @@ def save_trained_part(
     header |= {name: str(value) for name, value in choices.items()}
     header["encoder_size"] = header.pop("size")
     written = save(tensors, header)
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(written)
-    part.replace(path)
+    path.write_bytes(written)
     kept = changes.kept if changes and changes.tensors else None
     return TrainedPart(path, hashlib.sha256(written).hexdigest(), len(written), choices, kept)

@@ -97,10 +97,9 @@ class FinaliseSegmentation(Transform):
         if argmax and threshold is not None:
             raise ConfigError("threshold and argmax are two ways to find the class: give one of them.")
         given = 0.5 if threshold is None else threshold
-        try:
-            self.thresholds = tuple(float(t) for t in ensure_tuple(given))
-        except (TypeError, ValueError):
-            self.thresholds = ()
+        values = ensure_tuple(given)
+        is_number = [isinstance(t, (int, float)) and not isinstance(t, bool) for t in values]
+        self.thresholds = tuple(float(t) for t in values) if all(is_number) else ()
         if not self.thresholds or not all(0 < t <= 1 for t in self.thresholds):
             raise ConfigError(f"threshold is a probability above 0 and at most 1, or one a channel, got {threshold!r}.")
         if unit not in UNITS:

@@ -26,6 +26,7 @@ from benchmarks.results_table import gain_over, markdown, reliability
 from benchmarks.results_table import main as print_table
 from monai_sam2unet.bundle import load_checkpoint
 from monai_sam2unet.errors import CheckpointError, DataError
+from monai_sam2unet.evaluation.bootstrap import bootstrap_interval
 from monai_sam2unet.evaluation.statistics import holm_adjusted
 
 POLYP = BUNDLES / "polyp_segmentation"
@@ -269,15 +270,15 @@ def test_other_settings_and_data_are_refused(bundle, call, data, tmp_path) -> No
     assert call("--recipes", "baseline", "--seeds", 0).exit_code == 0
     result = call("--recipes", "baseline", "--seeds", 0, "--size", 256)
     assert "holds a run with other settings" in result.output
-    moved = shutil.copytree(data, tmp_path / "moved")
     assert "spatial_size [256,256], spatial_size [352,352]" in result.output
+    moved = shutil.copytree(data, tmp_path / "moved")
     assert call("--recipes", "baseline", "--seeds", 0, "--dataset-dir", moved).exit_code == 0
     assert len(bundle.commands) == 3
     for name in ("images", "masks"):
         folder = moved / "TestDataset" / "Kvasir" / name
         shutil.copy(folder / "1.png", folder / "2.png")
     result = call("--recipes", "baseline", "--seeds", 0, "--dataset-dir", moved)
-    assert "holds a run with other data" in result.output
+    assert "holds a run whose data were changed" in result.output
     assert len(bundle.commands) == 3
 
 
@@ -294,10 +295,10 @@ def test_other_configs_and_weights_are_refused(bundle, call, tmp_path, monkeypat
     assert call(*words).exit_code == 0
     settings = paper.read_text()
     trained = tmp_path / "work" / "baseline_seed0" / "models" / "model.pt"
-    for file, text in ((weights, "two"), (paper, f"{settings}\nclip_norm: 2\n"), (trained, "anew")):
+    for file, text in ((weights, "another"), (paper, f"{settings}\nclip_norm: 2\n"), (trained, "anew")):
         before = file.read_text()
         file.write_text(text)
-        assert "holds a run with other configs or weights" in call(*words).output, file
+        assert "holds a run whose configs or weights were changed" in call(*words).output, file
         file.write_text(before)
     assert call(*words).exit_code == 0
     assert len(bundle.commands) == done
@@ -346,6 +347,7 @@ def test_another_run_in_its_place_does_not_stop_the_others(bundle, call, tmp_pat
     result = call("--recipes", "baseline;multi-scale", "--seeds", 0)
     assert result.exit_code == 1
     assert "baseline, seed 0: " in result.output
+    assert "tries them again" not in result.output
     assert (tmp_path / "out" / "multi_scale_seed0").is_dir()
 
 
@@ -444,6 +446,18 @@ def test_gain_and_its_interval_are_of_the_mean_of_the_sets() -> None:
     assert gain == pytest.approx(-0.02, abs=0.002)
     assert low < gain < high < 0
     assert p < 0.001
+
+
+def test_intervals_are_those_of_sam2unet_compare() -> None:
+    """Of one set the mean of the sets is the mean."""
+    generator = np.random.default_rng(2)
+    gains = generator.exponential(0.1, 30)
+    before = [("A", n, 0.5) for n in range(30)]
+    after = [("A", n, 0.5 + gain) for n, gain in enumerate(gains)]
+    _, interval, _ = gain_over([run("baseline", 0, before)], [run("ours", 0, after)])
+    assert interval == pytest.approx(bootstrap_interval(gains), abs=0.001)
+    _, interval, _ = gain_over([run("baseline", 0, before[:1])], [run("ours", 0, after[:1])])
+    assert np.isnan(interval).all()
 
 
 def test_reliability_is_over_all_pixels() -> None:

@@ -80,6 +80,7 @@ def test_unknown_names_are_refused(check, words, name):
 def test_devices_that_are_not_there_are_refused(check, value, message):
     check("--device", "cpu")
     check("--device", "$torch.device('cpu')")
+    check("--device", "@other")
     with pytest.raises(ConfigError, match=message):
         check("--device", value)
 

@@ -177,8 +177,14 @@ def test_what_inference_passes_over_is_told(tmp_path, caplog):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
     assert stems(inference_datalist(folder)["cases"]) == ["0", "1"]
-    assert "3 files" in caplog.text
-    assert "passed over: .GIF, .webp." in caplog.text
+    for name in ("a.webp", "below/b.GIF", "below/c.webp"):
+        assert str(folder / name) in caplog.text
+    assert "d.txt" not in caplog.text
+    for number in range(99):
+        (folder / f"{number}.5.17").touch()
+    caplog.clear()
+    inference_datalist(folder, tmp_path / "out")
+    assert "and 92 more" in caplog.text
 
 
 def test_inference_without_images(tmp_path):

@@ -7,6 +7,7 @@ import logging
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -366,6 +367,14 @@ def test_resuming_on_the_same_cases(tmp_path):
     Training(tmp_path, [0.5, 0.6], epochs=1, cases=CASES).run()
     Training(tmp_path, [0.5, 0.6], cases=CASES, resume=True).run()
     assert TrainingCases.of_checkpoint(tmp_path / "model.pt") == CASES
+
+
+def test_what_the_weights_came_from_stays_unknown_in_a_resumed_training(tmp_path):
+    Training(tmp_path, [0.5, 0.6], epochs=1, cases=replace(CASES, unknown=("start.pt",))).run()
+    Training(tmp_path, [0.5, 0.6], cases=CASES, resume=True).run()
+    found = TrainingCases.of_checkpoint(tmp_path / "model.pt")
+    assert found is not None
+    assert found.unknown == ("start.pt",)
 
 
 def test_resuming_on_other_cases_is_refused(tmp_path):
