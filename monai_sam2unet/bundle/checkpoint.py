@@ -39,8 +39,8 @@ def load_checkpoint(network: nn.Module, ckpt_path: str | Path) -> WeightsReport:
     """
     if not Path(ckpt_path).is_file():
         raise CheckpointError(
-            f"There is no checkpoint {ckpt_path}{_below_here(ckpt_path)}. Train first, name another file (`--ckpt_path` "
-            "of a bundle), or, where weights come with the bundle, put its configs/released.yaml after the other config."
+            f"There is no checkpoint {ckpt_path}{_below_here(ckpt_path)}. Train first; name another file "
+            "(`--ckpt_path` of a bundle); or, where weights come with it, put configs/released.yaml after the config."
         )
     own_encoder = isinstance(getattr(network, "encoder", None), Hiera)
     report = load_weights(network, ckpt_path) if own_encoder else _load_exactly(network, Path(ckpt_path))
