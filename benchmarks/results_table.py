@@ -103,7 +103,8 @@ def _gains(by_recipe: dict[str, list[dict[str, Any]]], baseline: str) -> dict[st
         interval = f"{100 * low:+.1f} to {100 * high:+.1f}"
         own = {run["seed"] for run in by_recipe[name]}
         # The scores beside it are means over all seeds.
-        paired = f" (seeds {', '.join(map(str, sorted(own & seeds)))} only)" if own != seeds else ""
+        common = sorted(own & seeds)
+        paired = f" (seed{'s' * (len(common) > 1)} {', '.join(map(str, common))})" if own != seeds else ""
         cells[name] = [f"{100 * gain:+.1f}{paired}", interval, "<0.001" if p < 0.001 else f"{p:.3f}"]
     return cells
 

@@ -433,7 +433,7 @@ def test_gain_is_that_of_the_same_seeds() -> None:
     runs += [run("ours", 0, [(name, n, value + scores[name]) for name, n, value in better], alarms=(1, 0))]
     cells = markdown(runs).splitlines()[3].split(" | ")
     assert cells[:2] == ["| ours", "1"]
-    assert cells[5:] == ["+3.0 (seeds 0 only)", "+3.0 to +3.0", "<0.001", "0.500 |"]
+    assert cells[5:] == ["+3.0 (seed 0)", "+3.0 to +3.0", "<0.001", "0.500 |"]
 
 
 def test_gain_and_its_interval_are_of_the_mean_of_the_sets() -> None:
