@@ -56,7 +56,7 @@ def check_journal_file(path: Path) -> None:
 
 
 def read_journal(folder: str | Path) -> list[JournalRow]:
-    """The rows of an output folder's journal, also while a program works there.
+    """The rows of an output folder's journal, also while a program works there; none of one that is being made.
 
     Args:
         folder: the output folder.
@@ -70,6 +70,9 @@ def read_journal(folder: str | Path) -> list[JournalRow]:
     check_journal_file(path)
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=60)) as database:
+            # A program that was killed, or read, while it began has a file and no tables yet.
+            if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                return []
             database.row_factory = sqlite3.Row
             return [JournalRow.of(row) for row in database.execute("SELECT * FROM series ORDER BY rowid")]
     except sqlite3.Error as error:

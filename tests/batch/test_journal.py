@@ -3,12 +3,13 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from monai_sam2unet.batch.journal import Journal
-from monai_sam2unet.batch.journal_file import JournalError, read_journal
+from monai_sam2unet.batch.journal_file import FILE_NAME, JournalError, read_journal
 from monai_sam2unet.batch.journal_row import State
 from monai_sam2unet.batch.refused import Refused
 from monai_sam2unet.batch.series_job import SeriesJob
@@ -108,3 +109,12 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be written to"):
         Journal(tmp_path / "file")
+
+
+def test_a_journal_that_is_being_made_has_no_rows_yet(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).touch()
+    assert read_journal(tmp_path) == []
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as database:
+        database.execute("CREATE TABLE other (name TEXT)")
+    with pytest.raises(JournalError, match="no such table: series"):
+        read_journal(tmp_path)

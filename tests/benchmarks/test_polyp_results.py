@@ -451,11 +451,11 @@ def test_gain_and_its_interval_are_of_the_mean_of_the_sets() -> None:
 def test_intervals_are_those_of_sam2unet_compare() -> None:
     """Of one set the mean of the sets is the mean."""
     generator = np.random.default_rng(2)
-    gains = generator.exponential(0.1, 30)
-    before = [("A", n, 0.5) for n in range(30)]
+    gains = generator.exponential(0.1, 12) ** 2  # so uneven that a percentile interval would be far off
+    before = [("A", n, 0.5) for n in range(12)]
     after = [("A", n, 0.5 + gain) for n, gain in enumerate(gains)]
     _, interval, _ = gain_over([run("baseline", 0, before)], [run("ours", 0, after)])
-    assert interval == pytest.approx(bootstrap_interval(gains), abs=0.001)
+    assert interval == pytest.approx(bootstrap_interval(gains), rel=0.05)
     _, interval, _ = gain_over([run("baseline", 0, before[:1])], [run("ours", 0, after[:1])])
     assert np.isnan(interval).all()
 
