@@ -192,7 +192,10 @@ def test_runs_are_done_once_and_gathered(bundle, call, tmp_path) -> None:
 def test_the_same_training_serves_several_evaluations(bundle, call, tmp_path) -> None:
     assert call("--recipes", "flips at test time;baseline", "--seeds", 0).exit_code == 0
     assert ["training" in command for command in bundle.commands] == [True, False, False, False, False]
-    assert {file.name.split("_")[0] for file in (tmp_path / "work").iterdir()} == {"baseline", "crops", "flips"}
+    (crops,) = (tmp_path / "work").glob("crops_*")
+    assert {file.name for file in (tmp_path / "work").iterdir()} == {
+        "baseline_seed0", crops.name, "flips_at_test_time_seed0",
+    }  # fmt: skip
 
 
 def test_a_training_goes_on_from_that_of_the_same_seed(bundle, call, tmp_path) -> None:
@@ -497,5 +500,6 @@ def test_p_values_are_adjusted_as_one_family() -> None:
         runs.append(run(name, 0, [(a, n, value + generator.normal(0.01, 0.02)) for a, n, value in scores]))
     alone = [float(markdown([runs[0], own]).splitlines()[3].split(" | ")[6]) for own in runs[1:]]
     together = [float(line.split(" | ")[6]) for line in markdown(runs).splitlines()[3:]]
+    assert min(together) == pytest.approx(min(1, 3 * min(alone)), abs=0.002)
     assert len(set(alone)) == 3
     assert together == pytest.approx(holm_adjusted(alone).tolist(), abs=0.002)
