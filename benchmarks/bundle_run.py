@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from benchmarks.device_name import device_name
+from monai_sam2unet.data.training_cases import case_sha256
 
 __all__ = ["BUNDLES", "BundleRun", "Commands", "OtherRun", "OutOfTime", "bundle_command", "files_sha256"]
 
@@ -60,11 +61,11 @@ def _inputs_sha256(command: Sequence[str], folder: Path) -> str:
     digest = hashlib.sha256()
     listed = [file for word in command for file in (yaml.safe_load(word) if word.startswith("[") else [word])]
     for path in [folder / str(file) for file in listed]:
-        if path.is_file():
-            content = path.read_bytes()
-            if path.suffix == ".yaml":
-                content = json.dumps(yaml.safe_load(content), sort_keys=True, default=str).encode()
-            digest.update(hashlib.sha256(content).digest())
+        if path.suffix == ".yaml" and path.is_file():
+            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+            digest.update(f"{json.dumps(settings, sort_keys=True, default=str)}\n".encode())
+        elif path.is_file():
+            digest.update(f"{case_sha256(path)}\n".encode())
     return digest.hexdigest()
 
 
