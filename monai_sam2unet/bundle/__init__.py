@@ -13,6 +13,7 @@ from monai_sam2unet.bundle.datalists import (
 from monai_sam2unet.bundle.ensemble import load_ensemble
 from monai_sam2unet.bundle.inference_form import optimize_network
 from monai_sam2unet.bundle.known_cases import refuse_known_cases
+from monai_sam2unet.bundle.known_settings import compare_settings
 from monai_sam2unet.bundle.multi_scale import PrepareBatchMultiScale
 from monai_sam2unet.bundle.optimisation import cosine_schedule, distribute, trained_parameters
 from monai_sam2unet.bundle.start import (
@@ -36,6 +37,7 @@ __all__ = [
     "PrepareBatchMultiScale",
     "check_light_checkpoints",
     "check_volumes",
+    "compare_settings",
     "cosine_schedule",
     "default_device",
     "distribute",

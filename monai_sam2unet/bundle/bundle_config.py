@@ -10,6 +10,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from monai_sam2unet.bundle.known_settings import INPUT_KEYS
 from monai_sam2unet.errors import ConfigError, UserError, causes
 
 __all__ = ["PUBLISHED", "TRAINED", "BundleConfig", "has_weights"]
@@ -101,6 +102,15 @@ class BundleConfig:
     def came_with_bundle(self) -> bool:
         """Whether the weights that the config names are those that came with the bundle, which stay as they are."""
         return Path(self.build("ckpt_path")).suffix == ".safetensors"
+
+    @property
+    def input_settings(self) -> dict[str, Any]:
+        """How images come to the network, for :func:`~monai_sam2unet.bundle.compare_settings`.
+
+        Raises:
+            ConfigError: When a value cannot be made.
+        """
+        return {key: self.build(key) for key in INPUT_KEYS if key in self.parser}
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from monai_sam2unet.bundle.bundle_config import BundleConfig
 from monai_sam2unet.bundle.checkpoint import load_checkpoint
 from monai_sam2unet.bundle.inference_form import inference_form
+from monai_sam2unet.bundle.known_settings import compare_settings
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.inferers import SliceWiseInferer
 from monai_sam2unet.transforms import Preset
@@ -33,17 +34,21 @@ def _file_sha256(path: Path) -> str:
 def trained_network(config: BundleConfig, device: torch.device | str) -> nn.Module:
     """A bundle's network with its trained weights, in the form that its config asks for, ready for inference.
 
+    A warning says where the weights were trained on images of another size.
+
     Args:
         config: of the bundle; its ``network_def`` is made here, and used up.
         device: where the network goes.
 
     Raises:
         ConfigError: When it cannot be made.
-        CheckpointError: When there is no checkpoint.
+        CheckpointError: When there is no checkpoint, or the file beside it cannot be read.
         WeightsError: When it does not fit the network.
     """
     network: nn.Module = config.build("network_def").to(device)
-    load_checkpoint(network, Path(config.build("ckpt_path")))
+    path = Path(config.build("ckpt_path"))
+    load_checkpoint(network, path)
+    compare_settings(path, **config.input_settings)
     form = inference_form(network, config.build("precision")) if config.build("optimize") else network
     return form.eval()
 

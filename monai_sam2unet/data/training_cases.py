@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network was trained on and chosen by: kept beside its checkpoint, so that an evaluation can refuse it."""
+"""What a network was trained on, chosen by and given: kept beside its checkpoint, where evaluations look."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import hashlib
 import json
 import logging
 import os
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from monai_sam2unet.data.holds_network import holds_network
 from monai_sam2unet.errors import CheckpointError
 from monai_sam2unet.weights_folder import local_weights
 
@@ -27,8 +27,6 @@ _PARTS = {
     "validation": "chosen by (validation)",
     "earlier": "known to the weights that the training started from",
 }
-#: Names in checkpoints of whole networks, and of what was trained of one, that published encoders do not have.
-_OF_NETWORKS = ("encoder.patch_embed.proj.weight", "frozen_sha256")
 _CHUNK = 2**20
 _NUM_THREADS = 8
 
@@ -72,33 +70,6 @@ def _name(item: Mapping[str, Any], root: Path) -> str:
     return f"{item.get('dataset', path.parent.name)}/{path.name}"
 
 
-def _names(content: Mapping[Any, Any]) -> set[str]:
-    """Names in a checkpoint's mappings, at any depth."""
-    below = [_names(value) for value in content.values() if isinstance(value, Mapping)]
-    return set(map(str, content)).union(*below)
-
-
-def _holds_network(path: Path) -> bool:
-    """Whether a file holds a whole network, or what was trained of one: what only encoders lack, by its names.
-
-    No weights are read; what cannot be read at all is told where the weights are loaded.
-    """
-    # What only lists and compares files should not wait for torch.
-    import torch
-    from safetensors import safe_open
-
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                names = {*file.keys(), *(file.metadata() or {})}
-        else:
-            # Older files of torch are no archives, which alone can be mapped.
-            names = _names(torch.load(path, "cpu", weights_only=True, mmap=zipfile.is_zipfile(path)))
-    except Exception:  # the readers raise anything on bytes that are no weights
-        return False
-    return any(name.endswith(_OF_NETWORKS) for name in names)
-
-
 @dataclass(frozen=True)
 class TrainingCases:
     """The cases of a training.
@@ -112,6 +83,8 @@ class TrainingCases:
         earlier: as ``training``, all cases of the checkpoint that the training started from, where it was one of ours.
         unknown: names of the networks' files that the weights came from and that have no such file beside them: these
             cases are then not all that the weights know.
+        settings: how images came to the network, which predictions repeat: ``spatial_size`` and the like, by the keys
+            of the bundles' configs; empty where that was not noted.
     """
 
     training: dict[str, str]
@@ -120,6 +93,7 @@ class TrainingCases:
     num_folds: int | None = None
     earlier: dict[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_items(
@@ -130,6 +104,7 @@ class TrainingCases:
         fold: int | None = None,
         num_folds: int | None = None,
         weights: str | Path | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> TrainingCases:
         """Read the images of a training once, and note what they are.
 
@@ -141,6 +116,7 @@ class TrainingCases:
             num_folds: number of the parts, whether one is left out or not.
             weights: what the training starts from, as networks take it; where it is a checkpoint with such a file, its
                 cases are known, too. Of a network without one a warning says that they are not.
+            settings: as in :class:`TrainingCases`.
 
         Raises:
             CheckpointError: When the file beside the weights cannot be read.
@@ -150,14 +126,15 @@ class TrainingCases:
         # The file that the network loads, too.
         start = None if weights in (None, "random") else local_weights(weights)
         before = None if start is None else cls.of_checkpoint(start)
-        unknown = start is not None and before is None and _holds_network(start)
+        unknown = start is not None and before is None and holds_network(start)
         if start is not None and unknown:
             logger.warning(
                 f"What {start} was trained on is not known, for there is no {cls.path_of(start).name} beside it: an "
                 "evaluation of what is trained from it cannot refuse those cases."
             )
         names = (start.name,) if start is not None and unknown else ()
-        cases = cls(first, second, fold, None if fold is None else num_folds, unknown=names)
+        left_out = None if fold is None else num_folds
+        cases = cls(first, second, fold, left_out, unknown=names, settings=dict(settings or {}))
         return cases if before is None else cases.with_earlier([before])
 
     @classmethod
@@ -173,10 +150,12 @@ class TrainingCases:
         """
         try:
             parts = {part: {str(key): str(name) for key, name in content[part].items()} for part in _PARTS}
-            # Earlier versions did not note what is unknown.
-            unknown = tuple(map(str, content.get("unknown", ())))
-            return cls(**parts, fold=content["fold"], num_folds=content["num_folds"], unknown=unknown)
-        except (AttributeError, KeyError, TypeError) as error:
+            # Earlier versions noted neither what is unknown nor settings.
+            unknown, settings = tuple(map(str, content.get("unknown", ()))), dict(content.get("settings", {}))
+            return cls(
+                **parts, fold=content["fold"], num_folds=content["num_folds"], unknown=unknown, settings=settings
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{source} does not say what was trained on ({type(error).__name__}). Train again, or take the file "
                 "away."
@@ -244,7 +223,7 @@ class TrainingCases:
     def differences(self, now: TrainingCases) -> list[str]:
         """What another training has otherwise, a line each; none where the fold and the cases are the same.
 
-        What they started from does not count.
+        What they started from and were given does not count.
 
         Args:
             now: the other training's.

@@ -23,11 +23,13 @@ class BundleParts(NamedTuple):
         network: as the bundle's inference config has it, without the trained weights.
         preprocessing: makes of ``{"image": FILE}`` the same with the network's input (C, H, W) under ``image``; where
             the bundle predicts over windows, the one in the image's middle.
+        input_settings: how images come to the network, for :func:`~monai_sam2unet.bundle.compare_settings`.
         facts: ``bundle``, ``bundle_version``, ``spatial_size`` (in training, as 352x352) and ``class_names``.
     """
 
     network: SAM2UNet
     preprocessing: Callable[[dict[str, Any]], dict[str, Any]]
+    input_settings: dict[str, Any]
     facts: dict[str, str]
 
 
@@ -59,4 +61,4 @@ def read_bundle(folder: str | Path, settings: Mapping[str, Any]) -> BundleParts:
     if config.parser.get("sliding_window", False):
         window = ResizeWithPadOrCropd("image", config.parser["spatial_size"], mode="edge")
         preprocessing = Compose([preprocessing, window])
-    return BundleParts(network, preprocessing, facts)
+    return BundleParts(network, preprocessing, config.input_settings, facts)

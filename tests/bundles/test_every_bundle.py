@@ -18,6 +18,7 @@ from monai.bundle import ConfigParser, create_workflow
 from monai.utils import set_determinism
 from PIL import Image
 
+from monai_sam2unet.bundle import known_settings
 from monai_sam2unet.bundle.bundle_predictor import BundlePredictor
 from monai_sam2unet.errors import DataError, causes
 from monai_sam2unet.networks import SAM2UNet
@@ -87,7 +88,7 @@ def cases(plan: BundlePlan, tmp_path: Path) -> Path:
 
 def start(folder: Path, config: str, kind: str, **settings: object) -> Any:
     path = str(folder / "configs" / f"{config}.yaml")
-    return create_workflow("ConfigWorkflow", config_file=path, workflow_type=kind, **SMALL, **settings)
+    return create_workflow("ConfigWorkflow", config_file=path, workflow_type=kind, **{**SMALL, **settings})
 
 
 def files_of(bundle: Path) -> set[str]:
@@ -135,6 +136,8 @@ def test_it_trains_measures_predicts_and_exports(
 ) -> None:
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # bundles set their own
     monkeypatch.chdir(folder)
+    warned: list[str] = []  # MONAI's workflows put other handlers in place of pytest's
+    monkeypatch.setattr(known_settings.logger, "warning", warned.append)
     out = {name: tmp_path / name for name in ("models", "runs", "eval", "predictions")}
     places = {"ckpt_dir": str(out["models"]), "log_dir": str(out["runs"]), "dataset_dir": str(cases)}
     training = start(folder, "train", "train", **places, weights="random", max_epochs=1, batch_size=3)
@@ -153,6 +156,13 @@ def test_it_trains_measures_predicts_and_exports(
     predicted = {"dataset_dir": str(cases / "images"), "output_dir": str(out["predictions"])}
     start(folder, "inference", "infer", **predicted, ckpt_path=checkpoint).run()
     predictor = BundlePredictor(folder, {**SMALL, "ckpt_path": checkpoint})
+    assert warned == []
+    other = {"ckpt_path": checkpoint, "spatial_size": [96, 64]}
+    start(folder, "evaluate", "infer", **{**measured, **other}, allow_training_cases=True)
+    start(folder, "inference", "infer", **predicted, **other)
+    BundlePredictor(folder, {**SMALL, **other})
+    assert len(warned) == 3
+    assert all("was trained with spatial_size [64, 64], not [96, 64]," in text for text in warned)
     allowed = set(range(plan.out_channels)) if plan.classes else {0, 255}
     for image in (cases / "images").iterdir():
         if plan.is_volume:

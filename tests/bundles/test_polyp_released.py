@@ -59,6 +59,9 @@ def test_the_overlay_fits_the_file(bundle: Path, weights: Path, overlay: str, co
     parser.read_config([bundle / "configs" / f"{config}.yaml", bundle / "configs" / f"{overlay}.yaml"])
     parser["bundle_root"] = str(bundle)
     assert Path(parser.get_parsed_content("ckpt_path")) == weights
+    cases = TrainingCases.of_checkpoint(weights)
+    assert cases is not None
+    assert cases.settings == {key: parser[key] for key in ("spatial_size", "sliding_window")}
     with torch.device("meta"):
         network = parser.get_parsed_content("network_def")
     assert isinstance(network, SAM2UNet)

@@ -113,6 +113,7 @@ def test_several_processes_train_together(bundle: Path, command, phantoms: Path,
     cases = TrainingCases.of_checkpoint(tmp_path / "model.pt")
     assert cases is not None
     assert (len(cases.training), len(cases.validation)) == (9, 3)
+    assert cases.settings == {"spatial_size": [64, 64], "sliding_window": False}
 
 
 def test_a_fold_is_not_mixed_up_with_another(run, phantoms: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 import monai_sam2unet.export
 from monai_sam2unet import cli
 from monai_sam2unet.cli.export import CALIBRATION_IMAGES
-from monai_sam2unet.data import write_polyp_phantoms
+from monai_sam2unet.data import TrainingCases, write_polyp_phantoms
 from monai_sam2unet.errors import CheckpointError, ConfigError, WeightsError
 from monai_sam2unet.networks import SAM2UNet, light_state_dict
 
@@ -133,13 +134,20 @@ def test_int8_is_calibrated_on_the_folder_as_the_bundle_prepares_it(checkpoint, 
     assert CALIBRATION_IMAGES >= 100
 
 
-def test_the_size_of_the_training_is_noted_and_the_file_takes_any(checkpoint, bundle, tmp_path):
+def test_the_size_of_the_training_is_noted_and_the_file_takes_any(checkpoint, bundle, tmp_path, caplog):
+    trained = shutil.copy(checkpoint, tmp_path / "trained.pt")
+    cases = TrainingCases({}, {}, settings={"spatial_size": [64, 96], "sliding_window": False})
+    TrainingCases.path_of(trained).write_text(cases.as_json())
     options = ("--bundle", bundle, "--size", "tiny", "--training-size", 64, 96, "--no-check")
-    result, _ = invoke(checkpoint, tmp_path / "model.ts", *options)
+    result, _ = invoke(trained, tmp_path / "model.ts", *options)
     assert result.exit_code == 0, result.exception
     script, found, _ = load_net_with_metadata(str(tmp_path / "model.ts"))
     assert found["spatial_size"] == "64x96"
+    assert "was trained with" not in caplog.text
     assert script(torch.zeros(1, 3, 32, 32)).shape == (1, 1, 32, 32)
+    result, _ = invoke(trained, tmp_path / "other.ts", "--bundle", bundle, "--size", "tiny", "--no-check")
+    assert result.exit_code == 0, result.exception
+    assert "was trained with spatial_size [64, 96], not [352, 352]," in caplog.text
 
 
 def test_mistakes_in_what_the_bundle_is_given_are_told_alone(checkpoint, bundle, tmp_path):

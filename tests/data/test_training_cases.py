@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,12 +67,14 @@ def test_the_same_bytes_are_the_same_case(data: Path):
 
 
 def test_what_is_written_is_read(data: Path, tmp_path: Path):
-    cases = of(data, fold=1, num_folds=3)
+    settings = {"spatial_size": [64, 96], "sliding_window": False}
+    cases = TrainingCases.from_items(items(data, "a"), items(data, "b"), data, 1, 3, settings=settings)
     TrainingCases.path_of(tmp_path / "fold1.pt").write_text(cases.as_json(), encoding="utf-8")
     assert (tmp_path / "fold1.cases.json").is_file()
     assert TrainingCases.of_checkpoint(tmp_path / "fold1.pt") == cases
-    older = {key: value for key, value in cases.content().items() if key != "unknown"}
-    assert TrainingCases.from_content(older, "fold1.pt") == cases
+    assert cases.with_earlier([of(data)]).settings == cases.settings == settings
+    older = {key: value for key, value in cases.content().items() if key not in ("unknown", "settings")}
+    assert TrainingCases.from_content(older, "fold1.pt") == replace(cases, settings={})
     assert TrainingCases.of_checkpoint(tmp_path / "fold2.pt") is None
 
 
@@ -144,7 +147,16 @@ def test_what_was_trained_of_a_network_may_be_unknown_too(data: Path, tmp_path: 
     assert "no part.cases.json" in record.message
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", json.dumps({"training": {}, "validation": []}), '{"training": {}}'])
+WHOLE = {"training": {}, "validation": {}, "earlier": {}, "fold": None, "num_folds": None}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "{", json.dumps({"training": {}, "validation": []}), '{"training": {}}',
+        json.dumps({**WHOLE, "settings": "352"}), json.dumps({**WHOLE, "settings": [352]}),
+    ],
+)  # fmt: skip
 def test_a_spoilt_file_is_an_error(tmp_path: Path, text: str):
     (tmp_path / "model.cases.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"model\.cases\.json"):
