@@ -13,7 +13,7 @@ from monai_sam2unet.bundle.datalists import (
 from monai_sam2unet.bundle.ensemble import load_ensemble
 from monai_sam2unet.bundle.inference_form import optimize_network
 from monai_sam2unet.bundle.known_cases import refuse_known_cases
-from monai_sam2unet.bundle.known_settings import compare_settings
+from monai_sam2unet.bundle.known_settings import warn_of_other_settings
 from monai_sam2unet.bundle.multi_scale import PrepareBatchMultiScale
 from monai_sam2unet.bundle.optimisation import cosine_schedule, distribute, trained_parameters
 from monai_sam2unet.bundle.start import (
@@ -37,7 +37,6 @@ __all__ = [
     "PrepareBatchMultiScale",
     "check_light_checkpoints",
     "check_volumes",
-    "compare_settings",
     "cosine_schedule",
     "default_device",
     "distribute",
@@ -57,4 +56,5 @@ __all__ = [
     "volume_inference_datalist",
     "volume_slices",
     "volume_training_datalist",
+    "warn_of_other_settings",
 ]

@@ -105,12 +105,14 @@ class BundleConfig:
 
     @property
     def input_settings(self) -> dict[str, Any]:
-        """How images come to the network, for :func:`~monai_sam2unet.bundle.compare_settings`.
+        """How images come to the network, for :func:`~monai_sam2unet.bundle.warn_of_other_settings`.
+
+        What the config does not say is None.
 
         Raises:
             ConfigError: When a value cannot be made.
         """
-        return {key: self.build(key) for key in INPUT_KEYS if key in self.parser}
+        return {key: self.build(key) if key in self.parser else None for key in INPUT_KEYS}
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from monai_sam2unet.bundle.bundle_config import BundleConfig
 from monai_sam2unet.bundle.checkpoint import load_checkpoint
 from monai_sam2unet.bundle.inference_form import inference_form
-from monai_sam2unet.bundle.known_settings import compare_settings
+from monai_sam2unet.bundle.known_settings import warn_of_other_settings
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.inferers import SliceWiseInferer
 from monai_sam2unet.transforms import Preset
@@ -42,13 +42,13 @@ def trained_network(config: BundleConfig, device: torch.device | str) -> nn.Modu
 
     Raises:
         ConfigError: When it cannot be made.
-        CheckpointError: When there is no checkpoint, or the file beside it cannot be read.
+        CheckpointError: When there is no checkpoint.
         WeightsError: When it does not fit the network.
     """
     network: nn.Module = config.build("network_def").to(device)
     path = Path(config.build("ckpt_path"))
     load_checkpoint(network, path)
-    compare_settings(path, **config.input_settings)
+    warn_of_other_settings(path, **config.input_settings)
     form = inference_form(network, config.build("precision")) if config.build("optimize") else network
     return form.eval()
 

@@ -12,45 +12,48 @@ from typing import Any
 from monai.utils import ensure_tuple
 
 from monai_sam2unet.data import TrainingCases
+from monai_sam2unet.errors import CheckpointError
 
-__all__ = ["INPUT_KEYS", "compare_settings"]
+__all__ = ["INPUT_KEYS", "warn_of_other_settings"]
 
 logger = logging.getLogger(__name__)
 
-#: Keys of the bundles' configs that say how images come to the network; a file of weights fits any.
+#: Keys of the bundles' configs that say how images come to the network; weights fit any values of them.
 INPUT_KEYS = ("spatial_size", "sliding_window")
 
 
-def compare_settings(
+def warn_of_other_settings(
     ckpt_path: str | Path | Sequence[str | Path],
-    spatial_size: Sequence[int] | int,
+    spatial_size: Sequence[int] | int | None,
     sliding_window: bool | None = None,
 ) -> None:
-    """Warn where a network was trained on images of another size than it is to predict: it does so, but worse.
+    """Warn where a network was trained on images of another size than it is to predict, which it usually does worse.
 
     What a training had stands in a file beside its checkpoint; see :class:`~monai_sam2unet.data.TrainingCases`. Of a
-    checkpoint without such a file, or with one of an earlier version, nothing is known and nothing said.
+    checkpoint without such a file, or with one of an earlier version, nothing is known and nothing said; a file that
+    cannot be read is told of. Only these two settings are compared: not, for example, the mm of a pixel.
 
     Args:
         ckpt_path: checkpoint, or several.
         spatial_size: height and width, pixels, that images, slices or windows have in the network; one number for both.
-        sliding_window: whether these are windows of the images; None where a bundle has no such choice.
-
-    Raises:
-        CheckpointError: When the file beside a checkpoint cannot be read.
+            None: not compared.
+        sliding_window: whether these are windows of the images. None: not compared.
     """
     now = {"spatial_size": _sides(spatial_size), "sliding_window": sliding_window}
     for path in map(Path, ensure_tuple(ckpt_path)):
-        cases = TrainingCases.of_checkpoint(path)
+        try:
+            cases = TrainingCases.of_checkpoint(path)
+        except CheckpointError as error:  # predictions do without it, evaluations refuse
+            logger.warning(f"Whether images come to the network as in its training is not known: {error}")
+            continue
         noted = {} if cases is None else cases.settings
         then = {key: _sides(noted[key]) for key in INPUT_KEYS if key in noted}
         others = [key for key, value in then.items() if now[key] is not None and now[key] != value]
         if others:
-            told = " and ".join(f"{key} {_text(then[key])}, not {_text(now[key])}" for key in others)
-            advice = " ".join(f'--{key} "{_text(then[key], ",")}"' for key in others)
+            told = "; ".join(f"{key} {json.dumps(then[key])}, now {json.dumps(now[key])}" for key in others)
             logger.warning(
-                f"{path} was trained with {told}, and predicts worse with other than that. Give the training's "
-                f"settings (`{advice}` of a bundle), unless this is meant."
+                f"{path} was trained otherwise: {told}. Predictions are usually worse so; give the training's "
+                "settings, unless this is meant."
             )
 
 
@@ -59,7 +62,3 @@ def _sides(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return [value, value]
     return list(value) if isinstance(value, Sequence) else value
-
-
-def _text(value: object, separator: str = ", ") -> str:
-    return json.dumps(value, separators=(separator, ":")) if isinstance(value, list) else str(value)

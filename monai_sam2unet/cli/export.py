@@ -195,7 +195,7 @@ def export(
         raise ConfigError("--training-size goes with --bundle, whose default it takes the place of.")
 
     # Neither `--help` nor these mistakes should wait for torch.
-    from monai_sam2unet.bundle import compare_settings, load_checkpoint
+    from monai_sam2unet.bundle import load_checkpoint, warn_of_other_settings
     from monai_sam2unet.export import check_export, open_exported
     from monai_sam2unet.export.optional_package import import_optional
     from monai_sam2unet.export.output_file import check_output_file
@@ -222,8 +222,8 @@ def export(
         task = progress.add_task("reading the checkpoint", total=None)
         network, parts = _read_network(bundle, settings)
         load_checkpoint(network, checkpoint)
-        if parts is not None:
-            compare_settings(checkpoint, **parts.input_settings)
+        # Of a file for any size it is the one that it says.
+        warn_of_other_settings(checkpoint, spatial_size or (None if parts is None else parts.spatial_size))
         progress.update(task, description=f"writing {out.name}")
         _write(
             kind,

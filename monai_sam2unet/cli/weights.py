@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -90,7 +91,8 @@ def average(
     """Average the weights of a network before and after it was trained further: one network, often the better one.
 
     Trainings that each started from random adapters are not averaged like this: their predictions are, by the bundles'
-    ensemble.yaml. What the checkpoints were trained on, as noted beside them, is noted beside the average.
+    ensemble.yaml. What the checkpoints were trained on, as noted beside them, is noted beside the average;
+    settings only where all have the same.
     """
     from monai_sam2unet.data import TrainingCases
     from monai_sam2unet.errors import ConfigError
@@ -104,7 +106,10 @@ def average(
     cases = [found for found in known if found is not None]
     unknown = [checkpoint for checkpoint, found in zip(checkpoints, known, strict=True) if found is None]
     noted = TrainingCases({}, {}, unknown=tuple(checkpoint.name for checkpoint in unknown))
-    save_with_cases(mean, output, cases[-1].with_earlier([*cases[:-1], noted]) if cases else None)
+    together = cases[-1].with_earlier([*cases[:-1], noted]) if cases else None
+    if together is not None and (unknown or any(other.settings != together.settings for other in cases)):
+        together = replace(together, settings={})
+    save_with_cases(mean, output, together)
     print(output)
     for checkpoint in unknown:
         print(f"What {checkpoint} was trained on is not noted beside it, so that an evaluation cannot refuse it.")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,13 +23,13 @@ class BundleParts(NamedTuple):
         network: as the bundle's inference config has it, without the trained weights.
         preprocessing: makes of ``{"image": FILE}`` the same with the network's input (C, H, W) under ``image``; where
             the bundle predicts over windows, the one in the image's middle.
-        input_settings: how images come to the network, for :func:`~monai_sam2unet.bundle.compare_settings`.
+        spatial_size: height and width in training, pixels.
         facts: ``bundle``, ``bundle_version``, ``spatial_size`` (in training, as 352x352) and ``class_names``.
     """
 
     network: SAM2UNet
     preprocessing: Callable[[dict[str, Any]], dict[str, Any]]
-    input_settings: dict[str, Any]
+    spatial_size: Sequence[int]
     facts: dict[str, str]
 
 
@@ -51,14 +51,15 @@ def read_bundle(folder: str | Path, settings: Mapping[str, Any]) -> BundleParts:
         raise ConfigError(
             f"The network_def of {config.path} is a {type(network).__name__}; only a SAM2UNet is exported."
         )
+    spatial_size = config.parser["spatial_size"]
     facts = {
         "bundle": config.metadata["name"],
         "bundle_version": config.metadata["version"],
-        "spatial_size": "x".join(map(str, config.parser["spatial_size"])),
+        "spatial_size": "x".join(map(str, spatial_size)),
         "class_names": ", ".join(config.class_names),
     }
     preprocessing = config.build("preprocessing")
     if config.parser.get("sliding_window", False):
-        window = ResizeWithPadOrCropd("image", config.parser["spatial_size"], mode="edge")
+        window = ResizeWithPadOrCropd("image", spatial_size, mode="edge")
         preprocessing = Compose([preprocessing, window])
-    return BundleParts(network, preprocessing, config.input_settings, facts)
+    return BundleParts(network, preprocessing, spatial_size, facts)

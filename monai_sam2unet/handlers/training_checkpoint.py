@@ -183,6 +183,11 @@ class TrainingCheckpoint:
                 "`--group_pattern`, `--val_fraction`, `--max_cases` and `--seed` of then, or start anew in another "
                 f"`--ckpt_dir`:\n{listing(lines)}"
             )
+        if before.settings and before.settings != self.cases.settings and idist.get_rank() == 0:
+            logger.warning(
+                f"{self.last_path} is of a training with {before.settings}; it goes on with {self.cases.settings}, "
+                "which is what is noted."
+            )
         # Where the weights are resumed from the file, `--weights` of now are not what it started from.
         unknown = before.unknown if "unknown" in content else self.cases.unknown
         self.cases = replace(self.cases, earlier=before.earlier, unknown=unknown)

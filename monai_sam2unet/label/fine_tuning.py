@@ -15,7 +15,7 @@ from monai.engines import SupervisedEvaluator, Trainer
 from monailabel.tasks.train.handler import prepare_stats
 from torch import nn
 
-from monai_sam2unet.bundle import BundleConfig, load_checkpoint
+from monai_sam2unet.bundle import BundleConfig, load_checkpoint, warn_of_other_settings
 from monai_sam2unet.data import TrainingCases
 from monai_sam2unet.handlers import FrozenStatistics
 from monai_sam2unet.label.published_weights import PublishedWeights
@@ -80,6 +80,7 @@ class FineTuning:
         config.build("initialize")
         network: nn.Module = config.build("network_def")
         load_checkpoint(network, weights.current)
+        warn_of_other_settings(weights.current, **config.input_settings)
         self.evaluator: SupervisedEvaluator = config.build("validate::evaluator")
         self.metric: str = self.evaluator.state.key_metric_name
         logger.info(f"Training on {len(training)} labels, {len(validation)} are held out.")

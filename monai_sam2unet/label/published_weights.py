@@ -12,6 +12,7 @@ import yaml
 from torch import nn
 
 from monai_sam2unet.bundle.bundle_config import PUBLISHED, TRAINED, BundleConfig
+from monai_sam2unet.bundle.known_settings import INPUT_KEYS
 from monai_sam2unet.data import TrainingCases
 from monai_sam2unet.errors import ConfigError
 from monai_sam2unet.folders import whole_file
@@ -24,7 +25,7 @@ from monai_sam2unet.networks.weights import read_checkpoint
 __all__ = ["PublishedWeights", "keep_former"]
 
 #: Keys of both configs that say what a network is and what it is given.
-NETWORK_KEYS = ("encoder_size", "adapter_channels", "lora_rank", "spatial_size", "sliding_window")
+NETWORK_KEYS = ("encoder_size", "adapter_channels", "lora_rank", *INPUT_KEYS)
 
 
 def keep_former(path: Path) -> None:

@@ -157,12 +157,14 @@ def test_it_trains_measures_predicts_and_exports(
     start(folder, "inference", "infer", **predicted, ckpt_path=checkpoint).run()
     predictor = BundlePredictor(folder, {**SMALL, "ckpt_path": checkpoint})
     assert warned == []
-    other = {"ckpt_path": checkpoint, "spatial_size": [96, 64]}
+    windows = {} if plan.is_volume else {"sliding_window": not plan.sliding_window}
+    other = {"ckpt_path": checkpoint, "spatial_size": [96, 64], **windows}
     start(folder, "evaluate", "infer", **{**measured, **other}, allow_training_cases=True)
     start(folder, "inference", "infer", **predicted, **other)
     BundlePredictor(folder, {**SMALL, **other})
     assert len(warned) == 3
-    assert all("was trained with spatial_size [64, 64], not [96, 64]," in text for text in warned)
+    assert all("spatial_size [64, 64], now [96, 64]" in text for text in warned)
+    assert all(("sliding_window" in text) == bool(windows) for text in warned)
     allowed = set(range(plan.out_channels)) if plan.classes else {0, 255}
     for image in (cases / "images").iterdir():
         if plan.is_volume:

@@ -377,6 +377,16 @@ def test_what_the_weights_came_from_stays_unknown_in_a_resumed_training(tmp_path
     assert found.unknown == ("start.pt",)
 
 
+def test_resuming_with_another_size_is_told(tmp_path, caplog):
+    small, large = (replace(CASES, settings={"spatial_size": [size, size]}) for size in (64, 96))
+    Training(tmp_path, [0.5, 0.6, 0.7], epochs=1, cases=small).run()
+    Training(tmp_path, [0.5, 0.6, 0.7], epochs=2, cases=small, resume=True).run()
+    assert "goes on with" not in caplog.text
+    Training(tmp_path, [0.5, 0.6, 0.7], epochs=3, cases=large, resume=True).run()
+    assert "{'spatial_size': [64, 64]}; it goes on with {'spatial_size': [96, 96]}" in caplog.text
+    assert TrainingCases.of_checkpoint(tmp_path / "model.pt") == large
+
+
 def test_resuming_on_other_cases_is_refused(tmp_path):
     Training(tmp_path, [0.5, 0.6], epochs=1, cases=CASES).run()
     before = (tmp_path / "last.pt").read_bytes()

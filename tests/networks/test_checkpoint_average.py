@@ -67,16 +67,23 @@ def test_command_notes_all_that_was_trained_on(folder, tmp_path) -> None:
     assert done.exit_code == 0, done.output
     assert done.output.count("is not noted beside it") == 2
     assert not (tmp_path / "mean.cases.json").exists()
-    (folder / "0.cases.json").write_text(TrainingCases({"ab": "1.png"}, {"cd": "2.png"}).as_json())
-    (folder / "1.cases.json").write_text(TrainingCases({"ef": "3.png"}, {}, 0, 5).as_json())
+    settings = {"spatial_size": [64, 64]}
+    (folder / "0.cases.json").write_text(TrainingCases({"ab": "1.png"}, {"cd": "2.png"}, settings=settings).as_json())
+    (folder / "1.cases.json").write_text(TrainingCases({"ef": "3.png"}, {}, 0, 5, settings=settings).as_json())
     done = CliRunner().invoke(app, words)
     assert "not noted" not in done.output
     content = json.loads((tmp_path / "mean.cases.json").read_text())
     assert content["training"] == {"ef": "3.png"}
     assert content["earlier"] == {"ab": "1.png", "cd": "2.png"}
     assert content["unknown"] == []
+    assert content["settings"] == settings
     (folder / "1.cases.json").unlink()
     assert "1.pt was trained on is not noted beside it" in CliRunner().invoke(app, words).output
-    assert json.loads((tmp_path / "mean.cases.json").read_text())["unknown"] == ["1.pt"]
+    content = json.loads((tmp_path / "mean.cases.json").read_text())
+    assert content["unknown"] == ["1.pt"]
+    assert content["settings"] == {}
+    (folder / "1.cases.json").write_text(TrainingCases({}, {}, settings={"spatial_size": [96, 96]}).as_json())
+    CliRunner().invoke(app, words)
+    assert json.loads((tmp_path / "mean.cases.json").read_text())["settings"] == {}
     words[-1] = str(tmp_path / "mean.safetensors")
     assert "The output is a .pt file" in str(CliRunner().invoke(app, words).exception)
