@@ -10,8 +10,8 @@ by the same command, and finished runs are not done again, so the whole can be m
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,6 +58,23 @@ class _Runs:
         return [run for other in before for run in [*self.earlier(other), self.of(other)]]
 
 
+def _crops(data: Path, work: Path) -> Path:
+    """Folder of the squares without polyp, made once and whole, by the first of the runs that begin together."""
+    crops = work / f"crops_{files_sha256(data / 'TestDataset')[:8]}"
+    if crops.exists():
+        return crops
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=work, prefix=".crops.") as begun:
+        made = Path(begun, crops.name)
+        write_crops(data, made)
+        try:
+            made.rename(crops)
+        except OSError:
+            if not crops.is_dir():
+                raise
+    return crops
+
+
 def main(
     dataset_dir: Annotated[Path, typer.Option(help="Folder with TrainDataset/ and TestDataset/.", exists=True)],
     output: Annotated[Path, typer.Option(help="Folder for a folder of results of each run.")],
@@ -89,12 +106,7 @@ def main(
     if Path(weights).is_file():
         places["{WEIGHTS}"], weights = Path(weights).resolve(), "{WEIGHTS}"
     data_sha256 = files_sha256(data)
-    places["{CROPS}"] = work / f"crops_{files_sha256(data / 'TestDataset')[:8]}"
-    if not places["{CROPS}"].exists():
-        begun = work / "crops.part"
-        shutil.rmtree(begun, ignore_errors=True)
-        write_crops(data, begun)
-        begun.rename(places["{CROPS}"])
+    places["{CROPS}"] = _crops(data, work)
     shared: dict[str, Any] = {
         "encoder_size": encoder_size,
         "spatial_size": f"[{size},{size}]",

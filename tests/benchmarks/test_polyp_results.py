@@ -355,8 +355,8 @@ def test_another_run_in_its_place_does_not_stop_the_others(bundle, call, tmp_pat
 
 
 def test_crops_are_whole_or_not_there(bundle, call, tmp_path, monkeypatch) -> None:
-    def stops(*_):
-        left = tmp_path / "work" / "crops.part" / "Old set" / "images"
+    def stops(_, output):
+        left = output / "Old set" / "images"
         left.mkdir(parents=True)
         (left / "old.png").touch()
         raise KeyboardInterrupt
@@ -367,6 +367,22 @@ def test_crops_are_whole_or_not_there(bundle, call, tmp_path, monkeypatch) -> No
     assert not list((tmp_path / "work").glob("crops_*"))
     assert call("--recipes", "baseline", "--seeds", 0).exit_code == 0
     assert len(list((tmp_path / "work").glob("crops_*/**/*.png"))) == 2
+
+
+def test_crops_of_runs_that_begin_together_are_whole(data, tmp_path, monkeypatch) -> None:
+    work, write_crops = tmp_path / "work", polyp_results.write_crops
+    with monkeypatch.context() as patch:
+        # The other run begins and ends while this one has made its first crops.
+        def first(dataset_dir, output):
+            (output / "Kvasir without polyp" / "images").mkdir(parents=True)
+            patch.setattr(polyp_results, "write_crops", write_crops)
+            polyp_results._crops(dataset_dir, work)
+            return write_crops(dataset_dir, output)
+
+        patch.setattr(polyp_results, "write_crops", first)
+        crops = polyp_results._crops(data, work)
+    assert len(list(crops.rglob("*.png"))) == 2
+    assert list(work.iterdir()) == [crops]
 
 
 def test_a_file_of_weights_is_a_place(bundle, call, tmp_path) -> None:
