@@ -150,7 +150,7 @@ def test_the_size_of_the_training_is_noted_and_the_file_takes_any(checkpoint, bu
     assert "spatial_size [64, 96], now [352, 352]" in caplog.text
     caplog.clear()
     fixed = ("--size", "tiny", "--no-check", "--spatial-size", 96, 64)
-    result, _ = invoke(trained, tmp_path / "fixed.ts", *fixed)
+    result, _ = invoke(trained, tmp_path / "fixed.onnx", *fixed)
     assert result.exit_code == 0, result.exception
     assert "spatial_size [64, 96], now [96, 64]" in caplog.text
 
