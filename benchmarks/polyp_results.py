@@ -59,7 +59,7 @@ class _Runs:
 
 
 def _crops(data: Path, work: Path) -> Path:
-    """Folder of the squares without polyp, made once and whole, by the first of the runs that begin together."""
+    """Folder of the squares without polyp: made once, and of runs that begin together the first one's to be whole."""
     crops = work / f"crops_{files_sha256(data / 'TestDataset')[:8]}"
     if crops.exists():
         return crops

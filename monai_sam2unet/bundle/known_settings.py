@@ -26,6 +26,7 @@ def warn_of_other_settings(
     ckpt_path: str | Path | Sequence[str | Path],
     spatial_size: Sequence[int] | int | None,
     sliding_window: bool | None = None,
+    advice: str = "Give the settings of the training",
 ) -> None:
     """Warn where a network was trained on images of another size than it is to predict, which it usually does worse.
 
@@ -38,6 +39,7 @@ def warn_of_other_settings(
         spatial_size: height and width, pixels, that images, slices or windows have in the network; one number for both.
             None: not compared.
         sliding_window: whether these are windows of the images. None: not compared.
+        advice: what to do, for the warning.
     """
     now = {"spatial_size": _sides(spatial_size), "sliding_window": sliding_window}
     for path in map(Path, ensure_tuple(ckpt_path)):
@@ -52,8 +54,8 @@ def warn_of_other_settings(
         if others:
             told = "; ".join(f"{key} {json.dumps(then[key])}, now {json.dumps(now[key])}" for key in others)
             logger.warning(
-                f"{path} was trained otherwise: {told}. Predictions are usually worse so; give the training's "
-                "settings, unless this is meant."
+                f"{path} was trained with other settings: {told}. Predictions are usually worse then. {advice}, unless "
+                "this is intended."
             )
 
 

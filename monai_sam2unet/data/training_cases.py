@@ -203,7 +203,7 @@ class TrainingCases:
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"{path}, which says what {checkpoint} was trained on, cannot be read: {error}. Train again, or take "
-                "the file away to measure without it."
+                "the file away."
             ) from error
         return cls.from_content(content, path)
 

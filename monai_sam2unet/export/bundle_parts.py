@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from monai.transforms import Compose, ResizeWithPadOrCropd
+from monai.utils import ensure_tuple_rep
 
 from monai_sam2unet.bundle.bundle_config import BundleConfig
 from monai_sam2unet.errors import ConfigError
@@ -51,7 +52,7 @@ def read_bundle(folder: str | Path, settings: Mapping[str, Any]) -> BundleParts:
         raise ConfigError(
             f"The network_def of {config.path} is a {type(network).__name__}; only a SAM2UNet is exported."
         )
-    spatial_size = config.parser["spatial_size"]
+    spatial_size = ensure_tuple_rep(config.build("spatial_size"), 2)
     facts = {
         "bundle": config.metadata["name"],
         "bundle_version": config.metadata["version"],

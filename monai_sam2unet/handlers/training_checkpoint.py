@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from dataclasses import replace
@@ -185,8 +186,9 @@ class TrainingCheckpoint:
             )
         if before.settings and before.settings != self.cases.settings and idist.get_rank() == 0:
             logger.warning(
-                f"{self.last_path} is of a training with {before.settings}; it goes on with {self.cases.settings}, "
-                "which is what is noted."
+                f"{self.last_path} was trained with {json.dumps(before.settings)}, and goes on with "
+                f"{json.dumps(self.cases.settings)}: {self.best_path.name} is replaced, and they are noted beside it, "
+                "where an epoch is better than the best one before."
             )
         # Where the weights are resumed from the file, `--weights` of now are not what it started from.
         unknown = before.unknown if "unknown" in content else self.cases.unknown

@@ -57,7 +57,7 @@ def test_other_settings_are_told(checkpoint, caplog, size, windows, told):
     warn_of_other_settings(path, size, windows)
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert record.message.startswith(f"{path} was trained otherwise: {told}")
+    assert record.message.startswith(f"{path} was trained with other settings: {told}")
 
 
 def test_of_several_those_are_named_that_differ(checkpoint, caplog, tmp_path):
@@ -71,4 +71,4 @@ def test_a_spoilt_file_is_told_of_and_the_next_one_is_read(checkpoint, caplog, t
     warn_of_other_settings([tmp_path / "a.pt", checkpoint("b.pt", spatial_size=[64, 96])], (64, 64))
     first, second = caplog.records
     assert "a.cases.json" in first.message
-    assert second.message.startswith(f"{tmp_path / 'b.pt'} was trained otherwise")
+    assert second.message.startswith(f"{tmp_path / 'b.pt'} was trained with other settings")

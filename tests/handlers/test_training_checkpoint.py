@@ -381,9 +381,11 @@ def test_resuming_with_another_size_is_told(tmp_path, caplog):
     small, large = (replace(CASES, settings={"spatial_size": [size, size]}) for size in (64, 96))
     Training(tmp_path, [0.5, 0.6, 0.7], epochs=1, cases=small).run()
     Training(tmp_path, [0.5, 0.6, 0.7], epochs=2, cases=small, resume=True).run()
-    assert "goes on with" not in caplog.text
+    assert "trained with" not in caplog.text
     Training(tmp_path, [0.5, 0.6, 0.7], epochs=3, cases=large, resume=True).run()
-    assert "{'spatial_size': [64, 64]}; it goes on with {'spatial_size': [96, 96]}" in caplog.text
+    assert (
+        'trained with {"spatial_size": [64, 64]}, and goes on with {"spatial_size": [96, 96]}: model.pt' in caplog.text
+    )
     assert TrainingCases.of_checkpoint(tmp_path / "model.pt") == large
 
 

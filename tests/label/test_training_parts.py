@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.utils import set_determinism
 from PIL import Image
 
-from monai_sam2unet.bundle import BundleConfig, BundlePredictor, load_checkpoint
-from monai_sam2unet.data import TrainingCases, make_polyp_phantom
+from monai_sam2unet.bundle import BundleConfig, BundlePredictor, load_checkpoint, training_datalist
+from monai_sam2unet.data import TrainingCases, make_polyp_phantom, write_polyp_phantoms
 from monai_sam2unet.errors import ConfigError, DataError
 from monai_sam2unet.label import compat
 from monai_sam2unet.networks import light_state_dict
@@ -172,6 +174,26 @@ def test_who_is_held_out_stays_so_when_labels_come(tmp_path: Path) -> None:
         assert 0 < len(hold_out_patients(names[:count], 0.97, tmp_path / "other.json")) < count
     with pytest.raises(DataError, match="labels of 1 patients; two are needed"):
         hold_out_patients(["anna"], 0.2, tmp_path / "held_out.json")
+
+
+def test_a_training_at_another_size_is_told(
+    small_bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from monai_sam2unet.label.fine_tuning import FineTuning
+    from monai_sam2unet.label.train_request import TrainRequest
+
+    # Bundles set their own excepthook, and read the command line.
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(sys, "argv", ["train"])
+    folder = shutil.copytree(small_bundles / POLYP, tmp_path / POLYP)
+    data = training_datalist(write_polyp_phantoms(tmp_path / "data", num_train=4, num_test=1))
+    request = TrainRequest("train_01", 0.5, False, "cpu", {"num_workers": 0})
+    for size in (64, 96):
+        noted = TrainingCases({}, {}, settings={"spatial_size": [size, size], "sliding_window": False})
+        (folder / "models" / "model.cases.json").write_text(noted.as_json())
+        FineTuning(weights_of(folder), request, data["training"], data["validation"], tmp_path / f"train{size}")
+        assert ("spatial_size [96, 96], now [64, 64]" in caplog.text) == (size == 96)
+    set_determinism(None)
 
 
 @pytest.fixture
