@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -50,6 +51,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
             return next((name for name, pattern in SHARED.items() if re.search(pattern, file)), file)
 
     return ByWhatIsShared(config, log)
+
+
+@pytest.fixture(autouse=True)
+def _logging_stays() -> Iterator[None]:
+    """MONAI's workflows configure logging for the whole process: later tests would find other levels and handlers."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

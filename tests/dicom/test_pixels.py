@@ -237,10 +237,11 @@ def test_rescale(tmp_path, make_image, slope, intercept, kind):
 )
 def test_impossible_rescale(tmp_path, make_image, slope, intercept):
     junk = isinstance(slope, bytes)
-    path = make_image(tmp_path / "a.dcm", ramp(0), RescaleSlope="7777" if junk else slope, RescaleIntercept=intercept)
+    # With a sign, which no UID has.
+    path = make_image(tmp_path / "a.dcm", ramp(0), RescaleSlope="+7.7" if junk else slope, RescaleIntercept=intercept)
     if junk:
-        assert path.read_bytes().count(b"7777") == 1
-        path.write_bytes(path.read_bytes().replace(b"7777", slope))
+        assert path.read_bytes().count(b"+7.7") == 1
+        path.write_bytes(path.read_bytes().replace(b"+7.7", slope))
     with pytest.raises(DataError, match=r"a.dcm"):
         read_volume(path)
 
