@@ -21,6 +21,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import requests
+from filelock import FileLock
+from hypothesis import settings
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -37,6 +39,10 @@ SHARED = {
     "folder_server": r"tests/label/test_(active_learning|app|clicks|errors|load|refused)\.py",
     "archive_server": r"tests/label/test_(ohif|orthanc)\.py",
 }
+# The same examples at each run, however long one takes.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.load_profile("same")
+
 USER, PASSWORD = "reader", "a word that no log may hold"
 
 
@@ -53,13 +59,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     return ByWhatIsShared(config, log)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _root_level() -> int:
+    """Level of the root logger, before any other fixture runs."""
+    return logging.getLogger().level
+
+
 @pytest.fixture(autouse=True)
-def _logging_stays() -> Iterator[None]:
+def _logging_stays(_root_level: int) -> Iterator[None]:
     """MONAI's workflows configure logging for the whole process: later tests would find other levels and handlers."""
     root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
+    root.setLevel(_root_level)
+    handlers = root.handlers[:]
     yield
-    root.setLevel(level)
+    root.setLevel(_root_level)
     root.handlers[:] = handlers
 
 
@@ -89,8 +102,10 @@ def tiny_weights() -> Path:
     """The published SAM 2 Hiera-Tiny, found in its usual place or made by the script beside the real images."""
     path = Path.home() / ".cache" / "monai_sam2unet" / "sam2_hiera_tiny.pt"
     script = REPOSITORY.parent / "shared" / "get_weights.py"
-    if not path.exists() and script.exists():
-        subprocess.run([sys.executable, str(script)], check=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists() and script.exists():
+            subprocess.run([sys.executable, str(script)], check=True)
     if not path.exists():
         pytest.skip(f"the SAM 2 Hiera-Tiny weights are not at {path}")
     return path

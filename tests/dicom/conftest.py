@@ -218,7 +218,7 @@ def samples() -> Path:
 IDENTITY = {
     "PatientName": "Doe^Johannes", "PatientID": "PID-4711", "PatientBirthDate": "19500203", "PatientSex": "M",
     "IssuerOfPatientID": "ISSUER-X", "PatientAge": "074Y", "PatientWeight": "83.5", "AccessionNumber": "ACC0815",
-    "StudyID": "ST99", "StudyDate": "20240506", "StudyTime": "112233", "StudyDescription": "Abdomen of Doe",
+    "StudyID": "ST99", "StudyDate": "20240506", "StudyTime": "112233.44", "StudyDescription": "Abdomen of Doe",
     "ReferringPhysicianName": "House^Gregory", "InstitutionName": "Princeton Hospital", "Manufacturer": "ACME",
     "StationName": "STATION7", "OperatorsName": "Op^Erator", "SeriesNumber": "4",
     "StudyInstanceUID": "1.3.6.1.4.1.54321.7.11.2024", "SeriesInstanceUID": "1.3.6.1.4.1.54321.7.12.2024",
