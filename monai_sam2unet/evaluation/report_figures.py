@@ -96,9 +96,9 @@ def draw_reliability(reliability: Mapping[str, pd.DataFrame]) -> bytes:
     _finish(share, "Share of the pixels", "predicted probability", "share")
     share.set_ylim(1e-5, 1.2)
     share.set_yscale("log")
-    figure.legend(
-        *share.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(reliability)), fontsize=8
-    )
+    # So many columns as the figure is wide enough for.
+    columns = max(1, min(4, len(reliability), 150 // (8 + max(map(len, reliability), default=0))))
+    figure.legend(*share.get_legend_handles_labels(), loc="outside lower center", ncols=columns, fontsize=8)
     return _png(figure)
 
 
