@@ -362,7 +362,7 @@ def test_stages_overlap(tmp_path: Path) -> None:
     summary = run(make_jobs(tmp_path / "in", 10), tmp_path / "out", processor, limits=limits)
     assert sum(summary.busy_seconds.values()) >= 2.9
     # How long the disk takes to write, only the disk knows.
-    assert summary.progress.seconds < 0.75 * sum(summary.busy_seconds.values())
+    assert summary.progress.seconds < max(summary.busy_seconds.values()) + 0.6
     assert summary.device_busy > 0.3
 
 
@@ -374,10 +374,11 @@ def test_a_thread_a_device(tmp_path: Path) -> None:
             together.wait(30)
             return super().predict(cases)
 
-    processors = [Waiting() for _ in range(3)]
+    processors = [Waiting(predict_s=0.2) for _ in range(3)]
     summary = run(make_jobs(tmp_path / "in", 9), tmp_path / "out", processors, limits=PipelineLimits(together=1))
     assert summary.devices == 3
     assert summary.progress.done == 9
+    assert summary.progress.seconds < 1.4
 
 
 @pytest.mark.parametrize(

@@ -135,4 +135,4 @@ def test_a_file_that_is_there_twice_is_a_leak(shared_data: Path, tmp_path: Path)
     assert "2 of the 3 cases" in text
     assert "images/198.png: trained on, there images/183.png" in text
     assert "images/203.png: trained on, there images/190.png" in text
-    assert "images/150.png" not in text
+    assert "150" not in text.replace(str(tmp_path), "")  # pytest counts its folders

@@ -170,6 +170,6 @@ def test_222_images_and_20_scores_take_seconds(tmp_path):
         table.insert(0, "dataset", ["Kvasir"] * 100 + ["CVC-ClinicDB"] * 62 + ["CVC-300"] * 60)
         table.insert(1, "image", [f"/{name}/{i}.png" for i in range(222)])
         table.to_csv(tmp_path / f"{name}.csv", index=False)
-    start = time.process_time()
+    start = time.perf_counter()
     assert len(compare_scores(tmp_path / "a.csv", tmp_path / "b.csv").table) == 80
-    assert time.process_time() - start < 8
+    assert time.perf_counter() - start < 8

@@ -72,8 +72,10 @@ def test_pixels_that_would_need_a_guess(tmp_path, make_image, pixels, attributes
 def test_a_file_too_small_for_its_rows_and_columns(tmp_path, make_image):
     # Its UIDs are random, and so is their length and with it the file's.
     path = make_image(tmp_path / "a.dcm", ramp(0), Rows=60000, Columns=60000)
-    with pytest.raises(DataError, match=f"would take 6.7 GiB, but the file has {path.stat().st_size} bytes"):
+    text = f"would take 6.7 GiB, but the file has {path.stat().st_size} bytes"
+    with pytest.raises(DataError, match=text) as error:
         read_volume(path)
+    assert "a.dcm" in str(error.value)
 
 
 def test_compressed_pixels_beyond_bits_stored(tmp_path, make_image):

@@ -113,6 +113,6 @@ def test_a_slow_request_keeps_nobody_waiting(folder_server: str, own_studies: Pa
         thread.join()
         (own_studies / "long.nii.gz").unlink()
     assert statuses == [200]
-    # Several answers came while it ran, which took less time; one may have had to wait for a core.
+    # Several answers came while it ran, none of which took as long.
     assert len(waits) > 3
-    assert sorted(waits)[-2] < took[0] / 2
+    assert max(waits) < took[0] / 2
