@@ -222,7 +222,8 @@ def export(
         task = progress.add_task("reading the checkpoint", total=None)
         network, parts = _read_network(bundle, settings)
         load_checkpoint(network, checkpoint)
-        warn_of_other_settings(checkpoint, spatial_size, advice="Give --spatial-size of the training, or none")
+        if spatial_size is not None:
+            warn_of_other_settings(checkpoint, spatial_size, advice="Give --spatial-size of the training, or none")
         if parts is not None:
             warn_of_other_settings(checkpoint, parts.spatial_size, advice="Give --training-size as it was")
         progress.update(task, description=f"writing {out.name}")
